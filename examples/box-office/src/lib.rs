@@ -1,0 +1,1 @@
+//! The box office and the bank.
