@@ -1,1 +1,37 @@
-//! core
+//! What an operation is, and every rule about it that needs no disk, no socket and no clock.
+//!
+//! Everything here is a value or a pure function: an idempotency [key](Key), the [namespace](Namespace) in
+//! which it is unique, the [fingerprint](Fingerprint) of what was asked, and the [state machine](transition)
+//! that an operation lives by. Stores and servers read the clock and hand the facts in as events.
+
+mod answer;
+mod attempt;
+mod canonical_json;
+mod digest;
+mod fence;
+mod fingerprint;
+mod key;
+mod operation_id;
+mod owner;
+mod problem;
+mod reading;
+mod repeat;
+mod state;
+mod timestamp;
+mod transition;
+
+pub use answer::{Answer, AnswerDigest, HeaderField};
+pub use attempt::{AttemptEnd, NotSentCause, UnknownCause};
+pub use canonical_json::{NotCanonical, canonical_json};
+pub use digest::{Bucket, ForwardedKey, OperationDigest};
+pub use fence::Fence;
+pub use fingerprint::{Fingerprint, FingerprintBuilder};
+pub use key::{InvalidKey, KEY_CHARS_MAX, Key};
+pub use operation_id::{InvalidOperationId, OperationId};
+pub use owner::{CredentialDigest, EmptyNamespace, Namespace, Owner, Principal};
+pub use problem::{Code, HELP_BASE, Resend};
+pub use reading::{AnswerPolicy, Reading};
+pub use repeat::{Rerun, rerun};
+pub use state::{Doubt, Mode, State, StateName};
+pub use timestamp::Timestamp;
+pub use transition::{AfterUnknown, AfterUnsent, Effect, Event, EventName, Refused, Transition, transition};
