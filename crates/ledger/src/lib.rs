@@ -1,0 +1,51 @@
+//! The durable ledger of operations.
+//!
+//! A claim is on disk before anything is sent, and an outcome is on disk before anybody sees it. The traits are
+//! split by who uses them: [`Claims`] by whoever makes attempts, [`Operations`] by whoever reads, [`Settlements`]
+//! by whoever finds out what happened, [`Upkeep`] by what runs without a caller. Every store implements all four
+//! and passes the same conformance suite. States change only by [`steadfast_core::transition`].
+
+mod claim;
+mod clock;
+mod error;
+mod live;
+mod memory;
+mod operation;
+mod settle;
+mod upkeep;
+mod watch;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use std::{pin::Pin, sync::Arc};
+
+pub use claim::{
+    Claim, ClaimOutcome, ClaimRequest, Claims, Durability, Finished, KeepFrom, Occupied, OperationName,
+    Retention, Standing,
+};
+pub use clock::{BootInstant, Clock};
+pub use error::{LedgerError, OpenError};
+pub use live::{Held, LiveClaims};
+pub use memory::Remembering;
+pub use operation::{
+    AttemptRecord, Counts, Cursor, Filter, OperationRecord, Operations, PAGE_ROWS_MAX, Page, SettlementRecord,
+};
+pub use settle::{SettleError, Settled, Settlement, Settlements, Verdict};
+pub use upkeep::{Reaped, Swept, Upkeep};
+pub use watch::{TooManyWaiters, Watch, WatchHub};
+
+/// A future of a ledger's: boxed, so that a ledger can be chosen at start.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A whole ledger: everything that a gateway wires together.
+pub trait Ledger: Claims + Operations + Settlements + Upkeep {}
+
+impl<L: Claims + Operations + Settlements + Upkeep> Ledger for L {}
+
+/// A ledger chosen at start.
+pub type SharedLedger = Arc<dyn Ledger>;

@@ -1,0 +1,146 @@
+//! Completed operations kept in memory, so that a replay need not ask the store.
+//!
+//! A completed operation does not change, so a copy is as good as the row until it expires; and rows outlive
+//! every copy. Wrapped round any ledger.
+
+use std::{sync::Arc, time::Duration};
+
+use quick_cache::{Weighter, sync::Cache};
+use steadfast_core::{Answer, AttemptEnd, OperationDigest, OperationId};
+
+use crate::{
+    BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Filter, Finished, LedgerError,
+    LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, SettleError, Settled, Settlement,
+    Settlements, Standing, Swept, TooManyWaiters, Upkeep, Watch, operation::AttemptRecord,
+};
+
+/// How long before its row a copy expires, so that no clock's haste lets it outlive the row.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
+
+/// A ledger that remembers completed operations.
+#[derive(Debug)]
+pub struct Remembering<L> {
+    ledger: L,
+    clock: Clock,
+    completed: Cache<OperationDigest, Arc<Standing>, ByBytes>,
+}
+
+/// Weighs a copy by the bytes it holds.
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<OperationDigest, Arc<Standing>> for ByBytes {
+    fn weight(&self, _: &OperationDigest, standing: &Arc<Standing>) -> u64 {
+        const ROW_BYTES: usize = 400;
+        let answer = match &standing.occupied {
+            Occupied::Completed { answer: Some(answer), .. } => answer,
+            _ => return ROW_BYTES as u64,
+        };
+        let headers: usize =
+            answer.headers.iter().map(|field| field.name.len() + field.value.len() + 48).sum();
+        (ROW_BYTES + headers + answer.body.as_ref().map_or(0, bytes::Bytes::len)) as u64
+    }
+}
+
+impl<L: Claims> Remembering<L> {
+    /// Wraps `ledger`, remembering at most `bytes_max` of answers, of which at most a sixteenth is one answer.
+    pub fn new(ledger: L, clock: Clock, bytes_max: u64) -> Self {
+        // A typical answer is about a kilobyte with its row: that many slots are prepared.
+        let slots = usize::try_from(bytes_max / 1_024).unwrap_or(usize::MAX).max(16);
+        Self { ledger, clock, completed: Cache::with_weighter(slots, bytes_max, ByBytes) }
+    }
+
+    /// The copy of the operation that `request` names, if it is still good.
+    fn recall(&self, request: &ClaimRequest) -> Option<Arc<Standing>> {
+        let standing = self.completed.get(&request.name.digest())?;
+        let Occupied::Completed { expires_at, .. } = &standing.occupied else { return None };
+        let good = standing.name == request.name && self.clock.wall().after(EXPIRY_MARGIN) < *expires_at;
+        if !good {
+            self.completed.remove(&request.name.digest());
+        }
+        good.then_some(standing)
+    }
+}
+
+impl<L: Claims> Claims for Remembering<L> {
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<ClaimOutcome, LedgerError>> {
+        if let Some(standing) = self.recall(&request) {
+            return Box::pin(std::future::ready(Ok(ClaimOutcome::Occupied(standing))));
+        }
+        Box::pin(async move {
+            let outcome = self.ledger.claim(request).await?;
+            if let ClaimOutcome::Occupied(standing) = &outcome {
+                // One that a person settled without its answer may yet learn it.
+                if let Occupied::Completed { answer: Some(_), .. } = &standing.occupied {
+                    self.completed.insert(standing.name.digest(), Arc::clone(standing));
+                }
+            }
+            Ok(outcome)
+        })
+    }
+
+    fn finish(&self, claim: &Claim, end: AttemptEnd) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        self.ledger.finish(claim, end)
+    }
+
+    fn watch(&self, digest: OperationDigest) -> Result<Watch, TooManyWaiters> {
+        self.ledger.watch(digest)
+    }
+
+    fn live(&self) -> &LiveClaims {
+        self.ledger.live()
+    }
+}
+
+impl<L: Operations> Operations for Remembering<L> {
+    fn operation(&self, id: OperationId) -> BoxFuture<'_, Result<Option<OperationRecord>, LedgerError>> {
+        self.ledger.operation(id)
+    }
+
+    fn attempts(&self, id: OperationId) -> BoxFuture<'_, Result<Vec<AttemptRecord>, LedgerError>> {
+        self.ledger.attempts(id)
+    }
+
+    fn answer(&self, id: OperationId) -> BoxFuture<'_, Result<Option<Answer>, LedgerError>> {
+        self.ledger.answer(id)
+    }
+
+    fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.list(filter)
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {
+        self.ledger.counts()
+    }
+}
+
+impl<L: Settlements> Settlements for Remembering<L> {
+    fn settle(&self, id: OperationId, settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
+        self.ledger.settle(id, settlement)
+    }
+}
+
+impl<L: Upkeep> Upkeep for Remembering<L> {
+    fn renew(
+        &self,
+        claims: Vec<(steadfast_core::Fence, OperationId)>,
+    ) -> BoxFuture<'_, Result<Vec<steadfast_core::Fence>, LedgerError>> {
+        self.ledger.renew(claims)
+    }
+
+    fn reap(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Reaped>, LedgerError>> {
+        self.ledger.reap(limit)
+    }
+
+    fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, LedgerError>> {
+        self.ledger.sweep(limit)
+    }
+
+    fn lease(&self) -> Duration {
+        self.ledger.lease()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.check()
+    }
+}
