@@ -5,6 +5,18 @@
 //! happened is counted in [`Stats`], which a test waits for ([`FaultProxy::wait_for`]) instead of sleeping, and
 //! [`FaultProxy::hold`] stops a direction until the test lets go. [`control`] offers the same over HTTP.
 //!
+//! ```no_run
+//! # async fn test(upstream: std::net::SocketAddr) -> std::io::Result<()> {
+//! use steadfast_faults::{DropReply, FaultProxy, Goodbye, Plan, When};
+//!
+//! let lose_one = DropReply { then: Goodbye::Reset, when: When::next_exchanges(1) };
+//! let proxy = FaultProxy::start(upstream, Plan { drop_reply: Some(lose_one), ..Plan::default() })?;
+//! // … let a client send an order to proxy.addr() …
+//! proxy.wait_for(|stats| stats.faults.replies_dropped == 1).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! It works on bytes and knows no protocol, save that HTTP's interim replies (1xx) are no answer.
 
 mod armed;

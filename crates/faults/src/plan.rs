@@ -203,7 +203,8 @@ pub struct HalfClose {
 /// Forwards nothing and keeps the connection open, like a network that lost its route.
 ///
 /// It ends when the plan is replaced (the bytes then flow on), when the connections are severed, or when the
-/// client closes its side, which is taken as giving up: what was on its way is then lost.
+/// client closes its side, which is taken as giving up: what was on its way is then lost. (A client that
+/// left is not noticed behind more than 128 KiB that it sent.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hang {

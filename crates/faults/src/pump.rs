@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::armed::{Armed, CutHow, Effects};
+use crate::armed::{Armed, Cut, CutHow, Effects};
 use crate::conversation::{Conversation, Turn, interim_len};
 use crate::dice::Dice;
 use crate::pace::{Pacer, slice_len};
@@ -312,7 +312,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn left_before(&self, cut: crate::armed::Cut) -> u64 {
+    fn left_before(&self, cut: Cut) -> u64 {
         let passed = match cut.scope {
             Scope::Connection => self.passed_connection,
             Scope::Exchange => self.passed_exchange,
