@@ -1,6 +1,6 @@
 //! Connections that end after a number of bytes: reset, truncated, half-closed.
 
-use steadfast_faults::{Faults, HalfClose, Latency, Plan, Reset, Truncate, When};
+use steadfast_faults::{Direction, Faults, HalfClose, Latency, Plan, Reset, Truncate, When};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::{
@@ -58,6 +58,20 @@ async fn resets_toward_the_upstream_after_n_bytes() {
 async fn truncates_toward_the_client_after_n_bytes() {
     assert_eq!(greeted(toward_client(truncate(4))).await, (b"0123".to_vec(), Ending::Fin));
     assert_eq!(greeted(toward_client(truncate(0))).await, (vec![], Ending::Fin));
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_reads_an_end_and_no_reset() {
+    let upstream = Upstream::greeter(b"0123456789".to_vec()).await;
+    let proxy = proxy(upstream.addr, toward_client(truncate(4)));
+    proxy.hold(Direction::TowardClient);
+    proxy.hold(Direction::TowardUpstream);
+    let mut client = connect(&proxy).await;
+    // More than the proxy reads ahead, so its socket closes with something unread.
+    within(client.write_all(&[1; 256 * 1024])).await.unwrap();
+    within(proxy.wait_for(|stats| stats.toward_upstream.received_bytes >= 128 * 1024)).await;
+    proxy.release(Direction::TowardClient);
+    assert_eq!(read_to_end(&mut client).await, (b"0123".to_vec(), Ending::Fin));
 }
 
 #[tokio::test]

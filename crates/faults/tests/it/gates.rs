@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use socket2::{Domain, Type};
 use steadfast_faults::{Direction, FaultProxy, Faults, Hang, Plan, Refuse, When};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -133,6 +134,14 @@ async fn a_closed_listener_refuses_and_reopens_on_the_same_port() {
         assert!(proxy.stats().listening);
         assert_eq!(echoed(&mut connect(&proxy).await, b"hello").await, b"hello");
     }
+}
+
+#[tokio::test]
+async fn a_closed_listener_keeps_its_port() {
+    let proxy = proxy("127.0.0.1:1".parse().unwrap(), Plan::default());
+    within(proxy.close_listener()).await.unwrap();
+    let bind = || socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap().bind(&proxy.addr().into());
+    assert_eq!(bind().unwrap_err().kind(), ErrorKind::AddrInUse);
 }
 
 #[tokio::test]
