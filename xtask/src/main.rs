@@ -1,1 +1,42 @@
-fn main() {}
+//! The one door for developers: everything that is done to this repository has a command here, so that what a
+//! newcomer runs, what CI runs and what the documentation says cannot drift apart.
+#![expect(clippy::print_stderr, reason = "a developer's tool speaks to the developer")]
+
+mod bench;
+mod ci;
+mod needs;
+mod suite;
+mod workshop;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The one door for developers.")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every test, after installing what they need (Postgres, Python's venv)
+    Test(suite::Test),
+    /// Run what CI runs: formatting, clippy, every test, the demo for five seconds
+    Ci,
+    /// Regenerate the golden files that tests compare with (--help texts, schemas, lists)
+    Golden,
+    /// Measure side by side against named peers: proxy, keyed, latency, lookup, idle
+    Bench(bench::Bench),
+    /// Keep a gateway under mixed traffic and watch its memory
+    Soak(bench::Soak),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Test(test) => suite::test(&test),
+        Task::Ci => ci::run(),
+        Task::Golden => suite::golden(),
+        Task::Bench(bench) => bench::bench(&bench),
+        Task::Soak(soak) => bench::soak(&soak),
+    }
+}

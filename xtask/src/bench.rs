@@ -1,0 +1,66 @@
+//! Building what a benchmark compares, as it is published, and running the benchmark.
+
+use std::process::Command;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::needs;
+use crate::workshop::{cargo, run, target};
+
+/// What `cargo xtask bench` may be told.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// proxy, keyed, latency, lookup or idle; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    name_and_options: Vec<String>,
+}
+
+/// What `cargo xtask soak` may be told.
+#[derive(Args)]
+pub(crate) struct Soak {
+    /// How long (10m by default), and whatever else the soak takes (see `cargo xtask soak -- --help`)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
+}
+
+/// Builds and runs one benchmark.
+///
+/// # Errors
+/// A peer is missing, something does not compile, or the benchmark failed.
+pub(crate) fn bench(bench: &Bench) -> anyhow::Result<()> {
+    needs::ensure(needs::FOR_BENCHMARKS)?;
+    // Only this one needs the idempotency library and all that it brings.
+    let with_peers = bench.name_and_options.first().is_some_and(|name| name == "keyed");
+    build(with_peers)?;
+    run(&mut binary(&bench.name_and_options))
+}
+
+/// Builds and runs the soak.
+///
+/// # Errors
+/// Something does not compile, or memory, descriptors or answers were not as they should be.
+pub(crate) fn soak(soak: &Soak) -> anyhow::Result<()> {
+    build(false)?;
+    let mut words = vec!["soak".to_owned()];
+    words.extend(soak.options.iter().cloned());
+    run(&mut binary(&words))
+}
+
+/// Gateway and benchmark are built apart: built together, the gateway would be compiled with whatever features the
+/// benchmark enables in shared dependencies, and would not be the binary that is published.
+fn build(with_peers: bool) -> anyhow::Result<()> {
+    run(cargo().args(["build", "--profile", "dist", "--package", "steadfast"]))?;
+    let mut command = cargo();
+    command.args(["build", "--profile", "dist", "--package", "bench"]);
+    if with_peers {
+        command.args(["--features", "peers"]);
+    }
+    run(&mut command).context("cannot build the benchmarks")
+}
+
+fn binary(words: &[String]) -> Command {
+    let mut command = Command::new(target().join("dist/bench"));
+    command.args(words);
+    command
+}
