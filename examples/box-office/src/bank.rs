@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRef, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -133,9 +134,9 @@ impl NewCharge {
 async fn charge(
     State(desk): State<Desk>,
     Extension(arrival): Extension<Arrival>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let charge: NewCharge = parse(&body)?;
+    let charge: NewCharge = parse(body)?;
     charge.check()?;
     let fate = desk.plan().draw();
     if !fate.latency.is_zero() {
@@ -212,7 +213,11 @@ fn charge_json(row: &Row<'_>) -> rusqlite::Result<Value> {
 }
 
 /// `GET /charges/{id}`.
-async fn show_charge(State(database): State<Database>, Path(id): Path<i64>) -> Result<Answer, Refusal> {
+async fn show_charge(
+    State(database): State<Database>,
+    path: Result<Path<i64>, PathRejection>,
+) -> Result<Answer, Refusal> {
+    let Path(id) = path?;
     let charge = database
         .run(move |connection| -> Result<_, Refusal> {
             let sql = format!("SELECT {CHARGE_COLUMNS} FROM charges WHERE id = ?1");
@@ -235,8 +240,9 @@ struct Listing {
 /// `GET /charges?reference=…&after=…&limit=…`: the charges, oldest first; 404 when a reference was named and has none.
 async fn list_charges(
     State(database): State<Database>,
-    Query(listing): Query<Listing>,
+    query: Result<Query<Listing>, QueryRejection>,
 ) -> Result<Answer, Refusal> {
+    let Query(listing) = query?;
     let named = listing.reference.is_some();
     let charges = database
         .run(move |connection| -> Result<Vec<Value>, Refusal> {
@@ -296,8 +302,11 @@ async fn show_temper(State(desk): State<Desk>) -> Answer {
 }
 
 /// `PUT /temper`: a new temper from the next charge on; what the body leaves out is healthy. Its plan starts anew.
-async fn put_temper(State(desk): State<Desk>, body: Bytes) -> Result<Answer, Refusal> {
-    let temper: BankTemper = parse(&body)?;
+async fn put_temper(
+    State(desk): State<Desk>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Answer, Refusal> {
+    let temper: BankTemper = parse(body)?;
     let plan = Plan::new(temper).map_err(|error| Refusal::BadInput(error.to_string()))?;
     *desk.plan() = plan;
     Ok(Answer::new(StatusCode::OK, &json!(temper)))

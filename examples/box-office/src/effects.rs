@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use http::StatusCode;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -258,8 +259,9 @@ pub(crate) struct Probe {
 /// `GET /effects?reference=…`, `?key=…` or both: what happened; 404 when nothing that stands did.
 pub(crate) async fn probe(
     State(database): State<Database>,
-    Query(probe): Query<Probe>,
+    query: Result<Query<Probe>, QueryRejection>,
 ) -> Result<Answer, Refusal> {
+    let Query(probe) = query?;
     if probe.reference.is_none() && probe.key.is_none() {
         return Err(Refusal::BadInput("say which `reference` or `key`".into()));
     }

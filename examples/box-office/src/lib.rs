@@ -3,7 +3,7 @@
 //! They are an honest example of APIs that have no idempotency of their own: every request that arrives takes
 //! effect, so a request sent twice is two registrations, two orders, two charges. They exist to stand behind a
 //! gateway in the demo and in whole-system tests, and they keep books a test can check: what arrived
-//! ([`arrivals`]) and what really happened ([`effects`]), each tied to the `Idempotency-Key` and
+//! ([`arrivals()`]) and what really happened ([`effects()`]), each tied to the `Idempotency-Key` and
 //! `X-Client-Reference` it came with.
 //!
 //! They know nothing of the gateway, and nothing of its crates.

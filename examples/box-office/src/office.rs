@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRef, Path, State};
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
@@ -172,9 +173,9 @@ fn events_json(connection: &Connection) -> Result<Vec<Value>, Refusal> {
 async fn register(
     State(counter): State<Counter>,
     Extension(arrival): Extension<Arrival>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Answer, Refusal> {
-    let new: NewRegistration = parse(&body)?;
+    let new: NewRegistration = parse(body)?;
     new.check()?;
     let key = Key::of(counter.honours_keys, registrations::PATH, &arrival, &new);
     counter
@@ -184,7 +185,11 @@ async fn register(
 }
 
 /// `GET /registrations/{id}`.
-async fn show_registration(State(database): State<Database>, Path(id): Path<i64>) -> Result<Answer, Refusal> {
+async fn show_registration(
+    State(database): State<Database>,
+    path: Result<Path<i64>, PathRejection>,
+) -> Result<Answer, Refusal> {
+    let Path(id) = path?;
     database.run(move |connection| registrations::show(connection, id)).await
 }
 
@@ -192,9 +197,9 @@ async fn show_registration(State(database): State<Database>, Path(id): Path<i64>
 async fn place_order(
     State(counter): State<Counter>,
     Extension(arrival): Extension<Arrival>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Answer, Refusal> {
-    let order: NewOrder = parse(&body)?;
+    let order: NewOrder = parse(body)?;
     order.check()?;
     let key = Key::of(counter.honours_keys, orders::PATH, &arrival, &order);
     let client_reference = arrival.reference.clone();
@@ -224,7 +229,11 @@ async fn place_order(
 }
 
 /// `GET /orders/{id}`.
-async fn show_order(State(database): State<Database>, Path(id): Path<i64>) -> Result<Answer, Refusal> {
+async fn show_order(
+    State(database): State<Database>,
+    path: Result<Path<i64>, PathRejection>,
+) -> Result<Answer, Refusal> {
+    let Path(id) = path?;
     database.run(move |connection| orders::show(connection, id)).await
 }
 
@@ -234,8 +243,11 @@ struct NewBank {
 }
 
 /// `PUT /bank`: charges go to this URL from now on, so that a gateway started later can be put between the two.
-async fn redirect_bank(State(counter): State<Counter>, body: Bytes) -> Result<Answer, Refusal> {
-    let NewBank { url } = parse(&body)?;
+async fn redirect_bank(
+    State(counter): State<Counter>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Answer, Refusal> {
+    let NewBank { url } = parse(body)?;
     let teller = counter
         .teller
         .ok_or_else(|| Refusal::BadInput("this box office was started without a bank".into()))?;

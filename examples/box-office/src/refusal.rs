@@ -1,6 +1,8 @@
 //! Why a request had no effect, and the one table that turns that into a status and a JSON error.
 
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -14,6 +16,9 @@ pub(crate) enum Refusal {
     /// The request's body or query does not say what is needed.
     #[error("{0}")]
     BadInput(String),
+    /// The request's body is too long, or ended before its end.
+    #[error("{0}")]
+    Unreadable(#[from] BytesRejection),
     /// There is no such event.
     #[error("there is no event called `{0}`")]
     UnknownEvent(String),
@@ -40,6 +45,19 @@ pub(crate) enum Refusal {
     Database(#[from] DatabaseError),
 }
 
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Refusal::BadInput(rejection.to_string())
+    }
+}
+
+impl From<PathRejection> for Refusal {
+    // Everything here is numbered: nothing has a name that is no number.
+    fn from(_: PathRejection) -> Self {
+        Refusal::NotFound
+    }
+}
+
 impl From<rusqlite::Error> for Refusal {
     fn from(error: rusqlite::Error) -> Self {
         Refusal::Database(error.into())
@@ -50,6 +68,7 @@ impl Refusal {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Refusal::BadInput(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-input"),
+            Refusal::Unreadable(rejection) => (rejection.status(), "unreadable-body"),
             Refusal::UnknownEvent(_) => (StatusCode::NOT_FOUND, "unknown-event"),
             Refusal::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             Refusal::SoldOut { .. } => (StatusCode::CONFLICT, "sold-out"),
@@ -77,9 +96,9 @@ impl IntoResponse for Refusal {
 /// Reads a JSON body, whatever its content type says.
 ///
 /// # Errors
-/// [`Refusal::BadInput`] with the place and the cause.
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
+/// [`Refusal::BadInput`] with the place and the cause; [`Refusal::Unreadable`] when the body is too long or cut off.
+pub(crate) fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
+    serde_json::from_slice(&body?)
         .map_err(|error| Refusal::BadInput(format!("the body is not what is needed: {error}")))
 }
 

@@ -28,6 +28,7 @@ use tower_service::Service;
 use crate::arrivals::{self, ArrivalRecord};
 use crate::database::{Database, OpenError};
 use crate::effects::{self, Effect, EffectCount};
+use crate::refusal::Refusal;
 use crate::remembered;
 use crate::tasks;
 use crate::teller::InvalidBankUrl;
@@ -173,6 +174,7 @@ pub(crate) fn start(
         StartError::Database { path: database_path.clone(), reason: error.to_string() }
     })?;
     let router = routes(database.clone())
+        .fallback(|| async { Refusal::NotFound })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(database, arrivals::record));
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

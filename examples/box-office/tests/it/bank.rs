@@ -51,6 +51,7 @@ fn says_what_is_wrong_with_a_charge() {
         let answer = post(bank.addr(), "/charges", &[], body);
         assert_eq!((answer.status, &answer.json()["error"]), (422, &"bad-input".into()), "{body}");
     }
+    assert_eq!(get(bank.addr(), "/charges?limit=few").json()["error"], "bad-input");
     let declined = CHARGE.replace("4242424242424242", "4000000000000002");
     assert_eq!(post(bank.addr(), "/charges", &[], &declined).status, 402);
     assert!(bank.effects().unwrap().is_empty());

@@ -6,6 +6,7 @@ mod bank;
 mod client;
 mod keys;
 mod office;
+mod port;
 mod process;
 mod restart;
 mod storm;
@@ -13,11 +14,12 @@ mod storm;
 use box_office::{Bank, BankConfig, BankTemper, BoxOffice, OfficeConfig, RunningService};
 use tempfile::TempDir;
 
-/// A box office in front of its bank, and the folder of their books.
+/// A box office in front of its bank.
 struct Town {
     office: RunningService,
     bank: RunningService,
-    folder: TempDir,
+    /// Their books, deleted at the end.
+    _folder: TempDir,
 }
 
 fn town(temper: BankTemper, honours_keys: bool) -> Town {
@@ -29,7 +31,7 @@ fn town(temper: BankTemper, honours_keys: bool) -> Town {
         honours_keys,
         ..OfficeConfig::new(folder.path().join("office.db"))
     };
-    Town { office: BoxOffice::start(office).unwrap(), bank, folder }
+    Town { office: BoxOffice::start(office).unwrap(), bank, _folder: folder }
 }
 
 fn lone_bank(temper: BankTemper, honours_keys: bool) -> (RunningService, TempDir) {

@@ -74,6 +74,9 @@ fn refuses_clearly_what_it_cannot_do() {
     assert_eq!(refusal("/orders", r#"{"event":"spring-gala","buyer":"ada","tickets":2}"#), bad);
     assert_eq!(refusal("/orders", "[]"), bad);
     assert_eq!(refusal("/register", r#"{"student":"","event":"open-air"}"#), bad);
+    assert_eq!(refusal("/orders", &"x".repeat(65 * 1024)), (413, "unreadable-body".into()));
+    assert_eq!(refusal("/nowhere", ""), (404, "not-found".into()));
+    assert_eq!(get(office, "/orders/first").json()["error"], "not-found");
     assert_eq!(get(office, "/effects").status, 422);
     assert_eq!(get(office, "/orders/1").status, 404);
     assert!(town.office.effects().unwrap().is_empty());

@@ -1,51 +1,54 @@
 //! Stopped and started again on the same port and the same books.
 
-use box_office::{
-    Bank, BankConfig, BankTemper, BoxOffice, Event, OfficeConfig, StartError, arrivals, effects,
-};
+use box_office::{Bank, BankConfig, BankTemper, BoxOffice, OfficeConfig, StartError, arrivals, effects};
+use tempfile::TempDir;
 
 use crate::client::{Client, get, post};
+use crate::lone_bank;
 use crate::office::seats_left;
-use crate::{Town, lone_bank, town};
+use crate::port::Port;
 
 const ORDER: &str = r#"{"event":"spring-gala","buyer":"ada","tickets":2,"card":"4242424242424242"}"#;
 
 #[test]
 fn keeps_everything_on_the_same_books() {
-    let Town { office, bank, folder } = town(BankTemper::default(), true);
+    let folder = TempDir::new().unwrap();
+    let (office_port, bank_port) = (Port::reserve(), Port::reserve());
+    let bank_config = BankConfig {
+        address: bank_port.addr(),
+        honours_keys: true,
+        ..BankConfig::new(folder.path().join("bank.db"))
+    };
+    let office_config = OfficeConfig {
+        address: office_port.addr(),
+        bank: Some(format!("http://{}", bank_port.addr())),
+        honours_keys: true,
+        ..OfficeConfig::new(folder.path().join("office.db"))
+    };
+    let bank = Bank::start(bank_config.clone()).unwrap();
+    let office = BoxOffice::start(office_config.clone()).unwrap();
     let headers = [("idempotency-key", "k-1")];
     let first = post(office.addr(), "/orders", &headers, ORDER);
-    let (office_addr, bank_addr) = (office.addr(), bank.addr());
-    let before = effects(office.database()).unwrap();
+    let before = office.effects().unwrap();
     office.stop();
     bank.stop();
-    let (office_db, bank_db) = (folder.path().join("office.db"), folder.path().join("bank.db"));
-    assert_eq!(effects(&office_db).unwrap(), before);
-    assert_eq!(arrivals(&bank_db).unwrap().len(), 1);
+    assert_eq!(effects(&office_config.database).unwrap(), before);
+    assert_eq!(arrivals(&bank_config.database).unwrap().len(), 1);
 
-    let bank =
-        Bank::start(BankConfig { address: bank_addr, honours_keys: true, ..BankConfig::new(&bank_db) })
-            .unwrap();
-    let office = BoxOffice::start(OfficeConfig {
-        address: office_addr,
-        bank: Some(bank.url()),
-        honours_keys: true,
-        events: vec![Event::new("spring-gala", "Spring Gala", 200, 4_000)],
-        ..OfficeConfig::new(&office_db)
-    })
-    .unwrap();
-    assert_eq!(get(office_addr, "/orders/1").text, first.text);
+    let bank = Bank::start(bank_config).unwrap();
+    let office = BoxOffice::start(office_config).unwrap();
+    assert_eq!(get(office.addr(), "/orders/1").text, first.text);
     assert_eq!(seats_left(&office, "spring-gala"), 198);
-    assert_eq!(post(office_addr, "/orders", &headers, ORDER).text, first.text);
-    assert_eq!(post(office_addr, "/orders", &[], ORDER).header("location"), Some("/orders/2"));
-    assert_eq!(get(bank_addr, "/statement").json()["count"], 2);
+    assert_eq!(post(office.addr(), "/orders", &headers, ORDER).text, first.text);
+    assert_eq!(post(office.addr(), "/orders", &[], ORDER).header("location"), Some("/orders/2"));
+    assert_eq!(get(bank.addr(), "/statement").json()["count"], 2);
 }
 
 #[test]
 fn an_order_cut_off_at_the_bank_is_unsettled_afterwards() {
     // A bank that takes the connection and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
     let config = OfficeConfig {
         bank: Some(format!("http://{}", silent.local_addr().unwrap())),
         ..OfficeConfig::new(folder.path().join("office.db"))
