@@ -22,7 +22,7 @@ pub struct NotCanonical;
 /// [`NotCanonical`] where the text is not JSON with one meaning; its bytes are what counts then.
 pub fn canonical_json(text: &[u8], omit: &[String]) -> Result<Vec<u8>, NotCanonical> {
     let root: &RawValue = serde_json::from_slice(text).map_err(|_| NotCanonical)?;
-    let mut writer = Writer { out: Vec::with_capacity(text.len()), omit, path: String::new() };
+    let mut writer = Writer { out: Vec::with_capacity(text.len()), omit, path: Path::default() };
     writer.value(root, 0)?;
     Ok(writer.out)
 }
@@ -30,7 +30,33 @@ pub fn canonical_json(text: &[u8], omit: &[String]) -> Result<Vec<u8>, NotCanoni
 struct Writer<'a> {
     out: Vec<u8>,
     omit: &'a [String],
-    path: String,
+    path: Path,
+}
+
+/// Where the writer is: the names of the members that it is in.
+#[derive(Default)]
+struct Path {
+    dotted: String,
+    /// How many names that is. A name may be empty, so the text alone does not tell.
+    names: usize,
+}
+
+impl Path {
+    /// Goes into the member `name`; the result leads back out.
+    fn enter(&mut self, name: &str) -> usize {
+        let outer = self.dotted.len();
+        if self.names > 0 {
+            self.dotted.push('.');
+        }
+        self.dotted.push_str(name);
+        self.names += 1;
+        outer
+    }
+
+    fn leave(&mut self, outer: usize) {
+        self.dotted.truncate(outer);
+        self.names -= 1;
+    }
 }
 
 impl Writer<'_> {
@@ -55,12 +81,8 @@ impl Writer<'_> {
         self.out.push(b'{');
         let mut first = true;
         for (name, value) in members {
-            let outer = self.path.len();
-            if outer > 0 {
-                self.path.push('.');
-            }
-            self.path.push_str(&name);
-            if !self.omit.contains(&self.path) {
+            let outer = self.path.enter(&name);
+            if !self.omit.contains(&self.path.dotted) {
                 if !std::mem::take(&mut first) {
                     self.out.push(b',');
                 }
@@ -68,7 +90,7 @@ impl Writer<'_> {
                 self.out.push(b':');
                 self.value(value, depth + 1)?;
             }
-            self.path.truncate(outer);
+            self.path.leave(outer);
         }
         self.out.push(b'}');
         Ok(())
@@ -147,6 +169,13 @@ mod tests {
             canonical(text, &["meta.sent_at", "list.x"]).as_deref(),
             Ok(r#"{"list":[{"y":2}],"meta":{"who":2},"sent_at":3}"#)
         );
+    }
+
+    #[test]
+    fn a_member_without_a_name_is_a_step_of_the_path_too() {
+        let text = r#"{"":{"a":1},"a":2}"#;
+        assert_eq!(canonical(text, &["a"]).as_deref(), Ok(r#"{"":{"a":1}}"#));
+        assert_eq!(canonical(text, &[".a"]).as_deref(), Ok(r#"{"":{},"a":2}"#));
     }
 
     #[test]

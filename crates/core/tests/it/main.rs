@@ -1,0 +1,13 @@
+//! What must hold of the core, from outside: its public items alone.
+
+mod alphabet;
+mod diagram;
+mod fuzz_bodies;
+mod fuzzing;
+mod golden;
+mod honest_world;
+mod invariants;
+mod pages;
+mod reachable;
+mod rules;
+mod seeded;
