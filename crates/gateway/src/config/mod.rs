@@ -1,0 +1,92 @@
+//! The config that the gateway runs on. What stands here is checked: a file that says anything else never gets
+//! this far.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use http::Method;
+use steadfast_layers::IdempotencyPolicy;
+use steadfast_upstream::UpstreamPolicy;
+
+/// Everything that a gateway runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where callers are served.
+    pub listen: SocketAddr,
+    /// Where the people who run it are served: a loopback address.
+    pub admin: SocketAddr,
+    /// Where the ledger is.
+    pub ledger: LedgerLocation,
+    /// How many worker threads serve callers; one per core unless stated.
+    pub workers: usize,
+    /// What a connection may ask of the gateway.
+    pub edge: EdgeLimits,
+    /// How long requests may go on after the gateway was asked to stop.
+    pub drain_timeout: Duration,
+    /// The upstreams, by name.
+    pub upstreams: BTreeMap<String, UpstreamPolicy>,
+    /// The routes. The most specific path wins, whatever their order.
+    pub routes: Vec<Route>,
+}
+
+/// Where a ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerLocation {
+    /// An SQLite file of this process's own.
+    Sqlite(PathBuf),
+    /// A Postgres database that many nodes may share, as a URL.
+    Postgres(String),
+}
+
+/// What a connection may ask of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeLimits {
+    /// How long a request's head may take to arrive, and how long a connection may stay idle between requests.
+    pub header_timeout: Duration,
+    /// How many header fields a request may have.
+    pub headers_max: usize,
+    /// How many bytes a request's head may have.
+    pub header_bytes_max: usize,
+    /// How long a keyed request's body may stay away without a byte.
+    pub body_timeout: Duration,
+    /// How many connections each worker holds at once.
+    pub connections_max: usize,
+}
+
+impl Default for EdgeLimits {
+    /// 60 s for a head, 100 fields, 64 KiB, 30 s without a byte, 20,000 connections a worker.
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(60),
+            headers_max: 100,
+            header_bytes_max: 64 << 10,
+            body_timeout: Duration::from_secs(30),
+            connections_max: 20_000,
+        }
+    }
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its name, for metrics and namespaces: its path, unless the config names it.
+    pub name: Arc<str>,
+    /// Which paths it serves.
+    pub path: PathPattern,
+    /// Which methods it serves; all where it names none.
+    pub methods: Vec<Method>,
+    /// The upstream's name; one of [`Config::upstreams`].
+    pub upstream: String,
+    /// By when its callers must have an answer.
+    pub deadline: Option<Duration>,
+    /// What it says about idempotency; nothing for a route that streams straight through.
+    pub idempotency: Option<IdempotencyPolicy>,
+}
+
+/// Which paths a route serves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PathPattern {
+    /// This path and no other.
+    Exact(Box<str>),
+    /// Every path that begins with this, which ends with `/`; written `/prefix/*`. `/*` serves everything.
+    Prefix(Box<str>),
+}

@@ -1,0 +1,72 @@
+//! Reading bodies into memory, within a bound, by the bytes that really come.
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+/// What reading a body came to.
+pub(super) enum Collected<B> {
+    /// All of it.
+    Whole(Bytes),
+    /// It is larger than the bound: what was read, and the rest.
+    TooLarge(Vec<Bytes>, B),
+    /// It broke off.
+    Broken(String),
+}
+
+/// Reads `body` up to `bytes_max` bytes.
+pub(super) async fn collect<B>(mut body: B, bytes_max: usize) -> Collected<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut chunks: Vec<Bytes> = Vec::new();
+    let mut read = 0_usize;
+    loop {
+        match body.frame().await {
+            None => return Collected::Whole(joined(chunks, read)),
+            Some(Err(error)) => return Collected::Broken(error.to_string()),
+            Some(Ok(frame)) => {
+                // Trailers are not part of what is stored.
+                let Ok(data) = frame.into_data() else { continue };
+                read = read.saturating_add(data.len());
+                if !data.is_empty() {
+                    chunks.push(data);
+                }
+                if read > bytes_max {
+                    return Collected::TooLarge(chunks, body);
+                }
+                if body.is_end_stream() {
+                    return Collected::Whole(joined(chunks, read));
+                }
+            }
+        }
+    }
+}
+
+/// The chunks as one; a single chunk, the usual case, is not copied.
+fn joined(mut chunks: Vec<Bytes>, bytes: usize) -> Bytes {
+    match chunks.len() {
+        0 => Bytes::new(),
+        1 => chunks.swap_remove(0),
+        _ => {
+            let mut whole = BytesMut::with_capacity(bytes);
+            chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+            whole.freeze()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bound_counts_real_bytes() {
+        let body = || Full::new(Bytes::from_static(b"12345"));
+        assert!(matches!(collect(body(), 5).await, Collected::Whole(bytes) if bytes == "12345"));
+        assert!(matches!(collect(body(), 4).await, Collected::TooLarge(read, _) if read.len() == 1));
+    }
+}

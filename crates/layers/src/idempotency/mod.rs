@@ -1,0 +1,150 @@
+//! Makes a keyed request take effect once.
+//!
+//! The request is named (key, namespace, caller) and fingerprinted; its operation is claimed in the ledger before
+//! anything is sent, and its outcome is written before the caller sees it. A duplicate gets the stored answer, or
+//! waits for it, or learns why not. What nobody knows is recorded as in doubt, and never run again on a guess.
+
+mod collect;
+mod decision;
+mod detach;
+mod naming;
+mod policy;
+mod replay;
+mod run;
+mod serve;
+mod standing;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use steadfast_ledger::{Claims, Clock};
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use decision::{Decision, OperationContext, Protection};
+pub use policy::{
+    AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, InvalidPolicy, KeySource, NamespaceScope,
+    OnLedgerLoss,
+};
+
+use crate::{AttemptFailed, ReplyBody};
+
+/// Wraps a service in [`IdempotencyService`].
+#[derive(Clone)]
+pub struct IdempotencyLayer {
+    shared: Arc<Shared>,
+}
+
+/// What all requests of a route share.
+struct Shared {
+    policy: IdempotencyPolicy,
+    ledger: Arc<dyn Claims>,
+    clock: Clock,
+}
+
+impl IdempotencyLayer {
+    /// A layer that keeps `policy` with operations in `ledger`.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`] where the policy contradicts itself.
+    pub fn new(
+        policy: IdempotencyPolicy,
+        ledger: Arc<dyn Claims>,
+        clock: Clock,
+    ) -> Result<Self, InvalidPolicy> {
+        policy.check()?;
+        Ok(Self { shared: Arc::new(Shared { policy, ledger, clock }) })
+    }
+}
+
+impl<S> Layer<S> for IdempotencyLayer {
+    type Service = IdempotencyService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        IdempotencyService { inner, shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// See the [module](self)'s words.
+#[derive(Clone)]
+pub struct IdempotencyService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S, B, R> Service<Request<B>> for IdempotencyService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<AttemptFailed> + Send,
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display + Send,
+    R: Body<Data = Bytes> + Send + Unpin + 'static,
+    R::Error: std::fmt::Display + Send,
+{
+    type Response = Response<ReplyBody<R>>;
+    type Error = S::Error;
+    type Future = IdempotencyFuture<S::Future, R, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let policy = &self.shared.policy;
+        let applies = policy.methods.contains(request.method())
+            && (policy.required
+                || !matches!(policy.key, KeySource::Header)
+                || request.headers().contains_key(naming::KEY_HEADER));
+        if !applies {
+            return IdempotencyFuture { way: Way::Passing { future: self.inner.call(request) } };
+        }
+        // The service that was made ready goes with the request; the clone waits for its own readiness.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let shared = Arc::clone(&self.shared);
+        IdempotencyFuture { way: Way::Keyed { future: Box::pin(serve::serve(shared, inner, request)) } }
+    }
+}
+
+type Keyed<R, E> = Pin<Box<dyn Future<Output = Result<Response<ReplyBody<R>>, E>> + Send>>;
+
+pin_project_lite::pin_project! {
+    /// The answer of an [`IdempotencyService`].
+    pub struct IdempotencyFuture<F, R, E> {
+        #[pin]
+        way: Way<F, R, E>,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = WayProjected]
+    enum Way<F, R, E> {
+        // The policy does not apply: the inner service's own future.
+        Passing { #[pin] future: F },
+        // The request is keyed, or should be.
+        Keyed { future: Keyed<R, E> },
+    }
+}
+
+impl<F, R, E> Future for IdempotencyFuture<F, R, E>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<ReplyBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().way.project() {
+            WayProjected::Passing { future } => {
+                future.poll(context).map(|result| result.map(|response| response.map(ReplyBody::Passed)))
+            }
+            WayProjected::Keyed { future } => future.as_mut().poll(context),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! From a request to the name of its operation: which key, in which namespace, by whom.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, request::Parts};
+use serde_json::value::RawValue;
+use steadfast_core::{
+    Code, Fingerprint, FingerprintBuilder, ForwardedKey, InvalidKey, Key, Namespace, OperationId, Owner,
+    canonical_json,
+};
+use steadfast_ledger::{KeepFrom, OperationName, Retention};
+
+use super::policy::{BodyFingerprint, IdempotencyPolicy, KeySource, NamespaceScope};
+use crate::Problem;
+
+/// The header that carries a key, both ways.
+pub(super) const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A key that came in the header, before anything else was looked at.
+pub(super) fn key_in_header(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
+    let mut values = headers.get_all(KEY_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid_key("There are two Idempotency-Key headers."));
+    }
+    Key::from_header(value.as_bytes()).map(Some).map_err(|reason| malformed(reason, "Idempotency-Key"))
+}
+
+fn malformed(reason: InvalidKey, place: &str) -> Problem {
+    invalid_key(format!("{place}: {reason}."))
+}
+
+fn invalid_key(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::IdempotencyKeyInvalid).detail(detail)
+}
+
+/// What an operation is called, and what goes with that.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) name: OperationName,
+    pub(super) retention: Retention,
+    pub(super) origin: KeyOrigin,
+}
+
+/// Where a key came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyOrigin {
+    Header,
+    Field,
+    Fields,
+    Window,
+}
+
+impl KeyOrigin {
+    /// What the answer says of it, where it was not the header.
+    pub(super) const fn mark(self) -> Option<&'static str> {
+        match self {
+            Self::Header => None,
+            Self::Field => Some("body-field"),
+            Self::Fields => Some("derived"),
+            Self::Window => Some("window"),
+        }
+    }
+}
+
+/// Names the operation of a request, or `None` where it has no key.
+pub(super) fn name(
+    policy: &IdempotencyPolicy,
+    header_key: Option<Key>,
+    owner: &Owner,
+    fingerprint: Fingerprint,
+    body: &Bytes,
+) -> Result<Option<Named>, Problem> {
+    let room = namespace(policy, owner)?;
+    let named = |namespace, key, origin| {
+        let retention = match (origin, &policy.key) {
+            (KeyOrigin::Window, KeySource::Window(window)) => {
+                Retention { keep: *window, from: KeepFrom::Claim, tombstone: None }
+            }
+            _ => policy.retention,
+        };
+        Ok(Some(Named { name: OperationName::new(namespace, key), retention, origin }))
+    };
+    match (&policy.key, header_key) {
+        (KeySource::Header, None) => Ok(None),
+        (KeySource::Header | KeySource::Window(_), Some(key)) => named(room, key, KeyOrigin::Header),
+        (KeySource::HeaderOrField(path), header_key) => match (header_key, key_in_field(body, path)?) {
+            (Some(header), Some(field)) if header != field => {
+                Err(invalid_key(format!("The Idempotency-Key header and the body's `{path}` disagree.")))
+            }
+            (Some(key), _) => named(room, key, KeyOrigin::Header),
+            (None, Some(key)) => named(room, key, KeyOrigin::Field),
+            (None, None) => Ok(None),
+        },
+        (KeySource::Fields(paths), _) => match derived(body, paths) {
+            Some(digits) => named(own_room(&room, "derived")?, key_of_digits(&digits)?, KeyOrigin::Fields),
+            None => Ok(None),
+        },
+        (KeySource::Window(_), None) => {
+            if owner.is_anonymous() {
+                return Err(unauthenticated());
+            }
+            let key = key_of_digits(&window_digits(owner, fingerprint))?;
+            named(own_room(&room, "window")?, key, KeyOrigin::Window)
+        }
+    }
+}
+
+/// Derived keys live in a room of their own, where no caller's key can meet them.
+fn own_room(room: &Namespace, what: &str) -> Result<Namespace, Problem> {
+    Namespace::new(&format!("{what} {}", room.as_str())).map_err(|_| unauthenticated())
+}
+
+fn key_of_digits(digits: &str) -> Result<Key, Problem> {
+    Key::new(digits).map_err(|reason| malformed(reason, "the derived key"))
+}
+
+fn unauthenticated() -> Problem {
+    Problem::new(Code::Unauthenticated).detail("A keyed request must say who is calling.")
+}
+
+fn namespace(policy: &IdempotencyPolicy, owner: &Owner) -> Result<Namespace, Problem> {
+    if owner.is_anonymous() && !policy.anonymous {
+        return Err(unauthenticated());
+    }
+    match (policy.namespace, &owner.principal) {
+        (NamespaceScope::Global, _) => Ok(Namespace::global()),
+        (NamespaceScope::Route, _) => Ok(Namespace::of_route(&policy.route)),
+        (NamespaceScope::Principal, Some(principal)) => Ok(Namespace::of_principal(principal)),
+        (NamespaceScope::PrincipalAndRoute, Some(principal)) => {
+            Ok(Namespace::of_principal_on_route(principal, &policy.route))
+        }
+        (NamespaceScope::Principal | NamespaceScope::PrincipalAndRoute, None) => Err(unauthenticated()),
+    }
+}
+
+/// The value at a dotted path of a JSON body, as it is written there: a number too large for a float stays itself.
+fn field<'a>(body: &'a [u8], path: &str) -> Option<&'a RawValue> {
+    let root: &RawValue = serde_json::from_slice(body).ok()?;
+    let found = path.split('.').try_fold(root, |value, name| {
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
+        members.get(name).copied()
+    })?;
+    (found.get() != "null").then_some(found)
+}
+
+fn key_in_field(body: &[u8], path: &str) -> Result<Option<Key>, Problem> {
+    let Some(value) = field(body, path) else { return Ok(None) };
+    let key = match value.get().as_bytes()[0] {
+        b'"' => Key::new(&serde_json::from_str::<String>(value.get()).unwrap_or_default()),
+        b'-' | b'0'..=b'9' => Key::new(value.get()),
+        _ => return Err(invalid_key(format!("The body's `{path}` is neither a text nor a number."))),
+    };
+    key.map(Some).map_err(|reason| malformed(reason, path))
+}
+
+/// The digest of the named fields, or `None` where one of them is missing.
+fn derived(body: &[u8], paths: &[String]) -> Option<String> {
+    let mut digest = FingerprintBuilder::new("fields", "", None, None);
+    for path in paths {
+        let text = canonical_json(field(body, path)?.get().as_bytes(), &[]).ok()?;
+        digest.body(&(text.len() as u64).to_le_bytes());
+        digest.body(&text);
+    }
+    Some(hexadecimal(digest.finish().as_bytes()))
+}
+
+/// The digest of who asks and what for.
+fn window_digits(owner: &Owner, fingerprint: Fingerprint) -> String {
+    // The principal, where there is one, is the same caller with a refreshed credential.
+    let caller: &[u8] = match (&owner.principal, &owner.credential) {
+        (Some(principal), _) => principal.as_str().as_bytes(),
+        (None, Some(credential)) => credential.as_bytes(),
+        (None, None) => &[],
+    };
+    let mut digest = FingerprintBuilder::new("window", "", None, Some(caller));
+    digest.body(fingerprint.as_bytes());
+    hexadecimal(digest.finish().as_bytes())
+}
+
+fn hexadecimal(bytes: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*bytes))
+}
+
+/// The digest of what is asked.
+pub(super) fn fingerprint(policy: &BodyFingerprint, parts: &Parts, body: &Bytes) -> Fingerprint {
+    let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let head = |content_type| {
+        FingerprintBuilder::new(parts.method.as_str(), parts.uri.path(), parts.uri.query(), content_type)
+    };
+    if let BodyFingerprint::Json { omit } = policy
+        && let Ok(canonical) = canonical_json(body, omit)
+    {
+        // `application/json` and `application/json; charset=utf-8` say the same.
+        let essence = content_type.map(|value| {
+            let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+            value[..end].trim_ascii().to_ascii_lowercase()
+        });
+        let mut builder = head(essence.as_deref());
+        builder.body(&canonical);
+        return builder.finish();
+    }
+    let mut builder = head(content_type);
+    builder.body(body);
+    builder.finish()
+}
+
+/// The key that the upstream gets. The caller's own goes on only where its own credential does; where something
+/// in front speaks for the caller, or where the key was derived, it gets one of ours.
+pub(super) fn forwarded_key(named: &Named, owner: &Owner, operation: OperationId) -> String {
+    match named.origin {
+        KeyOrigin::Window => ForwardedKey::of_window(operation).as_str().to_owned(),
+        KeyOrigin::Header | KeyOrigin::Field if owner.principal.is_none() => {
+            named.name.key().as_str().to_owned()
+        }
+        KeyOrigin::Header | KeyOrigin::Field | KeyOrigin::Fields => {
+            ForwardedKey::of(named.name.namespace(), named.name.key()).as_str().to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json_fingerprint(content_type: &'static str, body: &'static str) -> Fingerprint {
+        let request =
+            http::Request::post("/a").header("content-type", content_type).body(()).expect("a request");
+        let policy = BodyFingerprint::Json { omit: vec!["sent_at".into()] };
+        fingerprint(&policy, &request.into_parts().0, &Bytes::from_static(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_rebuilt_json_body_is_the_same_request() {
+        let one = json_fingerprint("application/json", r#"{"a":1,"b":2,"sent_at":1}"#);
+        let two = json_fingerprint("application/JSON; charset=utf-8", r#"{ "b": 2, "a": 1, "sent_at": 2 }"#);
+        assert_eq!(one, two);
+        assert_ne!(one, json_fingerprint("application/json", r#"{"a":1,"b":3}"#));
+    }
+
+    #[test]
+    fn keys_are_derived_from_all_named_fields_or_not_at_all() {
+        let paths = ["order.id".to_owned(), "line".to_owned()];
+        let derived = |body: &'static str| derived(body.as_bytes(), &paths);
+        let one = derived(r#"{"order":{"id":"a"},"line":1}"#);
+        assert!(one.is_some());
+        assert_eq!(one, derived(r#"{"line":1,"note":"x","order":{"id":"a"}}"#));
+        assert_ne!(one, derived(r#"{"order":{"id":"a1"},"line":1}"#));
+        assert_eq!(derived(r#"{"order":{"id":"a"}}"#), None);
+        assert_eq!(derived("no JSON"), None);
+        let (one, two) = (
+            r#"{"order":{"id":90000000000000000001},"line":1}"#,
+            r#"{"order":{"id":90000000000000000002},"line":1}"#,
+        );
+        assert_ne!(derived(one), derived(two));
+    }
+}

@@ -1,0 +1,92 @@
+//! What a duplicate is told: how the operation that already has its name stands.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Body;
+use steadfast_core::Code;
+use steadfast_ledger::{Occupied, Standing};
+
+use super::{
+    InProgress,
+    decision::Protection,
+    policy::IdempotencyPolicy,
+    replay,
+    serve::{KeyedRequest, decided},
+};
+use crate::{Problem, ReplyBody};
+
+/// When a duplicate of a running operation should come again.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+
+/// Answers a duplicate.
+pub(super) fn answer<R: Body<Data = Bytes>>(
+    policy: &IdempotencyPolicy,
+    standing: &Standing,
+    request: &KeyedRequest,
+) -> Response<ReplyBody<R>> {
+    let operation = standing.operation;
+    let refuse = |problem: Problem, protection| {
+        let problem = problem.operation(operation).instance(request.request_id.as_ref());
+        let mut response = problem.into_response();
+        replay::mark_operation(response.headers_mut(), operation);
+        decided(response, protection, Some(operation))
+    };
+    // Before anything else: the same key for something else is a mistake, however the first one stands.
+    if standing.fingerprint != request.fingerprint {
+        return refuse(Problem::new(Code::IdempotencyKeyReused), Protection::Mismatch);
+    }
+    match &standing.occupied {
+        Occupied::Claimed { .. } | Occupied::Queued => in_progress(policy, standing, refuse),
+        Occupied::Completed { answer, .. } => {
+            if !standing.owner.discloses_to(&request.owner) {
+                return refuse(Problem::new(Code::ReplayWithheld), Protection::Unavailable);
+            }
+            match answer.as_ref().and_then(|answer| replay::response(answer, operation)) {
+                Some(mut response) => {
+                    mark_origin(&mut response, request);
+                    decided(response, Protection::Replayed, Some(operation))
+                }
+                None => refuse(Problem::new(Code::ReplayUnavailable), Protection::Unavailable),
+            }
+        }
+        Occupied::InDoubt { .. } => refuse(Problem::new(Code::OutcomeInDoubt), Protection::InDoubt),
+        Occupied::Dead => refuse(Problem::new(Code::OperationDead), Protection::Unavailable),
+        Occupied::Cancelled => refuse(Problem::new(Code::OperationCancelled), Protection::Unavailable),
+        Occupied::Tombstone => refuse(Problem::new(Code::KeyExpired), Protection::Unavailable),
+    }
+}
+
+/// Says where the key came from, if not from the header.
+pub(super) fn mark_origin<B>(response: &mut Response<B>, request: &KeyedRequest) {
+    if let Some(origin) = request.named.origin.mark() {
+        response.headers_mut().insert(replay::KEY_SOURCE, HeaderValue::from_static(origin));
+    }
+}
+
+fn in_progress<R: Body<Data = Bytes>>(
+    policy: &IdempotencyPolicy,
+    standing: &Standing,
+    refuse: impl Fn(Problem, Protection) -> Response<ReplyBody<R>>,
+) -> Response<ReplyBody<R>> {
+    let problem = Problem::new(Code::OperationInProgress).retry_after(COME_AGAIN);
+    match policy.in_progress {
+        InProgress::Wait(_) | InProgress::Conflict => refuse(problem, Protection::Conflict),
+        InProgress::TooManyRequests => refuse(problem.status(429), Protection::Conflict),
+        InProgress::Accepted => {
+            let location = format!("/.steadfast/operations/{}", standing.operation);
+            let body = format!("{{\"operation\":\"{location}\",\"state\":\"claimed\"}}");
+            let mut response = Response::new(ReplyBody::whole(Bytes::from(body)));
+            *response.status_mut() = StatusCode::ACCEPTED;
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(COME_AGAIN.as_secs()));
+            if let Ok(location) = HeaderValue::from_str(&location) {
+                headers.insert(header::LOCATION, location);
+            }
+            replay::mark_operation(headers, standing.operation);
+            decided(response, Protection::Conflict, Some(standing.operation))
+        }
+    }
+}

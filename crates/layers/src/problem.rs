@@ -1,0 +1,158 @@
+//! Refusals as `application/problem+json` (RFC 9457), with the retry hints that real clients obey.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Map, Value};
+use steadfast_core::{Code, HELP_BASE, OperationId, Resend};
+
+use crate::RequestId;
+
+/// A refusal on its way to a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    code: Code,
+    status: u16,
+    detail: Option<String>,
+    instance: Option<RequestId>,
+    operation: Option<OperationId>,
+    retry_after: Option<Duration>,
+    resend: Resend,
+}
+
+impl Problem {
+    /// The refusal with this code, with its usual status and retry advice.
+    #[must_use]
+    pub fn new(code: Code) -> Self {
+        Self {
+            code,
+            status: code.status(),
+            detail: None,
+            instance: None,
+            operation: None,
+            retry_after: None,
+            resend: code.resend(),
+        }
+    }
+
+    /// Another status than the code's usual one.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// What happened in this case. The caller reads it: nothing secret belongs here.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn instance(mut self, request_id: Option<&RequestId>) -> Self {
+        self.instance = request_id.cloned();
+        self
+    }
+
+    /// The operation that it is about.
+    #[must_use]
+    pub fn operation(mut self, operation: OperationId) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    /// When to come again; rounded up to whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Whether the same request with the same key will later succeed by itself.
+    #[must_use]
+    pub fn resend(mut self, resend: Resend) -> Self {
+        self.resend = resend;
+        self
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The answer that the caller gets.
+    #[must_use]
+    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
+        let retry_after = self.retry_after.map(|after| after.as_millis().div_ceil(1_000).max(1) as u64);
+        let body = self.document(retry_after);
+        let mut response = Response::new(B::from(Bytes::from(body)));
+        // Statuses are constants of this crate and of core, all of them valid.
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let hint = HeaderValue::from_static(self.resend.as_str());
+        headers.insert("stripe-should-retry", hint.clone());
+        headers.insert("x-should-retry", hint);
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    fn document(&self, retry_after: Option<u64>) -> Vec<u8> {
+        let mut document = Map::new();
+        let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
+        put("type", format!("{HELP_BASE}{}", self.code.as_str()).into());
+        put("title", self.code.title().into());
+        put("status", self.status.into());
+        put("code", self.code.as_str().into());
+        if let Some(detail) = &self.detail {
+            put("detail", detail.as_str().into());
+        }
+        if let Some(instance) = &self.instance {
+            put("instance", instance.as_str().into());
+        }
+        if let Some(operation) = self.operation {
+            put("operation", format!("/.steadfast/operations/{operation}").into());
+        }
+        if let Some(seconds) = retry_after {
+            put("retry_after", seconds.into());
+        }
+        put("next_step", self.code.next_step().into());
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do_next_in_words_and_in_headers() {
+        let problem = Problem::new(Code::OperationInProgress)
+            .instance(Some(&RequestId::accept(&HeaderValue::from_static("req-1")).expect("valid")))
+            .retry_after(Duration::from_millis(1_001))
+            .detail("It began a second ago.");
+        let response: Response<Bytes> = problem.into_response();
+        assert_eq!(response.status(), 409);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(response.headers()["stripe-should-retry"], "true");
+        assert_eq!(response.headers()["x-should-retry"], "true");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let document: Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(document["type"], "/.steadfast/problems/operation-in-progress");
+        assert_eq!(document["status"], 409);
+        assert_eq!(document["retry_after"], 2);
+        assert_eq!(document["instance"], "req-1");
+        assert!(document["next_step"].as_str().is_some_and(|words| words.contains("again")));
+    }
+}
