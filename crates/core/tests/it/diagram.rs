@@ -43,6 +43,20 @@ fn label(step: &Step) -> String {
     }
 }
 
+/// What an answer means beside the one that is known, where one is.
+fn compared(step: &Step) -> &'static str {
+    let (State::Completed { answer: Some(known) } | State::Claimed { doubt: Doubt::Answered(known), .. }) =
+        step.before
+    else {
+        return "";
+    };
+    match step.event {
+        Event::Answered { answer, .. } if answer == known => ", the one that is known",
+        Event::Answered { .. } => ", another than is known",
+        _ => "",
+    }
+}
+
 fn every_step() -> impl Iterator<Item = Step> {
     sound_states()
         .into_iter()
@@ -99,7 +113,8 @@ fn accepted() -> String {
         let effects: Vec<String> =
             transition.effects.iter().map(|effect| words(&format!("{effect:?}"))).collect();
         let to = if step.after() == step.before { "(the same)".to_owned() } else { told(step.after()) };
-        let row = (step.before.name(), label(&step), to, joined(&effects, ", "));
+        let event = label(&step) + compared(&step);
+        let row = (step.before.name(), event, to, joined(&effects, ", "));
         from.entry(row).or_default().insert(told(step.before));
     }
     let mut rows: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();

@@ -66,6 +66,7 @@ invariants! {
     a_stale_fence_with_an_answer_does_no_more_than_end_doubt: a_stale_answer_only_ends_doubt;
     a_case_is_opened_exactly_where_an_answer_contradicts: contradictions_open_a_case;
     no_answer_to_a_living_operation_is_thrown_away: no_answer_is_thrown_away;
+    an_attempt_with_an_unknown_outcome_always_leaves_doubt: unknown_outcomes_are_doubted;
     doubt_never_ends_without_an_answer_or_a_settlement: doubt_is_sticky;
     in_doubt_is_left_only_by_settlement_answer_or_an_allowed_rerun: in_doubt_is_held;
     what_is_doubtful_runs_again_only_where_that_is_allowed: doubt_reruns_only_where_allowed;

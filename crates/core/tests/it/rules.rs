@@ -89,6 +89,7 @@ pub(crate) const ALL: &[Rule] = &[
     a_stale_answer_only_ends_doubt,
     contradictions_open_a_case,
     no_answer_is_thrown_away,
+    unknown_outcomes_are_doubted,
     doubt_is_sticky,
     in_doubt_is_held,
     doubt_reruns_only_where_allowed,
@@ -189,6 +190,14 @@ pub(crate) fn no_answer_is_thrown_away(step: &Step) {
         step.before == State::Completed { answer: Some(answer) } || evidence(step.before) == Some(answer);
     let written = step.has(Effect::StoreAnswer) || step.has(Effect::KeepEvidence);
     assert!(step.outcome.is_ok() && (known || written), "an answer was lost: {step:?}");
+}
+
+pub(crate) fn unknown_outcomes_are_doubted(step: &Step) {
+    let unknown = matches!(step.event, Event::Unknown { .. } | Event::LeaseRanOut { .. });
+    if unknown && step.outcome.is_ok() {
+        let known = evidence(step.before).is_some();
+        assert_eq!(step.after().is_doubtful(), !known, "an unknown outcome was not doubted: {step:?}");
+    }
 }
 
 pub(crate) fn doubt_is_sticky(step: &Step) {
