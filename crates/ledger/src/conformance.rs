@@ -1,1 +1,140 @@
-//! The suite every store passes.
+//! The suite every store passes: each test is a claim that the traits' documentation makes.
+//!
+//! A store's tests implement [`Harness`] once and list everything with
+//! `steadfast_ledger::conformance_tests!(MyHarness::new().await)`, which makes one `#[tokio::test]` of each
+//! claim, each on a fresh, empty ledger.
+
+mod answers;
+mod claiming;
+mod doubt;
+mod finishing;
+mod fixture;
+mod leases;
+mod reading;
+mod retention;
+mod settling;
+
+use std::time::Duration;
+
+use crate::SharedLedger;
+
+/// What the suite needs of a store: a fresh, empty ledger, whose process can die and whose time can pass.
+pub trait Harness: Send {
+    /// The ledger as it is open now. After [`Harness::restart`] the earlier ones are dead.
+    fn ledger(&self) -> SharedLedger;
+
+    /// Ends the process that holds the ledger, as abruptly as can be shown, and opens the same data again in
+    /// another. Claims that were live need not be resolved yet: the suite lets their leases run out.
+    fn restart(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Lets this much time pass, on every clock that the ledger reads: for leases and for retention. At least
+    /// milliseconds count.
+    fn advance(&mut self, by: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// Names every claim once: here they become the suite and the macro that lists them as tests.
+macro_rules! claims {
+    ($dollar:tt $($module:ident { $($name:ident),+ $(,)? })+) => {
+        $($(pub use $module::$name;)+)+
+
+        /// Every claim in turn, each on a ledger that `fresh` makes.
+        ///
+        /// # Panics
+        /// Where the store breaks a claim.
+        pub async fn suite<H: Harness, F: AsyncFn() -> H>(fresh: F) {
+            $($($name(fresh().await).await;)+)+
+        }
+
+        /// Makes one `#[tokio::test]` of each claim of the suite. The expression makes a harness with a fresh,
+        /// empty ledger; it is evaluated in an async function, once for each test.
+        #[macro_export]
+        macro_rules! conformance_tests {
+            ($dollar harness:expr) => {
+                $($(
+                    #[tokio::test]
+                    async fn $name() {
+                        $dollar crate::conformance::$name($dollar harness).await;
+                    }
+                )+)+
+            };
+        }
+    };
+}
+
+claims! { $
+    claiming {
+        grants_a_claim_once,
+        grants_one_of_fifty_concurrent_claims,
+        keeps_a_claim_over_a_restart,
+        tells_a_different_fingerprint_before_in_progress,
+        claims_a_released_operation_afresh_with_a_new_fingerprint,
+        separates_namespaces,
+        separates_keys_that_ask_the_same,
+        takes_the_longest_key,
+        grants_relaxed_claims_like_synced_ones,
+    }
+    finishing {
+        replays_the_answer_after_a_restart,
+        finishes_the_same_end_twice_without_harm,
+        releases_what_was_not_sent_or_refused,
+        changes_nothing_for_a_fence_that_never_was,
+        keeps_a_contradicting_answer_and_opens_one_case,
+        never_calls_an_answer_recorded_that_is_not_the_stored_one,
+        keeps_what_is_released_over_a_restart,
+        wakes_whoever_waits,
+        finds_no_operation_of_an_earlier_life,
+    }
+    doubt {
+        holds_an_unknown_outcome_in_doubt,
+        keeps_doubt_over_a_restart,
+        tells_a_different_fingerprint_of_an_operation_in_doubt,
+        runs_again_only_within_the_stricter_time_since_the_first_send,
+        runs_again_only_for_a_caller_it_discloses_to,
+        keeps_doubt_through_a_rerun_that_was_not_sent,
+        completes_doubt_with_a_late_answer,
+        keeps_a_late_answer_while_a_rerun_is_under_way_and_adopts_it,
+        prefers_the_answer_of_the_rerun_and_opens_a_case,
+        takes_the_same_answer_twice_as_one,
+    }
+    leases {
+        resolves_the_claims_of_a_dead_process,
+        reaps_only_leases_that_ran_out,
+        keeps_a_renewed_lease,
+        reports_lost_claims_on_renewal,
+        reaps_in_bounded_rounds,
+        answers_a_check,
+    }
+    retention {
+        claims_an_expired_operation_afresh_before_any_sweep,
+        keeps_what_has_not_expired,
+        counts_a_window_from_its_claim,
+        binds_a_window_while_it_is_unfinished,
+        holds_the_key_with_a_tombstone,
+        lets_the_key_go_after_the_tombstone,
+        sweeps_in_bounded_rounds,
+        never_expires_doubt,
+        sweeps_released_operations,
+        never_gives_an_id_twice,
+    }
+    settling {
+        settles_doubt_with_an_answer,
+        settles_doubt_without_an_answer,
+        learns_the_answer_after_a_settlement_without_one,
+        settles_that_nothing_happened,
+        refuses_to_settle_what_is_not_in_doubt,
+        opens_a_case_when_an_answer_contradicts_a_settlement,
+    }
+    reading {
+        reads_an_operation_by_its_id,
+        tells_the_attempts_in_order,
+        lists_newest_first_in_pages,
+        filters_lists,
+        counts_what_needs_attention,
+        finds_nothing_by_an_unknown_id,
+    }
+    answers {
+        keeps_headers_in_order_and_byte_for_byte,
+        tells_an_empty_body_from_one_that_is_unavailable,
+        keeps_a_body_of_five_megabytes,
+    }
+}

@@ -1,0 +1,162 @@
+//! What the claims of the suite are told with: requests, answers and the passing of time.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use steadfast_core::{
+    Answer, AttemptEnd, Fence, Fingerprint, HeaderField, Key, Namespace, OperationId, Owner, Principal,
+    UnknownCause,
+};
+
+use super::Harness;
+use crate::{
+    Claim, ClaimOutcome, ClaimRequest, Durability, Finished, KeepFrom, Occupied, OperationName,
+    OperationRecord, Retention, SharedLedger, Standing,
+};
+
+/// For how long the operations of the suite are kept, unless a claim says otherwise.
+pub(super) const KEEP: Duration = Duration::from_secs(3_600);
+
+/// More rounds than any store needs to notice that a lease ran out, its grace periods included.
+const ROUNDS_MAX: u32 = 12;
+
+pub(super) fn name(namespace: &str, key: &str) -> OperationName {
+    OperationName::new(Namespace::new(namespace).expect("a namespace"), Key::new(key).expect("a key"))
+}
+
+pub(super) fn owner(principal: &str) -> Owner {
+    Owner { principal: Some(Principal::new(principal)), credential: None }
+}
+
+/// A wish to execute the operation `key`, asking for what `asked` stands for.
+pub(super) fn asking(key: &str, asked: u8) -> ClaimRequest {
+    ClaimRequest {
+        name: name("principal ada", key),
+        fingerprint: Fingerprint::from_bytes([asked; 16]),
+        owner: owner("ada"),
+        fence: Fence::random(),
+        route: Arc::from("orders"),
+        method: "POST".into(),
+        path: "/orders".into(),
+        repeatable_for: None,
+        retention: Retention { keep: KEEP, from: KeepFrom::Finish, tombstone: None },
+        durability: Durability::Synced,
+    }
+}
+
+pub(super) fn request(key: &str) -> ClaimRequest {
+    asking(key, 1)
+}
+
+/// A wish like [`request`], on an upstream that repeats safely for this long.
+pub(super) fn repeatable(key: &str, repeatable_for: Duration) -> ClaimRequest {
+    ClaimRequest { repeatable_for: Some(repeatable_for), ..request(key) }
+}
+
+pub(super) fn keeping(key: &str, from: KeepFrom, tombstone: Option<Duration>) -> ClaimRequest {
+    ClaimRequest { retention: Retention { keep: KEEP, from, tombstone }, ..request(key) }
+}
+
+pub(super) fn answer(status: u16, body: &'static str) -> Answer {
+    let headers = vec![HeaderField { name: "content-type".into(), value: Bytes::from("text/plain") }];
+    Answer { status, headers, body: Some(Bytes::from(body)) }
+}
+
+pub(super) fn answered(status: u16, body: &'static str) -> AttemptEnd {
+    AttemptEnd::Answered(answer(status, body))
+}
+
+pub(super) const TIMED_OUT: AttemptEnd = AttemptEnd::Unknown { cause: UnknownCause::Timeout, status: None };
+
+/// Claims, and expects to be granted.
+pub(super) async fn granted(ledger: &SharedLedger, request: ClaimRequest) -> Claim {
+    let (fence, digest) = (request.fence, request.name.digest());
+    match ledger.claim(request).await.expect("a ledger that works") {
+        ClaimOutcome::Granted(claim) => {
+            assert_eq!((claim.fence, claim.digest), (fence, digest));
+            claim
+        }
+        ClaimOutcome::Occupied(standing) => panic!("a claim was not granted: {:?}", standing.occupied),
+    }
+}
+
+/// Claims, and expects the name to be taken.
+pub(super) async fn standing(ledger: &SharedLedger, request: ClaimRequest) -> Arc<Standing> {
+    let name = request.name.clone();
+    match ledger.claim(request).await.expect("a ledger that works") {
+        ClaimOutcome::Granted(claim) => panic!("a claim was granted: {claim:?}"),
+        ClaimOutcome::Occupied(standing) => {
+            assert_eq!(standing.name, name);
+            standing
+        }
+    }
+}
+
+/// Claims, and expects the answer of a completed operation.
+pub(super) async fn replay(ledger: &SharedLedger, request: ClaimRequest) -> Answer {
+    match &standing(ledger, request).await.occupied {
+        Occupied::Completed { answer: Some(answer), .. } => answer.clone(),
+        other => panic!("nothing to replay: {other:?}"),
+    }
+}
+
+pub(super) async fn finish(ledger: &SharedLedger, claim: &Claim, end: AttemptEnd) -> Finished {
+    ledger.finish(claim, end).await.expect("a ledger that works")
+}
+
+/// Claims, and leaves the operation in doubt.
+pub(super) async fn doubtful(ledger: &SharedLedger, request: ClaimRequest) -> Claim {
+    let claim = granted(ledger, request).await;
+    finish(ledger, &claim, TIMED_OUT).await;
+    claim
+}
+
+/// Claims, and completes the operation.
+pub(super) async fn completed(ledger: &SharedLedger, request: ClaimRequest) -> Claim {
+    let claim = granted(ledger, request).await;
+    finish(ledger, &claim, answered(201, "done")).await;
+    claim
+}
+
+pub(super) async fn record(ledger: &SharedLedger, id: OperationId) -> OperationRecord {
+    ledger.operation(id).await.expect("a ledger that works").expect("the operation")
+}
+
+/// Lets every lease run out that nobody renews, and has them reaped.
+pub(super) async fn run_out<H: Harness>(harness: &mut H) {
+    let ledger = harness.ledger();
+    for _ in 0..ROUNDS_MAX {
+        ledger.reap(1_000).await.expect("a ledger that works");
+        if ledger.counts().await.expect("a ledger that works").claimed == 0 {
+            return;
+        }
+        harness.advance(ledger.lease() / 2).await;
+    }
+    panic!("claims are left whose leases ran out long ago");
+}
+
+/// Lets time pass in steps of half a lease, renewing `claim`, for long enough that every other lease is reaped.
+/// Returns how many times it was reported lost, and what was reaped.
+pub(super) async fn renewing<H: Harness>(harness: &mut H, claim: &Claim) -> (usize, Vec<OperationId>) {
+    let ledger = harness.ledger();
+    let (mut lost, mut reaped) = (0, Vec::new());
+    for _ in 0..ROUNDS_MAX {
+        harness.advance(ledger.lease() / 2).await;
+        let renewal = vec![(claim.fence, claim.operation)];
+        lost += ledger.renew(renewal).await.expect("a ledger that works").len();
+        let round = ledger.reap(1_000).await.expect("a ledger that works");
+        reaped.extend(round.iter().map(|reaped| reaped.operation));
+    }
+    (lost, reaped)
+}
+
+/// Sweeps once; twice where the first round was skipped because the clocks had to be looked at first.
+pub(super) async fn sweep(ledger: &SharedLedger, limit: u32) -> (u32, u32) {
+    for _ in 0..2 {
+        let swept = ledger.sweep(limit).await.expect("a ledger that works");
+        if (swept.removed, swept.entombed) != (0, 0) {
+            return (swept.removed, swept.entombed);
+        }
+    }
+    (0, 0)
+}
