@@ -1,1 +1,81 @@
-fn main() {}
+//! Side-by-side benchmarks. Every claim of speed is a ratio between contestants that ran in the same minutes on the
+//! same machine: the contestant held to one core, load, upstream and stores to the other, in interleaved rounds, with
+//! access logs alike and durability on a real disk.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool: results and progress")]
+
+mod contestants;
+mod cores;
+mod idle;
+mod keyed;
+mod latency;
+mod load;
+mod machine;
+mod proxy;
+mod report;
+mod rounds;
+mod server;
+mod soak;
+mod stores;
+mod upstream;
+mod wire;
+mod workplace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "bench", about = "Side-by-side benchmarks against named peers.")]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Plain proxying of small answers: nginx, HAProxy and us
+    Proxy(proxy::Proxy),
+    /// Keyed first executions and replays: our plain proxying, SQLite, Postgres and two libraries on Redis
+    Keyed(keyed::Keyed),
+    /// What the gateway adds to one request at a time, against the disk's fsync
+    Latency(latency::Latency),
+    /// The gateway's memory with a thousand idle connections
+    Idle(idle::Idle),
+    /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
+    Soak(soak::Soak),
+    /// The load generator (started by the benchmarks, pinned)
+    #[command(hide = true)]
+    Load {
+        /// What to send, as JSON
+        load: String,
+    },
+    /// The upstream (started by the benchmarks, pinned)
+    #[command(hide = true)]
+    Upstream {
+        /// The size of its answers
+        #[arg(long)]
+        bytes: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().benchmark) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
+    match benchmark {
+        Benchmark::Proxy(proxy) => proxy.run(),
+        Benchmark::Keyed(keyed) => keyed.run(),
+        Benchmark::Latency(latency) => latency.run(),
+        Benchmark::Idle(idle) => idle.run(),
+        Benchmark::Soak(soak) => soak.run(),
+        Benchmark::Load { load } => load::run_child(&load),
+        Benchmark::Upstream { bytes } => upstream::run_child(bytes),
+    }
+}

@@ -8,6 +8,8 @@ mod needs;
 mod suite;
 mod workshop;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -31,8 +33,19 @@ enum Task {
     Soak(bench::Soak),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Without a backtrace: what went wrong is on the developer's side of the door, not in here.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> anyhow::Result<()> {
+    match task {
         Task::Test(test) => suite::test(&test),
         Task::Ci => ci::run(),
         Task::Golden => suite::golden(),

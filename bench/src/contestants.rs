@@ -1,0 +1,215 @@
+//! Who is measured, each a private instance on the contestant's core, set up as its users set it up: keep-alive on both
+//! sides, one thread, access log on and written to a file.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::server::{Server, free_port, keep_output, loopback};
+use crate::workplace::Workplace;
+
+/// The files of the Express peer, compiled in so that the binary can be run from anywhere.
+const EXPRESS_PACKAGE: &str = include_str!("../peers/express/package.json");
+const EXPRESS_SERVER: &str = include_str!("../peers/express/server.js");
+
+/// A server under test.
+pub(crate) struct Running {
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// The process.
+    pub(crate) server: Server,
+}
+
+/// nginx with one worker in front of `upstream`.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn nginx(place: &Workplace, upstream: u16) -> anyhow::Result<Running> {
+    let (port, folder) = (free_port()?, place.folder().join("nginx"));
+    fs::create_dir(&folder)?;
+    let shown = folder.display();
+    // The limits on requests per connection are lifted, or nginx would reconnect while others do not.
+    let config = format!(
+        "daemon off; worker_processes 1; pid {shown}/nginx.pid; error_log {shown}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log {shown}/access.log combined;
+    client_body_temp_path {shown}/body; proxy_temp_path {shown}/proxy; fastcgi_temp_path {shown}/fastcgi;
+    uwsgi_temp_path {shown}/uwsgi; scgi_temp_path {shown}/scgi;
+    keepalive_requests 1000000000; tcp_nodelay on;
+    upstream service {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}
+    }}
+}}
+"
+    );
+    let path = folder.join("nginx.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new(program("nginx"));
+    command.arg("-c").arg(&path).arg("-p").arg(&folder);
+    if rustix::process::geteuid().is_root() {
+        // The worker would change to a user that cannot write here.
+        command.args(["-g", "user root;"]);
+    }
+    begin(place, "nginx", command, port)
+}
+
+/// HAProxy with one thread in front of `upstream`.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn haproxy(place: &Workplace, upstream: u16) -> anyhow::Result<Running> {
+    let port = free_port()?;
+    // `log stdout` writes each line to our file at once.
+    let config = format!(
+        "global
+    nbthread 1
+    maxconn 8192
+    log stdout format raw local0
+defaults
+    mode http
+    log global
+    option httplog
+    option http-keep-alive
+    http-reuse always
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend all
+    bind 127.0.0.1:{port}
+    default_backend service
+backend service
+    server one 127.0.0.1:{upstream}
+"
+    );
+    let path = place.folder().join("haproxy.cfg");
+    fs::write(&path, config)?;
+    let mut command = Command::new(program("haproxy"));
+    command.arg("-db").arg("-f").arg(&path);
+    begin(place, "haproxy", command, port)
+}
+
+/// The gateway with one worker in front of `upstream`, its ledger at `ledger`.
+///
+/// # Errors
+/// It does not start or is not ready in 30 s.
+pub(crate) fn steadfast(
+    place: &Workplace,
+    name: &str,
+    upstream: u16,
+    ledger: &str,
+) -> anyhow::Result<Running> {
+    let (port, admin) = (free_port()?, free_port()?);
+    let mut command = Command::new(&place.steadfast);
+    command.args([
+        "up",
+        "--to",
+        &format!("http://127.0.0.1:{upstream}"),
+        "--listen",
+        &loopback(port).to_string(),
+    ]);
+    command.args(["--admin", &loopback(admin).to_string(), "--ledger", ledger, "--workers", "1"]);
+    command.current_dir(place.folder());
+    keep_output(&mut command, place.folder(), name)?;
+    let child = place.cores.spawn_contestant(&mut command)?;
+    let mut server = Server::in_folder(name, child, place.folder());
+    server.wait_until(|| get(admin, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")))?;
+    Ok(Running { port, server })
+}
+
+/// A ledger's address in the workplace.
+pub(crate) fn sqlite_ledger(place: &Workplace, name: &str) -> String {
+    format!("sqlite:{}", place.folder().join(format!("{name}.db")).display())
+}
+
+/// A service with `axum-idempotent`, its sessions and answers in `redis`; and cookies of sessions begun with it.
+///
+/// # Errors
+/// It does not start, or begins no session.
+pub(crate) fn axum_idempotent(
+    place: &Workplace,
+    name: &str,
+    redis: u16,
+    bytes: usize,
+) -> anyhow::Result<(Running, Vec<String>)> {
+    /// As many as there are connections in the benchmark: one user each.
+    const SESSIONS: usize = 64;
+    let port = free_port()?;
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("axum-idempotent-peer"));
+    command.args([port.to_string(), format!("redis://127.0.0.1:{redis}"), bytes.to_string()]);
+    let running = begin(place, name, command, port)?;
+    let cookies = (0..SESSIONS).map(|_| begin_session(port)).collect::<anyhow::Result<_>>()?;
+    Ok((running, cookies))
+}
+
+fn begin_session(port: u16) -> anyhow::Result<String> {
+    let answer = get(port, "/session")?;
+    let cookie = answer.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or(value).to_owned())
+    });
+    cookie.with_context(|| format!("no session was begun: {answer}"))
+}
+
+/// A service with `express-idempotency` and its Redis adapter.
+///
+/// # Errors
+/// npm cannot install it, or it does not start.
+pub(crate) fn express_idempotency(
+    place: &Workplace,
+    name: &str,
+    redis: u16,
+    bytes: usize,
+) -> anyhow::Result<Running> {
+    let folder = place.kept().join("express");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("package.json"), EXPRESS_PACKAGE)?;
+    fs::write(folder.join("server.js"), EXPRESS_SERVER)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"])
+        .current_dir(&folder);
+    let output = npm.output().context("cannot start npm")?;
+    if !output.status.success() {
+        bail!("npm install failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let port = free_port()?;
+    let mut command = Command::new("node");
+    command.arg(folder.join("server.js")).args([
+        port.to_string(),
+        format!("redis://127.0.0.1:{redis}"),
+        bytes.to_string(),
+    ]);
+    command.env("NODE_ENV", "production");
+    begin(place, name, command, port)
+}
+
+fn begin(place: &Workplace, name: &str, mut command: Command, port: u16) -> anyhow::Result<Running> {
+    keep_output(&mut command, place.folder(), name)?;
+    let child = place.cores.spawn_contestant(&mut command)?;
+    let mut server = Server::in_folder(name, child, place.folder());
+    server.wait_for_port(port)?;
+    Ok(Running { port, server })
+}
+
+/// One GET on a connection of its own, as text.
+fn get(port: u16, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(loopback(port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// A server's program: Debian keeps some of them where only root's PATH leads.
+fn program(name: &str) -> std::path::PathBuf {
+    let usual = Path::new("/usr/sbin").join(name);
+    if usual.exists() { usual } else { name.into() }
+}
