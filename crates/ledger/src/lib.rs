@@ -8,6 +8,8 @@
 mod claim;
 mod clock;
 mod error;
+#[cfg(feature = "sqlite")]
+mod fatal;
 mod live;
 mod memory;
 mod operation;

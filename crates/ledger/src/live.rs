@@ -34,6 +34,18 @@ impl LiveClaims {
         claims.iter().map(|(fence, operation)| (*fence, *operation)).collect()
     }
 
+    /// How many are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether the claim with this fence is held.
     #[must_use]
     pub fn is_held(&self, fence: Fence) -> bool {

@@ -1,1 +1,336 @@
-//! The embedded ledger.
+//! The embedded ledger: one SQLite file, one process.
+//!
+//! One thread writes, in batches; another reads for people. Whoever opens the file next resolves what its
+//! former owner had claimed: before [`SqliteLedger::open`] returns, those operations are in doubt.
+
+mod checkpoint;
+mod claiming;
+mod desk;
+mod failure;
+mod finishing;
+mod headers;
+mod job;
+mod leases;
+mod opening;
+mod reading;
+mod row;
+mod sweeping;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use steadfast_core::{Answer, AttemptEnd, Fence, OperationDigest, OperationId};
+use tokio::sync::oneshot;
+
+use crate::{
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Filter, Finished,
+    LedgerError, LiveClaims, OpenError, OperationRecord, Operations, Page, Reaped, SettleError, Settled,
+    Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch, WatchHub,
+};
+
+use self::{
+    checkpoint::Checkpoints,
+    desk::Desk,
+    failure::{ledger_error, open_error},
+    job::{ClaimJob, Message, Slot, Task},
+    opening::Owned,
+    writer::{Tally, Writer},
+};
+
+/// How many claims of a former process are resolved in one transaction.
+const RESOLVED_AT_ONCE: u32 = 500;
+
+/// How many reads may wait.
+const READS_MAX: usize = 1_024;
+
+/// How an SQLite ledger behaves.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// Where it reads the time; the machine's clocks unless a test says otherwise.
+    pub clock: Clock,
+    /// How long a claim is its holder's alone without being renewed; 30 s unless stated.
+    pub lease: Duration,
+    /// How many claims may be open: waiting to be granted, or held; 10,000 unless stated.
+    pub open_max: usize,
+    /// How many requests may wait for other requests' operations; 10,000 unless stated.
+    pub waiters_max: usize,
+    /// The most pages of 4 KiB that the file may grow to; `None` leaves that to the disk.
+    pub pages_max: Option<u32>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            lease: Duration::from_secs(30),
+            open_max: 10_000,
+            waiters_max: 10_000,
+            pages_max: None,
+        }
+    }
+}
+
+/// How much the writer grouped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grouping {
+    /// Commands that were run.
+    pub commands: u64,
+    /// Transactions that they took.
+    pub batches: u64,
+}
+
+/// A ledger in one SQLite file. Dropping it finishes what was asked of it and leaves everything in the file.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    path: PathBuf,
+    writer: mpsc::Sender<Message>,
+    reader: Mutex<Option<mpsc::SyncSender<Read>>>,
+    waiting: Arc<AtomicUsize>,
+    live: LiveClaims,
+    hub: WatchHub,
+    tally: Arc<Tally>,
+    lease: Duration,
+    open_max: usize,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// A question to the reader.
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// What ends with the ledger, in the order in which it ends: the last connection to close is the writer's,
+/// which can tidy up, and the lock on the file goes last.
+#[derive(Debug)]
+struct Threads {
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+    _owned: Owned,
+}
+
+impl SqliteLedger {
+    /// Opens the ledger at `path`, or makes one where there is none; its folder must be there. When it returns,
+    /// every operation that a former process had claimed is in doubt. It blocks: for milliseconds, or for as
+    /// long as it takes to read 64 MiB.
+    ///
+    /// # Errors
+    /// [`OpenError`] where another process has it, where it is newer than this program, is not a ledger or is
+    /// damaged, cannot be written, or cannot be reached.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
+        let owned = Owned::take(path)?;
+        let failed = |error: rusqlite::Error| open_error(&path.display().to_string(), &error);
+        let mut conn = owned.writer(options.pages_max)?;
+        let checkpoints = Checkpoints::watch(&mut conn).map_err(failed)?;
+        let mut desk = Desk::new(conn, options.clock, options.lease).map_err(failed)?;
+        resolve_former(&mut desk).map_err(failed)?;
+        let reads = owned.reader()?;
+
+        let (hub, tally) = (WatchHub::new(options.waiters_max), Arc::new(Tally::default()));
+        let (writer, inbox) = mpsc::channel();
+        let serving = Writer { desk, hub: hub.clone(), checkpoints, tally: Arc::clone(&tally), synced: true };
+        let writing = spawn("ledger-writer", path, move || serving.serve(&inbox))?;
+        let (reader, questions) = mpsc::sync_channel::<Read>(READS_MAX);
+        let reading = spawn("ledger-reader", path, move || questions.iter().for_each(|read| read(&reads)))?;
+        Ok(Self {
+            path: owned.path.clone(),
+            writer,
+            reader: Mutex::new(Some(reader)),
+            waiting: Arc::default(),
+            live: LiveClaims::default(),
+            hub,
+            tally,
+            lease: options.lease,
+            open_max: options.open_max,
+            threads: Mutex::new(Some(Threads { reader: reading, writer: writing, _owned: owned })),
+        })
+    }
+
+    /// The file, by its real name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many commands were run in how many transactions since it was opened.
+    #[must_use]
+    pub fn grouping(&self) -> Grouping {
+        Grouping {
+            commands: self.tally.commands.load(Ordering::Relaxed),
+            batches: self.tally.batches.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Finishes what was asked, leaves everything in the file and lets it go. Later calls return
+    /// [`LedgerError::Closed`]. It blocks until that is done.
+    pub fn close(&self) {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Threads { reader, writer, _owned }) = threads {
+            let read = reader.join();
+            let _ = self.writer.send(Message::Stop);
+            if read.and(writer.join()).is_err() {
+                tracing::error!("a thread of the ledger panicked");
+            }
+        }
+    }
+
+    /// Asks the writer.
+    fn write<T, E>(
+        &self,
+        run: impl FnMut(&mut Desk) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + Send + 'static,
+    {
+        let (job, answer) = Task::boxed(run);
+        let sent = self.writer.send(Message::Job(job));
+        Box::pin(async move {
+            sent.map_err(|_| LedgerError::Closed)?;
+            answer.await.map_err(|_| LedgerError::Closed)?
+        })
+    }
+
+    /// Asks the reader.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, LedgerError>> {
+        let (reply, answer) = oneshot::channel();
+        let question: Read = Box::new(move |conn| {
+            // Nobody waits any more: the answer is dropped.
+            let _ = reply.send(read(conn).map_err(|error| ledger_error(&error)));
+        });
+        let sent = match &*self.reader.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Err(LedgerError::Closed),
+            Some(reader) => reader.try_send(question).map_err(|error| match error {
+                mpsc::TrySendError::Full(_) => LedgerError::Overloaded { open_max: READS_MAX },
+                mpsc::TrySendError::Disconnected(_) => LedgerError::Closed,
+            }),
+        };
+        Box::pin(async move {
+            sent?;
+            answer.await.map_err(|_| LedgerError::Closed)?
+        })
+    }
+}
+
+impl Drop for SqliteLedger {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Claims for SqliteLedger {
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<ClaimOutcome, LedgerError>> {
+        let (slot, before) = Slot::take(&self.waiting);
+        if before + self.live.len() >= self.open_max {
+            let refused = LedgerError::Overloaded { open_max: self.open_max };
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        let (job, answer) = ClaimJob::boxed(request, slot, self.writer.clone());
+        let sent = self.writer.send(Message::Job(job));
+        Box::pin(async move {
+            sent.map_err(|_| LedgerError::Closed)?;
+            answer.await.map_err(|_| LedgerError::Closed)?.take()
+        })
+    }
+
+    fn finish(&self, claim: &Claim, end: AttemptEnd) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        let Claim { operation, fence, .. } = *claim;
+        self.write(move |desk| desk.finish(operation, fence, &end))
+    }
+
+    fn watch(&self, digest: OperationDigest) -> Result<Watch, TooManyWaiters> {
+        self.hub.subscribe(digest)
+    }
+
+    fn live(&self) -> &LiveClaims {
+        &self.live
+    }
+}
+
+impl Operations for SqliteLedger {
+    fn operation(&self, id: OperationId) -> BoxFuture<'_, Result<Option<OperationRecord>, LedgerError>> {
+        self.read(move |conn| reading::operation(conn, id))
+    }
+
+    fn attempts(&self, id: OperationId) -> BoxFuture<'_, Result<Vec<AttemptRecord>, LedgerError>> {
+        self.read(move |conn| reading::attempts(conn, id))
+    }
+
+    fn answer(&self, id: OperationId) -> BoxFuture<'_, Result<Option<Answer>, LedgerError>> {
+        self.read(move |conn| reading::answer(conn, id))
+    }
+
+    fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.read(move |conn| reading::list(conn, &filter))
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {
+        self.read(reading::counts)
+    }
+}
+
+impl Settlements for SqliteLedger {
+    fn settle(&self, id: OperationId, settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
+        self.write(move |desk| desk.settle(id, &settlement))
+    }
+}
+
+impl Upkeep for SqliteLedger {
+    fn renew(&self, claims: Vec<(Fence, OperationId)>) -> BoxFuture<'_, Result<Vec<Fence>, LedgerError>> {
+        self.write(move |desk| Ok(Ok(desk.renew(&claims))))
+    }
+
+    fn reap(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Reaped>, LedgerError>> {
+        self.write(move |desk| desk.reap(limit).map(Ok))
+    }
+
+    fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, LedgerError>> {
+        self.write(move |desk| desk.sweep(limit).map(Ok))
+    }
+
+    fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.write(|desk| desk.check().map(Ok))
+    }
+}
+
+/// Ends what a former process had claimed. Its holders are dead, because the file was theirs alone.
+fn resolve_former(desk: &mut Desk) -> rusqlite::Result<()> {
+    loop {
+        desk.begin()?;
+        let resolved = desk.resolve_former(RESOLVED_AT_ONCE);
+        let Ok(resolved) = resolved else {
+            desk.roll_back();
+            return resolved.map(|_| ());
+        };
+        desk.commit()?;
+        desk.wakes.clear();
+        if resolved > 0 {
+            tracing::info!(resolved, "claims of a former process are resolved");
+        }
+        if resolved < RESOLVED_AT_ONCE {
+            return Ok(());
+        }
+    }
+}
+
+fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| OpenError::Unreachable {
+        path: path.display().to_string(),
+        reason: format!("no thread could be started: {error}"),
+    })
+}

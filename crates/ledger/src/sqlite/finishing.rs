@@ -1,0 +1,114 @@
+//! Ends of attempts, of the holder's and of those that were superseded.
+
+use rusqlite::{OptionalExtension, Result, params};
+use steadfast_core::{
+    AfterUnknown, AfterUnsent, AttemptEnd, Event, Fence, OperationId, State, StateName, UnknownCause,
+};
+
+use super::{
+    desk::{Desk, EndColumns, Told},
+    row::Head,
+};
+use crate::{Finished, LedgerError, SettleError, Settled, Settlement, Verdict};
+
+impl Desk {
+    /// Writes how the attempt with this fence ended.
+    pub(super) fn finish(
+        &mut self,
+        operation: OperationId,
+        fence: Fence,
+        end: &AttemptEnd,
+    ) -> Result<std::result::Result<Finished, LedgerError>> {
+        let Some(head) = self.head(operation)? else { return Ok(Err(LedgerError::Missing)) };
+        let is_live = matches!(head.state, State::Claimed { fence: live, .. } if live == fence);
+        let columns = EndColumns::of(end);
+        let finished = match end {
+            AttemptEnd::Answered(answer) => {
+                let told = Told { by: Some(fence), answer, digest: answer.digest() };
+                // What no attempt of the operation brought is no evidence of anything.
+                if !is_live && self.ended(&head, fence)?.is_none() {
+                    return Ok(Ok(Finished::Superseded(head.state.name())));
+                }
+                let event = Event::Answered { fence, answer: told.digest };
+                let state = self.apply(&head, event, Some(told), Some(columns))?;
+                match state {
+                    Ok(State::Completed { answer: Some(stored) }) if stored == told.digest => {
+                        Finished::Recorded(StateName::Completed)
+                    }
+                    Ok(state) => Finished::Superseded(state.name()),
+                    Err(_) => Finished::Superseded(head.state.name()),
+                }
+            }
+            AttemptEnd::NotSent(_) => {
+                self.end(&head, Event::NotSent { fence, then: AfterUnsent::TryAgain }, fence, columns)?
+            }
+            AttemptEnd::Refused { .. } => {
+                self.end(&head, Event::Refused { fence, then: AfterUnsent::TryAgain }, fence, columns)?
+            }
+            AttemptEnd::Unknown { .. } => {
+                self.end(&head, Event::Unknown { fence, then: AfterUnknown::Hold }, fence, columns)?
+            }
+        };
+        Ok(Ok(finished))
+    }
+
+    /// An end without an answer: the holder's alone. Said twice, it is still what was recorded.
+    fn end(&mut self, head: &Head, event: Event, fence: Fence, columns: EndColumns) -> Result<Finished> {
+        match self.apply(head, event, None, Some(columns))? {
+            Ok(state) => Ok(Finished::Recorded(state.name())),
+            Err(_) => {
+                let said = self.ended(head, fence)?;
+                let same =
+                    said.is_some_and(|(end, cause)| end == columns.end && cause.as_deref() == columns.cause);
+                let state = head.state.name();
+                Ok(if same { Finished::Recorded(state) } else { Finished::Superseded(state) })
+            }
+        }
+    }
+
+    /// How the attempt with this fence ended, and why; `None` where the operation never had it, or has it still.
+    fn ended(&self, head: &Head, fence: Fence) -> Result<Option<(String, Option<String>)>> {
+        const SQL: &str = "SELECT end, cause FROM attempts WHERE seq = ?1 AND fence = ?2";
+        self.conn
+            .prepare_cached(SQL)?
+            .query_row(params![head.seq, fence.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+    }
+
+    /// Ends a claim whose holder is gone. Whether it still was a claim of that fence.
+    pub(super) fn lose_holder(&mut self, head: &Head, fence: Fence) -> Result<bool> {
+        let end = AttemptEnd::Unknown { cause: UnknownCause::HolderLost, status: None };
+        let event = Event::LeaseRanOut { fence, then: AfterUnknown::Hold };
+        Ok(self.apply(head, event, None, Some(EndColumns::of(&end)))?.is_ok())
+    }
+
+    /// Writes down what was found out.
+    pub(super) fn settle(
+        &mut self,
+        operation: OperationId,
+        settlement: &Settlement,
+    ) -> Result<std::result::Result<Settled, SettleError>> {
+        const SQL: &str = "INSERT INTO settlements (seq, happened, settled_by, reason, settled_at) \
+                           VALUES (?1, ?2, ?3, ?4, ?5)";
+        let Some(head) = self.head(operation)? else { return Ok(Err(SettleError::NotFound)) };
+        let (event, told) = match &settlement.verdict {
+            Verdict::Happened(answer) => {
+                let told = answer.as_ref().map(|answer| Told { by: None, answer, digest: answer.digest() });
+                (Event::SettleHappened { answer: told.map(|told| told.digest) }, told)
+            }
+            Verdict::DidNotHappen => (Event::SettleDidNotHappen, None),
+        };
+        let state = match self.apply(&head, event, told, None)? {
+            Ok(state) => state.name(),
+            Err(refused) => return Ok(Err(refused.into())),
+        };
+        self.conn.prepare_cached(SQL)?.execute(params![
+            head.seq,
+            matches!(settlement.verdict, Verdict::Happened(_)),
+            &*settlement.by,
+            &*settlement.reason,
+            self.now.as_millis(),
+        ])?;
+        Ok(Ok(Settled { state }))
+    }
+}

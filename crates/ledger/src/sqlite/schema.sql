@@ -1,0 +1,120 @@
+-- The embedded ledger, version 1.
+--
+-- Everything but `operations` is append-only on the hot path. Rows are found by `seq`, which grows with every
+-- operation, so that new rows land on the pages that are warm; only the index on `digest` is hit at random.
+
+-- Counters that outlive the rows they were counted by.
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- `seq` above which none was ever given out; kept because the newest operation may be swept.
+INSERT INTO counters (name, value) VALUES ('seq', 0);
+
+-- One row for each operation. Times are milliseconds since 1970 on the wall clock, durations milliseconds.
+-- Leases are not here: the file belongs to one process, which keeps them in memory, and whoever opens it next
+-- resolves every claim that it finds.
+CREATE TABLE operations (
+    seq           INTEGER PRIMARY KEY,
+    digest        BLOB    NOT NULL CHECK (length(digest) = 16),
+    state         TEXT    NOT NULL,
+    mode          TEXT    NOT NULL CHECK (mode IN ('sync', 'async')),
+    doubt         TEXT    NOT NULL CHECK (doubt IN ('none', 'standing', 'answered')),
+    evidence      BLOB    CHECK (length(evidence) = 16),
+    fence         BLOB    CHECK (length(fence) = 16),
+    attempts      INTEGER NOT NULL CHECK (attempts >= 0),
+    created_at    INTEGER NOT NULL,
+    began_at      INTEGER,
+    changed_at    INTEGER NOT NULL,
+    expires_at    INTEGER,
+    keep_ms       INTEGER NOT NULL CHECK (keep_ms >= 0),
+    keep_from     TEXT    NOT NULL CHECK (keep_from IN ('finish', 'claim')),
+    tombstone_ms  INTEGER CHECK (tombstone_ms >= 0),
+    repeatable_ms INTEGER CHECK (repeatable_ms >= 0),
+    answer        BLOB    CHECK (length(answer) = 16),
+    fingerprint   BLOB    NOT NULL CHECK (length(fingerprint) = 16),
+    namespace     TEXT    NOT NULL,
+    key           TEXT    NOT NULL,
+    principal     TEXT,
+    credential    BLOB    CHECK (length(credential) = 16),
+    route         TEXT    NOT NULL,
+    method        TEXT    NOT NULL,
+    path          TEXT    NOT NULL,
+
+    -- The same as the states of the state machine, and what each carries.
+    CHECK (state IN ('queued', 'claimed', 'waiting', 'in_doubt', 'completed', 'released', 'dead', 'cancelled',
+                     'tombstone')),
+    CHECK ((state = 'claimed') = (fence IS NOT NULL) AND (state = 'claimed') = (began_at IS NOT NULL)),
+    CHECK ((state IN ('completed', 'released', 'cancelled', 'tombstone')) = (expires_at IS NOT NULL)),
+    CHECK (doubt = 'none' OR state IN ('queued', 'claimed', 'waiting', 'dead')),
+    CHECK ((doubt = 'answered') = (evidence IS NOT NULL)),
+    CHECK (answer IS NULL OR state = 'completed'),
+    CHECK (mode = 'async' OR state NOT IN ('queued', 'waiting', 'dead', 'cancelled'))
+) STRICT;
+
+CREATE UNIQUE INDEX operations_by_digest ON operations (digest);
+
+-- What is unfinished or needs a person is always little: one small index for all of it.
+CREATE INDEX operations_unfinished ON operations (state)
+    WHERE state IN ('queued', 'claimed', 'waiting', 'in_doubt', 'dead');
+
+-- Operations finish about in the order in which they expire, so new entries land on the last page.
+CREATE INDEX operations_by_expiry ON operations (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The answers of completed operations, as replays repeat them; `body` is NULL where it was not kept.
+CREATE TABLE answers (
+    seq     INTEGER PRIMARY KEY,
+    status  INTEGER NOT NULL,
+    headers BLOB    NOT NULL,
+    body    BLOB
+) STRICT;
+
+-- Attempts that have ended. The one under way is in its operation's row.
+CREATE TABLE attempts (
+    seq      INTEGER NOT NULL,
+    number   INTEGER NOT NULL,
+    fence    BLOB    NOT NULL CHECK (length(fence) = 16),
+    began_at INTEGER NOT NULL,
+    ended_at INTEGER NOT NULL,
+    end      TEXT    NOT NULL CHECK (end IN ('answered', 'refused', 'not_sent', 'unknown')),
+    cause    TEXT    CHECK ((cause IS NOT NULL) = (end IN ('not_sent', 'unknown'))),
+    status   INTEGER,
+    PRIMARY KEY (seq, number)
+) STRICT, WITHOUT ROWID;
+
+-- Answers that came when the operation could not take them.
+CREATE TABLE evidence (
+    seq     INTEGER NOT NULL,
+    fence   BLOB    NOT NULL CHECK (length(fence) = 16),
+    digest  BLOB    NOT NULL CHECK (length(digest) = 16),
+    came_at INTEGER NOT NULL,
+    status  INTEGER NOT NULL,
+    headers BLOB    NOT NULL,
+    body    BLOB,
+    PRIMARY KEY (seq, fence, digest)
+) STRICT;
+
+-- Contradictions: a person must look.
+CREATE TABLE cases (
+    id        INTEGER PRIMARY KEY,
+    seq       INTEGER NOT NULL,
+    fence     BLOB    NOT NULL CHECK (length(fence) = 16),
+    opened_at INTEGER NOT NULL,
+    closed_at INTEGER
+) STRICT;
+
+CREATE INDEX cases_by_operation ON cases (seq);
+CREATE INDEX cases_open ON cases (seq) WHERE closed_at IS NULL;
+
+-- What was found out about operations in doubt; of several, the newest counts.
+CREATE TABLE settlements (
+    id         INTEGER PRIMARY KEY,
+    seq        INTEGER NOT NULL,
+    happened   INTEGER NOT NULL CHECK (happened IN (0, 1)),
+    settled_by TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    settled_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX settlements_by_operation ON settlements (seq);
