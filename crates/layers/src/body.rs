@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 /// A body that is whole in memory, or the inner service's stream, or the beginning of one and its rest.
 #[derive(Debug)]
-pub enum ReplyBody<B> {
+pub enum HeldBody<B> {
     /// Bytes in memory; `None` once they are sent, or where there are none.
     Whole(Option<Bytes>),
     /// The inner service's body.
@@ -20,7 +20,7 @@ pub enum ReplyBody<B> {
     Resumed(Vec<Bytes>, B),
 }
 
-impl<B> ReplyBody<B> {
+impl<B> HeldBody<B> {
     /// A body of these bytes.
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
@@ -34,13 +34,13 @@ impl<B> ReplyBody<B> {
     }
 }
 
-impl<B> From<Bytes> for ReplyBody<B> {
+impl<B> From<Bytes> for HeldBody<B> {
     fn from(bytes: Bytes) -> Self {
         Self::whole(bytes)
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for ReplyBody<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for HeldBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

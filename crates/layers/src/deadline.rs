@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use crate::{
     Problem,
-    body::ReplyBody,
+    body::HeldBody,
     request_id::{RequestId, request_id_of},
 };
 
@@ -39,13 +39,14 @@ impl Deadline {
 /// Wraps a service in [`DeadlineService`].
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineLayer {
-    route: Duration,
+    route: Option<Duration>,
 }
 
 impl DeadlineLayer {
-    /// A deadline this long after the request's arrival, or sooner where the caller asks for it.
+    /// A deadline this long after the request's arrival, or sooner where the caller asks for it. `None` leaves it
+    /// to the caller.
     #[must_use]
-    pub fn new(route: Duration) -> Self {
+    pub fn new(route: Option<Duration>) -> Self {
         Self { route }
     }
 }
@@ -62,15 +63,15 @@ impl<S> Layer<S> for DeadlineLayer {
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineService<S> {
     inner: S,
-    route: Duration,
+    route: Option<Duration>,
 }
 
 impl<S, B, R> Service<Request<B>> for DeadlineService<S>
 where
-    S: Service<Request<B>, Response = Response<ReplyBody<R>>>,
+    S: Service<Request<B>, Response = Response<HeldBody<R>>>,
     R: Body<Data = Bytes>,
 {
-    type Response = Response<ReplyBody<R>>;
+    type Response = Response<HeldBody<R>>;
     type Error = S::Error;
     type Future = DeadlineFuture<S::Future>;
 
@@ -79,12 +80,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let allowed = asked_for(request.headers()).map_or(self.route, |asked| asked.min(self.route));
+        let asked = asked_for(request.headers());
+        let allowed = match (self.route, asked) {
+            (Some(route), Some(asked)) => Some(route.min(asked)),
+            (route, asked) => route.or(asked),
+        };
+        let Some(allowed) = allowed else {
+            return DeadlineFuture { inner: self.inner.call(request), sleep: None, request_id: None };
+        };
         let deadline = Instant::now() + allowed;
         request.extensions_mut().insert(Deadline(deadline));
         let request_id = request_id_of(request.extensions());
         // A layer inside that knows more (an operation to point to) answers first; this is the last word.
-        let sleep = tokio::time::sleep_until(deadline + LAST_WORD_AFTER);
+        let sleep = Some(tokio::time::sleep_until(deadline + LAST_WORD_AFTER));
         DeadlineFuture { inner: self.inner.call(request), sleep, request_id }
     }
 }
@@ -100,7 +108,8 @@ fn asked_for(headers: &HeaderMap) -> Option<Duration> {
         None => (text.strip_suffix('s')?, Duration::from_secs(1)),
     };
     let duration = unit.checked_mul(number.parse().ok()?)?;
-    (!duration.is_zero()).then_some(duration)
+    // A day is longer than anybody waits, and keeps the arithmetic far from its end.
+    (!duration.is_zero()).then_some(duration.min(Duration::from_secs(24 * 3600)))
 }
 
 pin_project_lite::pin_project! {
@@ -109,14 +118,14 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: F,
         #[pin]
-        sleep: Sleep,
+        sleep: Option<Sleep>,
         request_id: Option<RequestId>,
     }
 }
 
 impl<F, R, E> Future for DeadlineFuture<F>
 where
-    F: Future<Output = Result<Response<ReplyBody<R>>, E>>,
+    F: Future<Output = Result<Response<HeldBody<R>>, E>>,
 {
     type Output = F::Output;
 
@@ -125,12 +134,12 @@ where
         if let Poll::Ready(result) = this.inner.poll(context) {
             return Poll::Ready(result);
         }
-        match this.sleep.poll(context) {
-            Poll::Ready(()) => {
+        match this.sleep.as_pin_mut().map(|sleep| sleep.poll(context)) {
+            Some(Poll::Ready(())) => {
                 let problem = Problem::new(Code::DeadlineExceeded).instance(this.request_id.as_ref());
                 Poll::Ready(Ok(problem.into_response()))
             }
-            Poll::Pending => Poll::Pending,
+            Some(Poll::Pending) | None => Poll::Pending,
         }
     }
 }

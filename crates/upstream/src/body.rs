@@ -19,8 +19,11 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     incoming: Incoming,
-    connection: Option<(Box<Connection<B>>, Arc<Pool<B>>)>,
+    connection: Option<Borrowed<B>>,
 }
+
+/// A connection and where it goes back to.
+type Borrowed<B> = (Box<Connection<B>>, Arc<Pool<B>>);
 
 impl<B> UpstreamBody<B>
 where

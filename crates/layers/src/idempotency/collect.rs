@@ -1,5 +1,7 @@
 //! Reading bodies into memory, within a bound, by the bytes that really come.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -12,10 +14,12 @@ pub(super) enum Collected<B> {
     TooLarge(Vec<Bytes>, B),
     /// It broke off.
     Broken(String),
+    /// Nothing came for too long.
+    Stalled,
 }
 
-/// Reads `body` up to `bytes_max` bytes.
-pub(super) async fn collect<B>(mut body: B, bytes_max: usize) -> Collected<B>
+/// Reads `body` up to `bytes_max` bytes, waiting no longer than `idle_max` for each piece of it.
+pub(super) async fn collect<B>(mut body: B, bytes_max: usize, idle_max: Duration) -> Collected<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -23,7 +27,8 @@ where
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut read = 0_usize;
     loop {
-        match body.frame().await {
+        let Ok(frame) = tokio::time::timeout(idle_max, body.frame()).await else { return Collected::Stalled };
+        match frame {
             None => return Collected::Whole(joined(chunks, read)),
             Some(Err(error)) => return Collected::Broken(error.to_string()),
             Some(Ok(frame)) => {
@@ -66,7 +71,11 @@ mod tests {
     #[tokio::test]
     async fn the_bound_counts_real_bytes() {
         let body = || Full::new(Bytes::from_static(b"12345"));
-        assert!(matches!(collect(body(), 5).await, Collected::Whole(bytes) if bytes == "12345"));
-        assert!(matches!(collect(body(), 4).await, Collected::TooLarge(read, _) if read.len() == 1));
+        assert!(
+            matches!(collect(body(), 5, Duration::from_secs(1)).await, Collected::Whole(bytes) if bytes == "12345")
+        );
+        assert!(
+            matches!(collect(body(), 4, Duration::from_secs(1)).await, Collected::TooLarge(read, _) if read.len() == 1)
+        );
     }
 }

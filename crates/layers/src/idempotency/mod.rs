@@ -33,7 +33,7 @@ pub use policy::{
     OnLedgerLoss,
 };
 
-use crate::{AttemptFailed, ReplyBody};
+use crate::{AttemptFailed, HeldBody};
 
 /// Wraps a service in [`IdempotencyService`].
 #[derive(Clone)]
@@ -88,7 +88,7 @@ where
     R: Body<Data = Bytes> + Send + Unpin + 'static,
     R::Error: std::fmt::Display + Send,
 {
-    type Response = Response<ReplyBody<R>>;
+    type Response = Response<HeldBody<R>>;
     type Error = S::Error;
     type Future = IdempotencyFuture<S::Future, R, S::Error>;
 
@@ -113,7 +113,7 @@ where
     }
 }
 
-type Keyed<R, E> = Pin<Box<dyn Future<Output = Result<Response<ReplyBody<R>>, E>> + Send>>;
+type Keyed<R, E> = Pin<Box<dyn Future<Output = Result<Response<HeldBody<R>>, E>> + Send>>;
 
 pin_project_lite::pin_project! {
     /// The answer of an [`IdempotencyService`].
@@ -137,12 +137,12 @@ impl<F, R, E> Future for IdempotencyFuture<F, R, E>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
-    type Output = Result<Response<ReplyBody<R>>, E>;
+    type Output = Result<Response<HeldBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
             WayProjected::Passing { future } => {
-                future.poll(context).map(|result| result.map(|response| response.map(ReplyBody::Passed)))
+                future.poll(context).map(|result| result.map(|response| response.map(HeldBody::Passed)))
             }
             WayProjected::Keyed { future } => future.as_mut().poll(context),
         }

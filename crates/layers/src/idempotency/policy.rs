@@ -104,6 +104,8 @@ pub struct IdempotencyPolicy {
     pub retention: Retention,
     /// The largest body of a keyed request, in bytes.
     pub request_bytes_max: usize,
+    /// How long a keyed request's body may stay away without a byte.
+    pub request_idle_max: Duration,
     /// The largest answer that is kept for replay, in bytes.
     pub answer_bytes_max: usize,
     /// How statuses are read.
@@ -151,6 +153,7 @@ impl IdempotencyPolicy {
                 tombstone: None,
             },
             request_bytes_max: 10 << 20,
+            request_idle_max: Duration::from_secs(30),
             answer_bytes_max: 1 << 20,
             answers: AnswerPolicy::default(),
             repeatable_for: None,

@@ -15,11 +15,13 @@ use super::{
     Shared,
     collect::{Collected, collect},
     decision::{OperationContext, Protection},
-    detach, naming, replay,
+    detach, naming,
+    policy::IdempotencyPolicy,
+    replay,
     serve::{KeyedRequest, decided},
     standing,
 };
-use crate::{AttemptFailed, Problem, ReplyBody, SendBy};
+use crate::{AttemptFailed, HeldBody, Problem, SendBy};
 
 /// The longest pause between two tries to write an outcome.
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -42,7 +44,7 @@ struct Exchanged<R> {
 /// What the caller would see of it.
 enum Reply<R> {
     /// The inner service's own answer.
-    Response(Response<ReplyBody<R>>),
+    Response(Response<HeldBody<R>>),
     /// Its head came, its body broke off.
     Truncated,
     /// No answer: nothing was sent, or nobody knows.
@@ -50,7 +52,7 @@ enum Reply<R> {
 }
 
 /// Makes the attempt and answers its caller. Runs to its end whether or not the caller waits.
-pub(super) async fn run<S, B, R>(attempt: Attempt, inner: S) -> Response<ReplyBody<R>>
+pub(super) async fn run<S, B, R>(attempt: Attempt, inner: S) -> Response<HeldBody<R>>
 where
     S: Service<Request<B>, Response = Response<R>> + Send + 'static,
     S::Future: Send,
@@ -164,20 +166,20 @@ where
     let status = response.status().as_u16();
     let reading = response.extensions().get::<Reading>().copied();
     match reading.unwrap_or_else(|| shared.policy.answers.read(status, after_doubt)) {
-        Reading::Completed => take_in(response, shared.policy.answer_bytes_max).await,
+        Reading::Completed => take_in(response, &shared.policy).await,
         Reading::Refused => Exchanged {
             end: AttemptEnd::Refused { status },
-            reply: Reply::Response(response.map(ReplyBody::Passed)),
+            reply: Reply::Response(response.map(HeldBody::Passed)),
         },
         Reading::Unknown => Exchanged {
             end: AttemptEnd::Unknown { cause: UnknownCause::Inconclusive, status: Some(status) },
-            reply: Reply::Response(response.map(ReplyBody::Passed)),
+            reply: Reply::Response(response.map(HeldBody::Passed)),
         },
     }
 }
 
 /// Reads a conclusive answer, as far as it is to be kept.
-async fn take_in<R>(response: Response<R>, bytes_max: usize) -> Exchanged<R>
+async fn take_in<R>(response: Response<R>, policy: &IdempotencyPolicy) -> Exchanged<R>
 where
     R: Body<Data = Bytes> + Unpin,
     R::Error: std::fmt::Display,
@@ -185,28 +187,27 @@ where
     let status = response.status().as_u16();
     let (head, body) = response.into_parts();
     let answered = |body| AttemptEnd::Answered(Answer { status, headers: replay::kept(&head.headers), body });
-    let too_large = body.size_hint().lower() > bytes_max as u64;
+    let too_large = body.size_hint().lower() > policy.answer_bytes_max as u64;
     if too_large || is_event_stream(&head.headers) {
         let end = answered(None);
-        return Exchanged {
-            end,
-            reply: Reply::Response(Response::from_parts(head, ReplyBody::Passed(body))),
-        };
+        return Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::Passed(body))) };
     }
-    match collect(body, bytes_max).await {
+    // The attempt's total time bounds the whole of it.
+    match collect(body, policy.answer_bytes_max, policy.times.total + policy.times.late).await {
         Collected::Whole(bytes) => {
             let end = answered(Some(bytes.clone()));
-            Exchanged { end, reply: Reply::Response(Response::from_parts(head, ReplyBody::whole(bytes))) }
+            Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::whole(bytes))) }
         }
         Collected::TooLarge(read, rest) => {
             let end = answered(None);
-            let body = ReplyBody::resumed(read, rest);
+            let body = HeldBody::resumed(read, rest);
             Exchanged { end, reply: Reply::Response(Response::from_parts(head, body)) }
         }
         Collected::Broken(reason) => {
             tracing::warn!(reason, status, "an answer's body broke off");
             Exchanged { end: answered(None), reply: Reply::Truncated }
         }
+        Collected::Stalled => Exchanged { end: answered(None), reply: Reply::Truncated },
     }
 }
 
@@ -216,7 +217,7 @@ fn is_event_stream(headers: &http::HeaderMap) -> bool {
 }
 
 /// Writes the outcome down, and then lets the caller see it.
-async fn conclude<R>(attempt: Attempt, exchanged: Exchanged<R>) -> Response<ReplyBody<R>>
+async fn conclude<R>(attempt: Attempt, exchanged: Exchanged<R>) -> Response<HeldBody<R>>
 where
     R: Body<Data = Bytes>,
 {
@@ -262,7 +263,7 @@ where
 }
 
 /// Says on the upstream's own answer what it was taken for, where that is not "final".
-fn mark_outcome<R>(response: &mut Response<ReplyBody<R>>, state: StateName) -> Protection {
+fn mark_outcome<R>(response: &mut Response<HeldBody<R>>, state: StateName) -> Protection {
     match state {
         StateName::InDoubt => {
             response.headers_mut().insert(replay::OUTCOME, HeaderValue::from_static("in-doubt"));
@@ -281,7 +282,7 @@ fn superseded<R: Body<Data = Bytes>>(
     shared: &Shared,
     claim: &Claim,
     request: &KeyedRequest,
-) -> Response<ReplyBody<R>> {
+) -> Response<HeldBody<R>> {
     let resend = if shared.policy.repeatable_for.is_some() { Resend::Yes } else { Resend::No };
     let problem = Problem::new(Code::OutcomeInDoubt)
         .status(502)

@@ -24,7 +24,7 @@ use super::{
     standing,
 };
 use crate::{
-    AttemptFailed, Deadline, Problem, ReplyBody, owner_of,
+    AttemptFailed, Deadline, HeldBody, Problem, owner_of,
     request_id::{RequestId, request_id_of},
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn serve<S, B, R>(
     shared: Arc<Shared>,
     mut inner: S,
     request: Request<B>,
-) -> Result<Response<ReplyBody<R>>, S::Error>
+) -> Result<Response<HeldBody<R>>, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
@@ -64,7 +64,7 @@ where
         Ok(Read::Keyed(keyed)) => Ok(execute(shared, inner, *keyed).await),
         Ok(Read::Unkeyed(request)) => {
             std::future::poll_fn(|context| inner.poll_ready(context)).await?;
-            Ok(inner.call(request).await?.map(ReplyBody::Passed))
+            Ok(inner.call(*request).await?.map(HeldBody::Passed))
         }
         Err(problem) => {
             let protection = match problem.code() {
@@ -80,7 +80,7 @@ where
 enum Read<B> {
     Keyed(Box<KeyedRequest>),
     /// It has no key, and needs none.
-    Unkeyed(Request<B>),
+    Unkeyed(Box<Request<B>>),
 }
 
 async fn read_and_name<B>(shared: &Shared, request: Request<B>) -> Result<Read<B>, Problem>
@@ -103,9 +103,12 @@ where
     if body.size_hint().lower() > policy.request_bytes_max as u64 {
         return Err(too_large());
     }
-    let body = match collect(body, policy.request_bytes_max).await {
+    let body = match collect(body, policy.request_bytes_max, policy.request_idle_max).await {
         Collected::Whole(body) => body,
         Collected::TooLarge(..) => return Err(too_large()),
+        Collected::Stalled => {
+            return Err(Problem::new(Code::BodyInvalid).status(408).detail("The body stopped arriving."));
+        }
         Collected::Broken(reason) => {
             tracing::debug!(reason, "a keyed request broke off");
             return Err(Problem::new(Code::BodyInvalid).detail("The body did not arrive whole."));
@@ -119,7 +122,7 @@ where
         if policy.required {
             return Err(Problem::new(Code::IdempotencyKeyMissing).detail(missing_key(&policy.key)));
         }
-        return Ok(Read::Unkeyed(Request::from_parts(parts, B::from(body))));
+        return Ok(Read::Unkeyed(Box::new(Request::from_parts(parts, B::from(body)))));
     };
     let request_id = request_id_of(&parts.extensions);
     let deadline = parts.extensions.get::<Deadline>().copied();
@@ -144,7 +147,7 @@ fn missing_key(source: &KeySource) -> String {
 
 /// What became of a claim.
 enum Step<S, R> {
-    Answered(Response<ReplyBody<R>>),
+    Answered(Response<HeldBody<R>>),
     Occupied(Arc<Standing>, S, KeyedRequest),
     /// The ledger could not claim it; nothing was sent.
     Lost(LedgerError, S, KeyedRequest),
@@ -154,7 +157,7 @@ async fn execute<S, B, R>(
     shared: Arc<Shared>,
     mut inner: S,
     mut request: KeyedRequest,
-) -> Response<ReplyBody<R>>
+) -> Response<HeldBody<R>>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
@@ -265,7 +268,7 @@ impl Shared {
 }
 
 /// The caller's time is up, and what it asked for goes on.
-fn left_behind<R>(operation: Option<OperationId>, request_id: Option<&RequestId>) -> Response<ReplyBody<R>>
+fn left_behind<R>(operation: Option<OperationId>, request_id: Option<&RequestId>) -> Response<HeldBody<R>>
 where
     R: Body<Data = Bytes>,
 {
@@ -287,7 +290,7 @@ async fn ledger_lost<S, B, R>(
     error: LedgerError,
     mut inner: S,
     request: KeyedRequest,
-) -> Response<ReplyBody<R>>
+) -> Response<HeldBody<R>>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Error: Into<AttemptFailed>,
@@ -313,7 +316,7 @@ where
         Err(error) => Err(error),
     };
     let mut response = match result {
-        Ok(response) => response.map(ReplyBody::Passed),
+        Ok(response) => response.map(HeldBody::Passed),
         Err(error) => run::unprotected_failure(error.into()).instance(request_id.as_ref()).into_response(),
     };
     response.headers_mut().insert(replay::PROTECTION, HeaderValue::from_static("none"));
@@ -322,10 +325,10 @@ where
 
 /// Leaves word of the decision for whoever logs and counts.
 pub(super) fn decided<R>(
-    mut response: Response<ReplyBody<R>>,
+    mut response: Response<HeldBody<R>>,
     protection: Protection,
     operation: Option<OperationId>,
-) -> Response<ReplyBody<R>> {
+) -> Response<HeldBody<R>> {
     response.extensions_mut().insert(Decision { protection, operation, digest: None });
     response
 }

@@ -15,7 +15,7 @@ use super::{
     replay,
     serve::{KeyedRequest, decided},
 };
-use crate::{Problem, ReplyBody};
+use crate::{HeldBody, Problem};
 
 /// When a duplicate of a running operation should come again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub(super) fn answer<R: Body<Data = Bytes>>(
     policy: &IdempotencyPolicy,
     standing: &Standing,
     request: &KeyedRequest,
-) -> Response<ReplyBody<R>> {
+) -> Response<HeldBody<R>> {
     let operation = standing.operation;
     let refuse = |problem: Problem, protection| {
         let problem = problem.operation(operation).instance(request.request_id.as_ref());
@@ -68,8 +68,8 @@ pub(super) fn mark_origin<B>(response: &mut Response<B>, request: &KeyedRequest)
 fn in_progress<R: Body<Data = Bytes>>(
     policy: &IdempotencyPolicy,
     standing: &Standing,
-    refuse: impl Fn(Problem, Protection) -> Response<ReplyBody<R>>,
-) -> Response<ReplyBody<R>> {
+    refuse: impl Fn(Problem, Protection) -> Response<HeldBody<R>>,
+) -> Response<HeldBody<R>> {
     let problem = Problem::new(Code::OperationInProgress).retry_after(COME_AGAIN);
     match policy.in_progress {
         InProgress::Wait(_) | InProgress::Conflict => refuse(problem, Protection::Conflict),
@@ -77,7 +77,7 @@ fn in_progress<R: Body<Data = Bytes>>(
         InProgress::Accepted => {
             let location = format!("/.steadfast/operations/{}", standing.operation);
             let body = format!("{{\"operation\":\"{location}\",\"state\":\"claimed\"}}");
-            let mut response = Response::new(ReplyBody::whole(Bytes::from(body)));
+            let mut response = Response::new(HeldBody::whole(Bytes::from(body)));
             *response.status_mut() = StatusCode::ACCEPTED;
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

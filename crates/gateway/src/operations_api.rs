@@ -1,0 +1,110 @@
+//! What the gateway serves itself, below `/.steadfast/`: the operations of the caller who made them, and the pages
+//! of refusals.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+use steadfast_core::{Code, HELP_BASE, OperationId, Owner};
+use steadfast_layers::{IdentityPolicy, Problem, RequestId};
+use steadfast_ledger::{AttemptRecord, OperationRecord, SharedLedger};
+
+use crate::{
+    pages,
+    stack::{EdgeResponse, ReplyBody},
+};
+
+/// What stands before everything that the gateway serves itself.
+pub(crate) const OWN_BASE: &str = "/.steadfast/";
+
+const OPERATIONS: &str = "/.steadfast/operations/";
+
+/// Answers a request below [`OWN_BASE`]. `identity` finds the policy of the route that an operation came by.
+pub(crate) async fn serve(
+    ledger: &SharedLedger,
+    identity: impl Fn(&str) -> IdentityPolicy,
+    caller: impl Fn(&IdentityPolicy) -> Owner,
+    method: &Method,
+    path: &str,
+    request_id: Option<&RequestId>,
+) -> EdgeResponse {
+    let reply = if !method.is_safe() {
+        Err(Problem::new(Code::RouteNotFound))
+    } else if let Some(code) = path.strip_prefix(HELP_BASE) {
+        Code::from_text(code).map(page).ok_or_else(|| Problem::new(Code::RouteNotFound))
+    } else if let Some(id) = path.strip_prefix(OPERATIONS) {
+        operation(ledger, identity, caller, id).await
+    } else {
+        Err(Problem::new(Code::RouteNotFound))
+    };
+    reply.unwrap_or_else(|problem| problem.instance(request_id).into_response())
+}
+
+fn page(code: Code) -> EdgeResponse {
+    respond("text/markdown; charset=utf-8", Bytes::from_static(pages::page(code).as_bytes()))
+}
+
+fn respond(content_type: &'static str, body: Bytes) -> EdgeResponse {
+    let mut response = Response::new(ReplyBody::whole(body));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn operation(
+    ledger: &SharedLedger,
+    identity: impl Fn(&str) -> IdentityPolicy,
+    caller: impl Fn(&IdentityPolicy) -> Owner,
+    id: &str,
+) -> Result<EdgeResponse, Problem> {
+    let not_found = || Problem::new(Code::OperationNotFound);
+    let unavailable =
+        |_| Problem::new(Code::LedgerUnavailable).retry_after(std::time::Duration::from_secs(1));
+    let id: OperationId = id.parse().map_err(|_| not_found())?;
+    let record = ledger.operation(id).await.map_err(unavailable)?.ok_or_else(not_found)?;
+    // Somebody else's operation is not there, as far as this caller is concerned.
+    if !record.owner.discloses_to(&caller(&identity(&record.route))) {
+        return Err(not_found());
+    }
+    let attempts = ledger.attempts(id).await.map_err(unavailable)?;
+    let document = document(&record, &attempts);
+    Ok(respond("application/json", Bytes::from(document.to_string())))
+}
+
+fn document(record: &OperationRecord, attempts: &[AttemptRecord]) -> Value {
+    let mut document = Map::new();
+    let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
+    put("id", record.id.to_string().into());
+    put("state", record.state.as_str().into());
+    put("in_doubt", record.doubtful.into());
+    put("key", record.name.key().as_str().into());
+    put("method", (&*record.method).into());
+    put("path", (&*record.path).into());
+    put("created_at", stamp(record.created_at));
+    put("changed_at", stamp(record.changed_at));
+    if let Some(expires_at) = record.expires_at {
+        put("expires_at", stamp(expires_at));
+    }
+    if let Some(status) = record.answer_status {
+        put("answer_status", status.into());
+    }
+    if let Some(settlement) = &record.settlement {
+        put("settled", json!({ "happened": settlement.happened, "at": stamp(settlement.at) }));
+    }
+    let attempts = attempts.iter().map(|attempt| {
+        json!({
+            "number": attempt.number,
+            "began_at": stamp(attempt.began_at),
+            "ended_at": attempt.ended_at.map(stamp),
+            "end": attempt.end,
+            "cause": attempt.cause,
+            "status": attempt.status,
+        })
+    });
+    put("attempts", attempts.collect());
+    document.into()
+}
+
+fn stamp(at: steadfast_core::Timestamp) -> Value {
+    jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default().to_string().into()
+}

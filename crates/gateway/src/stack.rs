@@ -1,0 +1,54 @@
+//! How the layers are put together: one stack a route, outermost first.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use steadfast_layers::{
+    DeadlineLayer, DeadlineService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
+    IdentityPolicy, InvalidPolicy,
+};
+use steadfast_ledger::{Claims, Clock, SharedLedger};
+use steadfast_upstream::{Upstream, UpstreamBody};
+use tower::ServiceBuilder;
+
+use crate::config::Route;
+
+/// What callers send, as upstreams get it: streamed through, or held where it had to be read.
+pub(crate) type RequestBody = HeldBody<Incoming>;
+/// What upstreams answer, as callers get it.
+pub(crate) type ReplyBody = HeldBody<UpstreamBody<RequestBody>>;
+/// A request on its way in.
+pub(crate) type EdgeRequest = Request<RequestBody>;
+/// An answer on its way out.
+pub(crate) type EdgeResponse = Response<ReplyBody>;
+
+/// The stack of one route.
+pub(crate) type Stack = DeadlineService<IdempotencyService<Upstream<RequestBody>>>;
+
+/// Puts a route's layers round its upstream.
+pub(crate) fn build(
+    route: &Route,
+    upstream: Upstream<RequestBody>,
+    ledger: &SharedLedger,
+    clock: &Clock,
+) -> Result<Stack, InvalidPolicy> {
+    let claims: Arc<dyn Claims> = Arc::clone(ledger) as _;
+    let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
+    Ok(ServiceBuilder::new()
+        // The caller's time runs from here, and everything inside counts against it.
+        .layer(DeadlineLayer::new(route.deadline))
+        // A keyed request is claimed, replayed or refused here, before anything can be sent.
+        .layer(IdempotencyLayer::new(policy, claims, clock.clone())?)
+        .service(upstream))
+}
+
+/// A policy that applies to no method: everything streams straight through.
+fn no_policy(route: &str) -> IdempotencyPolicy {
+    IdempotencyPolicy { methods: Vec::new(), ..IdempotencyPolicy::for_route(route) }
+}
+
+/// Which headers carry a caller's credential on this route.
+pub(crate) fn identity(route: &Route) -> IdentityPolicy {
+    route.idempotency.as_ref().map_or_else(IdentityPolicy::default, |policy| policy.identity.clone())
+}

@@ -1,0 +1,8 @@
+//! What is told of every request: a line in the access log and its part in the metrics, both written when its
+//! answer has been sent.
+
+mod access_log;
+mod metrics;
+
+pub(crate) use access_log::{AccessLog, Entry};
+pub(crate) use metrics::Metrics;
