@@ -1,0 +1,24 @@
+//! What runs without a caller.
+//!
+//! Each worker is a module of its own, with a `run_once` that does one bounded round and a loop round it:
+//! the [`Heartbeat`] renews the leases of claims that are held here, the [`Reaper`] ends claims whose holders
+//! are gone, the [`Sweeper`] removes what has expired, and the [`Census`] counts what needs attention. Each
+//! round can be dropped at any point: the ledger's calls are transactions. [`Workers`] runs them all.
+
+mod census;
+mod grace;
+mod heartbeat;
+mod reaper;
+mod sweeper;
+mod tally;
+mod wall_watch;
+mod workers;
+
+pub use census::Census;
+pub use grace::{Grace, SharedGrace};
+pub use heartbeat::{Beat, Heartbeat};
+pub use reaper::{ReapRound, Reaper};
+pub use sweeper::{SweepRound, Sweeper};
+pub use tally::{Tally, WorkerCounters};
+pub use wall_watch::WallWatch;
+pub use workers::Workers;
