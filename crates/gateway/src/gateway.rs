@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -16,6 +19,7 @@ use steadfast_ledger::{
     sqlite::{SqliteLedger, SqliteOptions},
 };
 use steadfast_upstream::Upstream;
+use steadfast_worker::WorkerCounters;
 
 use crate::{
     config::{Config, LedgerLocation},
@@ -42,6 +46,7 @@ pub struct Gateway {
     address: SocketAddr,
     edge: Arc<Edge>,
     drain: Drain,
+    unready: AtomicBool,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -132,7 +137,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { address, edge, drain, workers })
+        Ok(Self { address, edge, drain, unready: AtomicBool::new(false), workers })
     }
 
     /// Where callers are served.
@@ -160,20 +165,43 @@ impl Gateway {
         Arc::clone(&self.edge.ledger)
     }
 
+    /// The clock that the gateway's ledger and layers read.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.edge.clock.clone()
+    }
+
+    /// Carries what the workers counted into the metrics.
+    pub fn note_upkeep(&self, counters: &WorkerCounters) {
+        self.edge.metrics.upkeep(counters, self.edge.access_log.lost());
+    }
+
+    /// Notes that a new config could not be put in force.
+    pub fn note_reload_failed(&self) {
+        self.edge.metrics.reloaded(false);
+    }
+
     /// The metrics as Prometheus reads them.
+    #[must_use]
     pub fn metrics(&self) -> String {
         self.edge.metrics.render()
     }
 
-    /// Whether it was asked to stop.
+    /// Whether it is about to stop: it should get no new requests.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.drain.is_asked()
+        self.unready.load(Ordering::Relaxed) || self.drain.is_asked()
+    }
+
+    /// Says that it is about to stop, and goes on serving.
+    pub fn start_draining(&self) {
+        self.unready.store(true, Ordering::Relaxed);
     }
 
     /// Stops accepting, lets what is under way end, and returns how many connections had to be cut off after
     /// `timeout`.
-    pub async fn drain(self, timeout: Duration) -> usize {
+    pub async fn drain(&self, timeout: Duration) -> usize {
+        self.start_draining();
         self.drain.ask();
         let until = Instant::now() + timeout;
         while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < until {

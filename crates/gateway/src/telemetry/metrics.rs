@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use steadfast_layers::Protection;
-use steadfast_ledger::Counts;
+use steadfast_worker::WorkerCounters;
 
 /// The bounds of duration buckets, in seconds (OpenTelemetry's advice for HTTP).
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -178,25 +178,23 @@ impl Metrics {
         self.reload_successful.set(i64::from(successful));
     }
 
-    /// Notes what the ledger counts.
-    pub(crate) fn ledger(&self, counts: Counts) {
+    /// Carries over what was done without a caller, what the ledger counts, and how many log lines were lost.
+    pub(crate) fn upkeep(&self, workers: &WorkerCounters, log_lost: u64) {
+        let catch_up = |counter: &Counter<u64, AtomicU64>, total: u64| {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        };
+        catch_up(&self.reaped, workers.reaped);
+        catch_up(&self.swept, workers.swept);
+        catch_up(&self.renewals_failed, workers.renewals_failed);
+        catch_up(&self.log_lost, log_lost);
+        // Where nothing could be counted, what was counted last stands.
+        let Some(counts) = workers.counts else { return };
         let set =
             |gauge: &Gauge<i64, AtomicI64>, count: u64| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         set(&self.claimed, counts.claimed);
         set(&self.in_doubt, counts.in_doubt);
         set(&self.dead, counts.dead);
         set(&self.cases, counts.cases_open);
-    }
-
-    /// Notes what was done without a caller.
-    pub(crate) fn upkeep(&self, reaped: u64, swept: u64, renewals_failed: u64, log_lost: u64) {
-        let catch_up = |counter: &Counter<u64, AtomicU64>, total: u64| {
-            counter.inc_by(total.saturating_sub(counter.get()));
-        };
-        catch_up(&self.reaped, reaped);
-        catch_up(&self.swept, swept);
-        catch_up(&self.renewals_failed, renewals_failed);
-        catch_up(&self.log_lost, log_lost);
     }
 
     /// Everything, as Prometheus reads it.
