@@ -1,0 +1,237 @@
+//! The admin API's JSON, as types that both of its ends share.
+//!
+//! Fields are only ever added. Instants are RFC 3339 in UTC with milliseconds. What is not known is `null`; what
+//! was not asked for is left out.
+
+use serde::{Deserialize, Serialize};
+
+/// One operation, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationView {
+    /// Its id.
+    pub id: String,
+    /// Its state: `in_doubt`, `completed`, ….
+    pub state: String,
+    /// Whether some attempt's outcome is unknown.
+    pub doubtful: bool,
+    /// Who makes its attempts: `synchronous` (the request that brought it) or `asynchronous` (a worker).
+    pub mode: String,
+    /// Where its key is unique.
+    pub namespace: String,
+    /// Its key.
+    pub key: String,
+    /// Who made it, where that was verified.
+    pub principal: Option<String>,
+    /// The name of the route it came by.
+    pub route: String,
+    /// The request's method.
+    pub method: String,
+    /// The request's path.
+    pub path: String,
+    /// The digest of what was asked, in hexadecimal.
+    pub fingerprint: String,
+    /// How many attempts were claimed.
+    pub attempt_count: u32,
+    /// When it was first claimed.
+    pub created_at: String,
+    /// When its state last changed.
+    pub changed_at: String,
+    /// When it expires; `null` while it is unfinished.
+    pub expires_at: Option<String>,
+    /// The status of its stored answer.
+    pub answer_status: Option<u16>,
+    /// How many contradictions wait for a person to look.
+    pub cases_open: u32,
+    /// How it was settled, where it was.
+    pub settlement: Option<SettlementView>,
+}
+
+/// One operation with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationDetail {
+    /// What lists show.
+    #[serde(flatten)]
+    pub operation: OperationView,
+    /// Its attempts, oldest first, one under way last.
+    pub attempts: Vec<AttemptView>,
+    /// Its stored answer, where it has one.
+    pub answer: Option<AnswerView>,
+}
+
+/// One attempt of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its fence.
+    pub fence: String,
+    /// When it was claimed.
+    pub began_at: String,
+    /// When it ended; `null` while it is under way.
+    pub ended_at: Option<String>,
+    /// How it ended: `answered`, `refused`, `not_sent` or `unknown`; `null` while it is under way.
+    pub end: Option<String>,
+    /// Why, for `not_sent` and `unknown`.
+    pub cause: Option<String>,
+    /// The status of the upstream's answer, where there was one.
+    pub status: Option<u16>,
+    /// Whether an answer of this attempt came late and is kept as evidence.
+    pub evidence: bool,
+}
+
+/// A stored answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerView {
+    /// Its status.
+    pub status: u16,
+    /// The header fields that replays keep, as name and value.
+    pub headers: Vec<(String, String)>,
+    /// How long its body is; `null` where the body was not kept.
+    pub body_bytes: Option<u64>,
+    /// Its body, where it was asked for and is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Its body in base 64, where it was asked for and is not text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_base64: Option<String>,
+}
+
+/// How an operation was settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettlementView {
+    /// Whether it was found to have happened.
+    pub happened: bool,
+    /// Who says so.
+    pub by: String,
+    /// Why they say so.
+    pub reason: String,
+    /// When.
+    pub at: String,
+}
+
+/// A page of operations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageView {
+    /// The operations, newest first.
+    pub operations: Vec<OperationView>,
+    /// What to hand in as `before` for the next page; `null` on the last.
+    pub next: Option<String>,
+}
+
+/// How many operations need attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountsView {
+    /// Claimed right now.
+    pub claimed: u64,
+    /// In doubt.
+    pub in_doubt: u64,
+    /// Dead.
+    pub dead: u64,
+    /// Contradictions that wait for a person.
+    pub cases_open: u64,
+}
+
+/// What was found out about an operation in doubt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettleRequest {
+    /// Whether it took effect. If not, the next request with its key executes afresh.
+    pub happened: bool,
+    /// How that is known; 1 to 2,000 characters.
+    pub reason: String,
+    /// Who says so; 1 to 200 characters.
+    pub by: String,
+    /// The answer that replays will show, where it is known; only for what happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<SettleAnswer>,
+    /// Only say what would become of it.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// An answer that a person found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettleAnswer {
+    /// Its status, 200 to 599.
+    pub status: u16,
+    /// Its header fields as name and value, at most 100.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// Its body, where it is text; empty where neither this nor `body_base64` is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Its body in base 64, instead of `body`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_base64: Option<String>,
+}
+
+/// What became of a settlement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledView {
+    /// The operation.
+    pub id: String,
+    /// The state it is in now; in a dry run, the one it would be in.
+    pub state: String,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadView {
+    /// What changed, in words, one thing each; empty where the file says what was in force already.
+    pub changed: Vec<String>,
+    /// What the file changed that takes effect only after a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// The config in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigView {
+    /// The config as TOML, with defaults and overrides filled in and secrets left out.
+    pub toml: String,
+}
+
+/// How the gateway is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// `ok`, `ready` or `not_ready`.
+    pub status: String,
+    /// What was checked, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckView>,
+}
+
+/// One thing that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// What: `gateway` or `ledger`.
+    pub name: String,
+    /// Whether it is well.
+    pub ok: bool,
+    /// What was found, in words.
+    pub detail: String,
+    /// How long the check took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// A refusal (RFC 9457), as `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemView {
+    /// Always `about:blank`: the code says more.
+    pub r#type: String,
+    /// The status in words.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What kind of refusal it is, for programs.
+    pub code: String,
+    /// What is wrong, for people.
+    pub detail: String,
+    /// What to do next, in a sentence.
+    pub next_step: String,
+    /// Single findings, where there are several: each error of a config, say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
+}

@@ -1,0 +1,35 @@
+//! The admin API: how the people who run a gateway read its ledger, settle what is in doubt, and see how it does.
+//!
+//! It is served on a loopback address and nowhere else: it has no authentication, so whoever reaches it is
+//! whoever can log in to the machine. [`router`] builds it from [`AdminParts`], [`serve`] serves it, and
+//! [`api`] has its JSON as types, which the command line shares. It knows neither routes nor upstreams: what it
+//! needs of the gateway comes through [`Readiness`] and [`Control`].
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /livez` | 200 for as long as the process is alive |
+//! | `GET /readyz?verbose` | 200, or 503 while starting, while draining and while the ledger does not answer |
+//! | `GET /metrics` | the metrics, as Prometheus reads them |
+//! | `GET /api/operations?state=&route=&key=&cases=&limit=&before=` | a page of operations, newest first |
+//! | `GET /api/operations/{id}?body=` | one operation with its attempts; its answer's body only where asked for |
+//! | `POST /api/operations/{id}/settle` | settles what is in doubt, or says what would become of it |
+//! | `GET /api/counts` | how many operations need attention |
+//! | `POST /api/reload` | reads the config again |
+//! | `GET /api/config` | the config in force, without secrets |
+
+pub mod api;
+mod control;
+mod guard;
+mod health;
+mod instant;
+mod operations;
+mod parameters;
+mod problem;
+mod router;
+mod serve;
+mod settle;
+mod view;
+
+pub use control::{Control, Readiness, ReadyState, ReloadRefused, Reloaded};
+pub use router::{AdminParts, router};
+pub use serve::{NotLoopback, ServeError, require_loopback, serve};

@@ -1,0 +1,125 @@
+//! The admin API's router: what stands where.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{Method, StatusCode, Uri},
+    middleware,
+    routing::{get, post},
+};
+use serde::Deserialize;
+use steadfast_ledger::SharedLedger;
+
+use crate::{
+    api::{ConfigView, ReloadView},
+    control::{Control, Readiness, ReloadRefused, Reloaded},
+    guard, health, operations,
+    parameters::read_json,
+    problem::Problem,
+    settle,
+};
+
+/// The longest body of a request, unless a handler says otherwise.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What the admin API is built from.
+#[derive(Clone)]
+pub struct AdminParts {
+    /// The ledger that it shows and settles.
+    pub ledger: SharedLedger,
+    /// Writes the metrics as Prometheus or OpenMetrics text. Must not block.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether the gateway wants to be sent requests.
+    pub readiness: Arc<dyn Readiness>,
+    /// Operates the gateway.
+    pub control: Arc<dyn Control>,
+}
+
+impl fmt::Debug for AdminParts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AdminParts").finish_non_exhaustive()
+    }
+}
+
+/// The admin API. [`serve`](crate::serve) serves it; it must not be reachable from beyond the machine.
+pub fn router(parts: AdminParts) -> Router {
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/api/operations", get(operations::list))
+        .route("/api/operations/{id}", get(operations::get))
+        .route("/api/operations/{id}/settle", post(settle::settle))
+        .route("/api/counts", get(operations::counts))
+        .route("/api/reload", post(reload))
+        .route("/api/config", get(config))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        // Last, and so outermost: nothing is answered to a request that a web page may have forged.
+        .layer(middleware::from_fn(guard::guard))
+        .with_state(parts)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadRequest {}
+
+async fn reload(State(parts): State<AdminParts>, body: Body) -> Result<Json<ReloadView>, Problem> {
+    let ReloadRequest {} =
+        read_json(body, BODY_BYTES_MAX, "Send {} or nothing: the file says what changes.").await?;
+    let reloaded = parts.control.reload().await;
+    let result = match &reloaded {
+        Ok(_) => "done".to_owned(),
+        Err(refused) => refused.to_string(),
+    };
+    tracing::info!(target: "audit", action = "reload", result, "a reload of the config was asked for");
+    match reloaded {
+        Ok(Reloaded { changed, needs_restart }) => Ok(Json(ReloadView { changed, needs_restart })),
+        Err(refused) => Err(not_reloaded(refused)),
+    }
+}
+
+fn not_reloaded(refused: ReloadRefused) -> Problem {
+    match refused {
+        ReloadRefused::NoFile => Problem::new(
+            StatusCode::CONFLICT,
+            "no-config-file",
+            "The gateway was started without a config file, so there is nothing to read again.",
+            "Restart it with other flags, or write a file (steadfast config init) and serve from it.",
+        ),
+        ReloadRefused::Invalid(findings) => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "config-invalid",
+            "The config is not valid, and the one in force stays.",
+            "Correct the file, check it with steadfast config check, and reload again.",
+        )
+        .with_findings(findings),
+    }
+}
+
+async fn config(State(parts): State<AdminParts>) -> Json<ConfigView> {
+    Json(ConfigView { toml: parts.control.effective_config() })
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        format!("There is nothing at {path}."),
+        "There are /livez, /readyz, /metrics, /api/operations, /api/counts, /api/reload and /api/config.",
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("{path} does not take {method}."),
+        "Read with GET; settle and reload with POST. The Allow header says which.",
+    )
+}
