@@ -1,0 +1,251 @@
+//! Reading operations. Lists go bucket by bucket: the primary key leads with the bucket, and a thousand index
+//! descents are cheaper than an index more on every insert.
+
+use steadfast_core::{Answer, Bucket, Fence, OperationId, StateName, Timestamp};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    PostgresLedger,
+    failure::Failure,
+    record::{self, Stored, columns, get, sixteen},
+    writes::{bucket_column, seq_column},
+};
+use crate::{
+    AttemptRecord, BoxFuture, Counts, Cursor, Filter, LedgerError, OperationRecord, Operations,
+    PAGE_ROWS_MAX, Page, SettlementRecord,
+};
+
+/// How many rows a page holds where nothing is said.
+const PAGE_ROWS: u32 = 100;
+
+macro_rules! full_record {
+    () => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", (SELECT a.status FROM steadfast.answers AS a WHERE a.bucket = o.bucket AND a.seq = o.seq)
+                   AS answer_status,
+               (SELECT count(*) FROM steadfast.cases AS c
+                WHERE c.bucket = o.bucket AND c.seq = o.seq AND c.closed_ms IS NULL) AS cases_open,
+               s.happened, s.said_by, s.reason, s.settled_ms
+            FROM steadfast.operations AS o
+            LEFT JOIN LATERAL (SELECT * FROM steadfast.settlements AS s
+                WHERE s.bucket = o.bucket AND s.seq = o.seq ORDER BY s.number DESC LIMIT 1) AS s ON true "
+        )
+    };
+}
+
+const OPERATION: &str = concat!(full_record!(), "WHERE o.bucket = $1 AND o.seq = $2");
+
+const ANSWER: &str = "
+    SELECT o.digest, a.status, a.headers, a.body
+    FROM steadfast.operations AS o JOIN steadfast.answers AS a ON a.bucket = o.bucket AND a.seq = o.seq
+    WHERE o.bucket = $1 AND o.seq = $2";
+
+/// The attempts that ended, and the one under way, which is in its operation's row.
+const ATTEMPTS: &str = "
+    SELECT t.*, EXISTS (SELECT FROM steadfast.evidence AS e
+        WHERE e.bucket = $1 AND e.seq = $2 AND e.fence = t.fence) AS evidence
+    FROM (
+        SELECT a.number, a.fence, a.began_ms, a.ended_ms, a.ending, a.cause, a.status
+        FROM steadfast.attempts AS a WHERE a.bucket = $1 AND a.seq = $2
+        UNION ALL
+        SELECT o.attempts, o.fence, o.changed_ms, NULL, NULL, NULL, NULL
+        FROM steadfast.operations AS o WHERE o.bucket = $1 AND o.seq = $2 AND o.state = 'claimed'
+        ORDER BY number DESC LIMIT $3
+    ) AS t ORDER BY t.number";
+
+const DIGEST: &str = "SELECT digest FROM steadfast.operations WHERE bucket = $1 AND seq = $2";
+
+const COUNTS: &str = "
+    SELECT (SELECT count(*) FROM steadfast.operations WHERE state = 'claimed') AS claimed,
+           (SELECT count(*) FROM steadfast.operations WHERE state = 'in_doubt') AS in_doubt,
+           (SELECT count(*) FROM steadfast.operations WHERE state = 'dead') AS dead,
+           (SELECT count(*) FROM steadfast.cases WHERE closed_ms IS NULL) AS cases_open";
+
+impl Operations for PostgresLedger {
+    fn operation(&self, id: OperationId) -> BoxFuture<'_, Result<Option<OperationRecord>, LedgerError>> {
+        Box::pin(async move {
+            let rows = self.read(OPERATION, &[&bucket(id), &seq(id)]).await?;
+            let record = rows.first().map(record).transpose().map_err(|failure| failure.to_error())?;
+            Ok(record.filter(|record| record.id == id))
+        })
+    }
+
+    fn attempts(&self, id: OperationId) -> BoxFuture<'_, Result<Vec<AttemptRecord>, LedgerError>> {
+        Box::pin(async move {
+            if !self.is_there(id).await? {
+                return Ok(Vec::new());
+            }
+            let limit = i64::from(PAGE_ROWS_MAX);
+            let rows = self.read(ATTEMPTS, &[&bucket(id), &seq(id), &limit]).await?;
+            let attempts: Result<_, Failure> = rows.iter().map(attempt).collect();
+            attempts.map_err(|failure| failure.to_error())
+        })
+    }
+
+    fn answer(&self, id: OperationId) -> BoxFuture<'_, Result<Option<Answer>, LedgerError>> {
+        Box::pin(async move {
+            let rows = self.read(ANSWER, &[&bucket(id), &seq(id)]).await?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            if !names(id, row)? {
+                return Ok(None);
+            }
+            record::answer(row).map_err(|failure| failure.to_error())
+        })
+    }
+
+    fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        Box::pin(async move {
+            let limit = match filter.limit {
+                0 => PAGE_ROWS,
+                limit => limit.min(PAGE_ROWS_MAX),
+            };
+            let before = filter.before.map_or(i64::MAX, |Cursor(seq)| seq_column(seq));
+            let (route, key) = (filter.route.as_deref(), filter.key.as_deref());
+            let buckets = i32::from(Bucket::COUNT);
+            let parameters: [&(dyn ToSql + Sync); 5] = [&before, &i64::from(limit), &route, &key, &buckets];
+            let rows = self.read(&list_statement(&filter), &parameters).await?;
+            let operations: Result<Vec<_>, Failure> = rows.iter().map(record).collect();
+            let operations = operations.map_err(|failure| failure.to_error())?;
+            let full = u32::try_from(operations.len()).unwrap_or(u32::MAX) >= limit;
+            let next = operations.last().filter(|_| full).map(|record| Cursor(record.id.sequence()));
+            Ok(Page { operations, next })
+        })
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {
+        Box::pin(async move {
+            let rows = self.read(COUNTS, &[]).await?;
+            let row = rows.first().ok_or_else(|| LedgerError::Corrupt("counting counts nothing".into()))?;
+            let count = |column| {
+                let count = get::<i64>(row, column).map_err(|failure| failure.to_error())?;
+                Ok::<_, LedgerError>(u64::try_from(count).unwrap_or(0))
+            };
+            Ok(Counts {
+                claimed: count("claimed")?,
+                in_doubt: count("in_doubt")?,
+                dead: count("dead")?,
+                cases_open: count("cases_open")?,
+            })
+        })
+    }
+}
+
+impl PostgresLedger {
+    /// Reads with a statement that is sent alone; once more where the connection was lost.
+    async fn read(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, LedgerError> {
+        let mut tries = 0;
+        loop {
+            let lent = self.general.lend().await?;
+            let session = lent.session();
+            let reading = async { session.client().query(sql, parameters).await.map_err(Failure::from) };
+            let result = session.bounded(reading).await;
+            let lost = matches!(result, Err(Failure::Lost(_)));
+            let result = lent.settle(result).await;
+            tries += 1;
+            if !lost || tries > 1 {
+                return result;
+            }
+        }
+    }
+
+    /// Whether there is an operation with this id.
+    async fn is_there(&self, id: OperationId) -> Result<bool, LedgerError> {
+        let rows = self.read(DIGEST, &[&bucket(id), &seq(id)]).await?;
+        rows.first().map_or(Ok(false), |row| names(id, row))
+    }
+}
+
+/// The newest rows of each bucket that pass, then the newest of those. What is selective has an index of its own.
+fn list_statement(filter: &Filter) -> String {
+    let state = match filter.state {
+        // Only names that the schema knows, so nothing can be slipped in; as literals, so that the partial
+        // indexes apply.
+        Some(state) if state != StateName::Absent => format!("AND i.state = '{}'", state.as_str()),
+        Some(_) => "AND false".to_owned(),
+        None => String::new(),
+    };
+    let cases = if filter.with_cases {
+        "AND EXISTS (SELECT FROM steadfast.cases AS c
+            WHERE c.bucket = i.bucket AND c.seq = i.seq AND c.closed_ms IS NULL)"
+    } else {
+        ""
+    };
+    format!(
+        "{record} WHERE (o.bucket, o.seq) IN (
+            SELECT n.bucket, n.seq FROM generate_series(0, $5::integer - 1) AS b (number)
+            CROSS JOIN LATERAL (
+                SELECT i.bucket, i.seq FROM steadfast.operations AS i
+                WHERE i.bucket = b.number::smallint AND i.seq < $1
+                    AND ($3::text IS NULL OR i.route = $3) AND ($4::text IS NULL OR i.key = $4)
+                    {state} {cases}
+                ORDER BY i.seq DESC LIMIT $2
+            ) AS n ORDER BY n.seq DESC LIMIT $2)
+        ORDER BY o.seq DESC",
+        record = full_record!(),
+    )
+}
+
+fn bucket(id: OperationId) -> i16 {
+    bucket_column(id.bucket())
+}
+
+fn seq(id: OperationId) -> i64 {
+    seq_column(id.sequence())
+}
+
+/// Whether the row with a `digest` is the operation that is meant.
+fn names(id: OperationId, row: &Row) -> Result<bool, LedgerError> {
+    let digest = sixteen(row, "digest").map_err(|failure| failure.to_error())?;
+    Ok(id.names(&steadfast_core::OperationDigest::from_bytes(digest)))
+}
+
+fn record(row: &Row) -> Result<OperationRecord, Failure> {
+    let stored = Stored::read(row)?;
+    let settlement = match get::<Option<bool>>(row, "happened")? {
+        None => None,
+        Some(happened) => Some(SettlementRecord {
+            happened,
+            by: get::<&str>(row, "said_by")?.into(),
+            reason: get::<&str>(row, "reason")?.into(),
+            at: Timestamp::from_millis(get(row, "settled_ms")?),
+        }),
+    };
+    Ok(OperationRecord {
+        id: stored.id,
+        name: stored.name,
+        state: stored.state.name(),
+        doubtful: stored.state.is_doubtful(),
+        mode: stored.mode,
+        fingerprint: stored.fingerprint,
+        owner: stored.owner,
+        route: stored.route,
+        method: stored.method,
+        path: stored.path,
+        attempts: stored.attempts,
+        created_at: stored.created_at,
+        changed_at: stored.changed_at,
+        expires_at: stored.expires_at,
+        answer_status: status(row, "answer_status")?,
+        cases_open: u32::try_from(get::<i64>(row, "cases_open")?).unwrap_or(u32::MAX),
+        settlement,
+    })
+}
+
+fn attempt(row: &Row) -> Result<AttemptRecord, Failure> {
+    Ok(AttemptRecord {
+        fence: Fence::from_bytes(sixteen(row, "fence")?),
+        number: u32::try_from(get::<i32>(row, "number")?).unwrap_or(0),
+        began_at: Timestamp::from_millis(get(row, "began_ms")?),
+        ended_at: get::<Option<i64>>(row, "ended_ms")?.map(Timestamp::from_millis),
+        end: get::<Option<&str>>(row, "ending")?.map(Into::into),
+        cause: get::<Option<&str>>(row, "cause")?.map(Into::into),
+        status: status(row, "status")?,
+        evidence: get(row, "evidence")?,
+    })
+}
+
+fn status(row: &Row, column: &str) -> Result<Option<u16>, Failure> {
+    Ok(get::<Option<i32>>(row, column)?.and_then(|status| u16::try_from(status).ok()))
+}

@@ -1,0 +1,203 @@
+//! Renewing, reaping, sweeping and checking: what runs without a caller.
+
+use std::sync::Arc;
+
+use steadfast_core::{
+    AfterUnknown, AttemptEnd, Event, Fence, OperationId, State, Timestamp, UnknownCause, transition,
+};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    PostgresLedger,
+    decide::{self, Change, stored_end},
+    failure::{Failure, first},
+    pool::{Lent, Pool},
+    record::{Stored, get, millis, sixteen},
+    session::Session,
+    shared::Shared,
+    statements,
+    writes::{Ending, Writes, bucket_column, seq_column},
+};
+use crate::{LedgerError, Reaped, Swept, Upkeep};
+
+/// The most operations that one round of reaping or sweeping takes.
+const ROUND_MAX: u32 = 1_000;
+
+impl Upkeep for PostgresLedger {
+    fn renew(
+        &self,
+        claims: Vec<(Fence, OperationId)>,
+    ) -> crate::BoxFuture<'_, Result<Vec<Fence>, LedgerError>> {
+        Box::pin(async move {
+            if claims.is_empty() {
+                return Ok(Vec::new());
+            }
+            let first = self.renew_once(&claims, statements::RENEW).await;
+            match first {
+                // A lost connection, or one row that somebody has locked: renewing twice does no harm.
+                Err(LedgerError::Unreachable(_)) => self.renew_once(&claims, statements::RENEW_FREE).await,
+                other => other,
+            }
+        })
+    }
+
+    fn reap(&self, limit: u32) -> crate::BoxFuture<'_, Result<Vec<Reaped>, LedgerError>> {
+        Box::pin(async move {
+            let Some(lent) = self.steady().await? else { return Ok(Vec::new()) };
+            let result = reap(lent.session(), limit, self.shared.options.store_time.millis()).await;
+            let (writes, reaped) = lent.settle(result).await?;
+            self.shared.wake(&writes.wakes);
+            Ok(reaped)
+        })
+    }
+
+    fn sweep(&self, limit: u32) -> crate::BoxFuture<'_, Result<Swept, LedgerError>> {
+        Box::pin(async move {
+            let Some(lent) = self.steady().await? else { return Ok(Swept::default()) };
+            let result = sweep(lent.session(), limit, self.shared.options.store_time.millis()).await;
+            let (writes, swept) = lent.settle(result).await?;
+            self.shared.wake(&writes.wakes);
+            Ok(swept)
+        })
+    }
+
+    fn lease(&self) -> std::time::Duration {
+        self.shared.options.lease
+    }
+
+    fn check(&self) -> crate::BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let lent = look_at_the_server(&self.shared, self.heartbeat.lend().await?).await?;
+            lent.settle(Ok(())).await
+        })
+    }
+}
+
+impl PostgresLedger {
+    async fn renew_once(
+        &self,
+        claims: &[(Fence, OperationId)],
+        sql: &'static str,
+    ) -> Result<Vec<Fence>, LedgerError> {
+        let buckets: Vec<i16> = claims.iter().map(|(_, id)| bucket_column(id.bucket())).collect();
+        let seqs: Vec<i64> = claims.iter().map(|(_, id)| seq_column(id.sequence())).collect();
+        let fences: Vec<&[u8]> = claims.iter().map(|(fence, _)| &fence.as_bytes()[..]).collect();
+        let lease = millis(self.shared.options.lease);
+        let now = self.shared.options.store_time.millis();
+        let lent = self.heartbeat.lend().await?;
+        let session = lent.session();
+        let result = session
+            .bounded(async {
+                let rows = session.query(sql, &[&buckets, &seqs, &fences, &lease, &now]).await?;
+                rows.iter()
+                    .map(|row| sixteen(row, "fence").map(Fence::from_bytes))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .await;
+        let renewed: std::collections::HashSet<Fence> = lent.settle(result).await?.into_iter().collect();
+        Ok(claims.iter().map(|(fence, _)| *fence).filter(|fence| !renewed.contains(fence)).collect())
+    }
+
+    /// A session to expire things with; `None` while the store is not known to be steady.
+    async fn steady(&self) -> Result<Option<Lent<'_>>, LedgerError> {
+        let lent = look_at_the_server(&self.shared, self.general.lend().await?).await?;
+        if self.shared.may_expire() {
+            return Ok(Some(lent));
+        }
+        lent.settle(Ok(())).await?;
+        Ok(None)
+    }
+}
+
+/// Asks which server this is and what time it is there.
+async fn look_at_the_server<'a>(shared: &Shared, lent: Lent<'a>) -> Result<Lent<'a>, LedgerError> {
+    match lent.session().identity(shared.options.store_time.millis()).await {
+        Ok((_, true, _)) => Err(LedgerError::ReadOnly),
+        Ok((server, false, now)) => {
+            shared.seen(&server);
+            shared.clock_read(Timestamp::from_millis(now));
+            Ok(lent)
+        }
+        Err(failure) => {
+            let error = failure.to_error();
+            lent.settle::<()>(Err(failure)).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Asks for the server's answer often enough that a gap is one, for as long as the ledger lives.
+pub(super) async fn pulse(shared: Arc<Shared>, heartbeat: Arc<Pool>) {
+    loop {
+        tokio::time::sleep(shared.options.lease / 6).await;
+        // What went wrong is told by whoever needs an answer; here it only matters that there was none.
+        let Ok(lent) = heartbeat.lend().await else { continue };
+        if let Ok(lent) = look_at_the_server(&shared, lent).await {
+            let _ = lent.settle(Ok(())).await;
+        }
+    }
+}
+
+async fn reap(session: &Session, limit: u32, now: Option<i64>) -> Result<(Writes, Vec<Reaped>), Failure> {
+    let rows = begin(session, statements::REAP, limit, now).await?;
+    let (mut writes, mut reaped) = (Writes::default(), Vec::new());
+    for row in &rows {
+        let now = Timestamp::from_millis(get(row, "now_ms")?);
+        let row = Stored::read(row)?;
+        let State::Claimed { fence, .. } = row.state else { continue };
+        let event = Event::LeaseRanOut { fence, then: AfterUnknown::Hold };
+        let Ok(next) = transition(row.state, event) else { continue };
+        let end = AttemptEnd::Unknown { cause: UnknownCause::HolderLost, status: None };
+        let (ending, cause, status) = stored_end(&end);
+        let change = Change { state: next.state, effects: next.effects, ends_attempt: true };
+        writes.change(&row, change, Some(&Ending { fence, ending, cause, status }), None, now);
+        reaped.push(Reaped { operation: row.id, digest: row.name.digest() });
+    }
+    session.bounded(writes.commit(session, 0)).await?;
+    Ok((writes, reaped))
+}
+
+async fn sweep(session: &Session, limit: u32, now: Option<i64>) -> Result<(Writes, Swept), Failure> {
+    let rows = begin(session, statements::SWEEP, limit, now).await?;
+    let (mut writes, mut swept) = (Writes::default(), Swept::default());
+    for row in &rows {
+        let now = Timestamp::from_millis(get(row, "now_ms")?);
+        let row = Stored::read(row)?;
+        match decide::expired(&row, now) {
+            (State::Absent, _) => {
+                writes.remove(&row);
+                swept.removed += 1;
+            }
+            (state, until) if state != row.state => {
+                writes.entomb(&row, state, until, now);
+                swept.entombed += 1;
+            }
+            _ => {}
+        }
+    }
+    session.bounded(writes.commit(session, 0)).await?;
+    Ok((writes, swept))
+}
+
+/// Begins a transaction and locks what a round is about.
+async fn begin(
+    session: &Session,
+    sql: &'static str,
+    limit: u32,
+    now: Option<i64>,
+) -> Result<Vec<Row>, Failure> {
+    let limit = i64::from(limit.min(ROUND_MAX));
+    let parameters: &[&(dyn ToSql + Sync)] = &[&limit, &now];
+    session
+        .bounded(async {
+            let (begun, rows) = tokio::join!(biased; session.simple("BEGIN"), session.query(sql, parameters));
+            let mut failure = None;
+            first(begun, &mut failure);
+            let rows = first(rows, &mut failure);
+            match failure {
+                None => Ok(rows.unwrap_or_default()),
+                Some(failure) => Err(failure),
+            }
+        })
+        .await
+}

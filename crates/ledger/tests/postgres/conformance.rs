@@ -1,0 +1,5 @@
+//! The suite that every store passes.
+
+use crate::fixture::Fresh;
+
+steadfast_ledger::conformance_tests!(Fresh::new().await);
