@@ -180,10 +180,8 @@ pub struct SettledView {
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadView {
-    /// What changed, in words, one thing each; empty where the file says what was in force already.
-    pub changed: Vec<String>,
-    /// What the file changed that takes effect only after a restart.
-    pub needs_restart: Vec<String>,
+    /// What is worth knowing of it, one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// The config in force.
@@ -231,7 +229,4 @@ pub struct ProblemView {
     pub detail: String,
     /// What to do next, in a sentence.
     pub next_step: String,
-    /// Single findings, where there are several: each error of a config, say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<String>,
 }

@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 use crate::{
     api::{CheckView, HealthView},
-    control::ReadyState,
     parameters::{bad_query, flag},
     problem::Problem,
     router::AdminParts,
@@ -48,11 +47,9 @@ pub(crate) async fn readyz(
 }
 
 fn check_gateway(parts: &AdminParts) -> CheckView {
-    let (ok, detail) = match parts.readiness.state() {
-        ReadyState::Starting => (false, "it is starting"),
-        ReadyState::Ready => (true, "it takes requests"),
-        ReadyState::Draining => (false, "it finishes what is under way and ends"),
-    };
+    let ok = !parts.readiness.is_draining();
+    let detail =
+        if ok { "it takes requests" } else { "it is draining: it finishes what is under way and ends" };
     CheckView { name: "gateway".to_owned(), ok, detail: detail.to_owned(), took_ms: 0 }
 }
 

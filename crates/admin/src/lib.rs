@@ -8,7 +8,7 @@
 //! | request | answer |
 //! | --- | --- |
 //! | `GET /livez` | 200 for as long as the process is alive |
-//! | `GET /readyz?verbose` | 200, or 503 while starting, while draining and while the ledger does not answer |
+//! | `GET /readyz?verbose` | 200, or 503 while draining and while the ledger does not answer |
 //! | `GET /metrics` | the metrics, as Prometheus reads them |
 //! | `GET /api/operations?state=&route=&key=&cases=&limit=&before=` | a page of operations, newest first |
 //! | `GET /api/operations/{id}?body=` | one operation with its attempts; its answer's body only where asked for |
@@ -30,6 +30,7 @@ mod serve;
 mod settle;
 mod view;
 
-pub use control::{Control, Readiness, ReadyState, ReloadRefused, Reloaded};
+pub use control::{Control, Readiness, ReloadReport};
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};
+pub use steadfast_ledger::BoxFuture;

@@ -17,7 +17,6 @@ pub(crate) struct Problem {
     code: &'static str,
     detail: String,
     next_step: String,
-    findings: Vec<String>,
 }
 
 impl Problem {
@@ -27,7 +26,7 @@ impl Problem {
         detail: impl Into<String>,
         next_step: impl Into<String>,
     ) -> Self {
-        Self { status, code, detail: detail.into(), next_step: next_step.into(), findings: Vec::new() }
+        Self { status, code, detail: detail.into(), next_step: next_step.into() }
     }
 
     /// A request whose query, body or path is not what is expected.
@@ -43,11 +42,6 @@ impl Problem {
             format!("There is no operation {id}. It may have expired."),
             "Find it with GET /api/operations, by its key or its state.",
         )
-    }
-
-    pub(crate) fn with_findings(mut self, findings: Vec<String>) -> Self {
-        self.findings = findings;
-        self
     }
 }
 
@@ -72,7 +66,6 @@ impl IntoResponse for Problem {
             code: self.code.to_owned(),
             detail: self.detail,
             next_step: self.next_step,
-            findings: self.findings,
         };
         let kind = HeaderValue::from_static("application/problem+json");
         (self.status, [(CONTENT_TYPE, kind)], Json(view)).into_response()

@@ -15,7 +15,7 @@ use steadfast_ledger::SharedLedger;
 
 use crate::{
     api::{ConfigView, ReloadView},
-    control::{Control, Readiness, ReloadRefused, Reloaded},
+    control::{Control, Readiness, ReloadReport},
     guard, health, operations,
     parameters::read_json,
     problem::Problem,
@@ -71,32 +71,16 @@ async fn reload(State(parts): State<AdminParts>, body: Body) -> Result<Json<Relo
     let ReloadRequest {} =
         read_json(body, BODY_BYTES_MAX, "Send {} or nothing: the file says what changes.").await?;
     let reloaded = parts.control.reload().await;
-    let result = match &reloaded {
-        Ok(_) => "done".to_owned(),
-        Err(refused) => refused.to_string(),
-    };
+    let result = reloaded.as_ref().map_or_else(|reason| format!("refused: {reason}"), |_| "done".to_owned());
     tracing::info!(target: "audit", action = "reload", result, "a reload of the config was asked for");
     match reloaded {
-        Ok(Reloaded { changed, needs_restart }) => Ok(Json(ReloadView { changed, needs_restart })),
-        Err(refused) => Err(not_reloaded(refused)),
-    }
-}
-
-fn not_reloaded(refused: ReloadRefused) -> Problem {
-    match refused {
-        ReloadRefused::NoFile => Problem::new(
-            StatusCode::CONFLICT,
-            "no-config-file",
-            "The gateway was started without a config file, so there is nothing to read again.",
-            "Restart it with other flags, or write a file (steadfast config init) and serve from it.",
-        ),
-        ReloadRefused::Invalid(findings) => Problem::new(
+        Ok(ReloadReport { notes }) => Ok(Json(ReloadView { notes })),
+        Err(reason) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "config-invalid",
-            "The config is not valid, and the one in force stays.",
+            "reload-refused",
+            format!("The config in force stays: {reason}"),
             "Correct the file, check it with steadfast config check, and reload again.",
-        )
-        .with_findings(findings),
+        )),
     }
 }
 

@@ -59,18 +59,27 @@ pub fn require_loopback(address: SocketAddr) -> Result<(), NotLoopback> {
 }
 
 /// Serves `router` on `listener` until `shutdown` is done; then lets what is under way end, for at most five
-/// seconds.
+/// seconds. Must be called in a runtime; what it returns does the serving.
 ///
 /// # Errors
-/// [`ServeError`]: nothing was served.
-pub async fn serve(
+/// [`ServeError`] at once where the listener is not a loopback one or cannot be used; from the future only where
+/// it does not listen any more.
+pub fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), ServeError> {
+) -> Result<impl Future<Output = Result<(), ServeError>> + Send, ServeError> {
     require_loopback(listener.local_addr()?)?;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    Ok(accept(listener, router, shutdown))
+}
+
+async fn accept(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
     let (ending, ended) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -83,6 +92,9 @@ pub async fn serve(
                 Ok((stream, _)) => {
                     connections.spawn(serve_connection(stream, router.clone(), ended.clone()));
                 }
+                // It does not listen any more, and never will again.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error.into()),
+                // A client that broke off, or a shortage that passes.
                 Err(error) => {
                     tracing::warn!(%error, "the admin listener could not accept a connection");
                     sleep(ACCEPT_PAUSE).await;
