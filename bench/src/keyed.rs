@@ -130,6 +130,10 @@ impl Keyed {
              append-only file synced once a second, and before each answer for the names that end in _synced."
                 .to_owned(),
         );
+        let stores: Vec<_> = ring.stores.iter().map(|store| store.described.as_str()).collect();
+        if !stores.is_empty() {
+            report.notes.push(format!("Stores on the load's core: {}.", stores.join("; ")));
+        }
         report.print(place.output)
     }
 

@@ -9,6 +9,7 @@ mod idle;
 mod keyed;
 mod latency;
 mod load;
+mod lookup;
 mod machine;
 mod proxy;
 mod report;
@@ -39,6 +40,8 @@ enum Benchmark {
     Keyed(keyed::Keyed),
     /// What the gateway adds to one request at a time, against the disk's fsync
     Latency(latency::Latency),
+    /// Looking up an operation in a small and in a large ledger
+    Lookup(lookup::Lookup),
     /// The gateway's memory with a thousand idle connections
     Idle(idle::Idle),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
@@ -73,6 +76,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Proxy(proxy) => proxy.run(),
         Benchmark::Keyed(keyed) => keyed.run(),
         Benchmark::Latency(latency) => latency.run(),
+        Benchmark::Lookup(lookup) => lookup.run(),
         Benchmark::Idle(idle) => idle.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),

