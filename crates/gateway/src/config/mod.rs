@@ -1,11 +1,39 @@
 //! The config that the gateway runs on. What stands here is checked: a file that says anything else never gets
 //! this far.
 
+mod check;
+mod duration;
+mod effective;
+mod environment;
+mod error;
+mod load;
+mod raw;
+mod reload;
+mod schema;
+mod shape;
+mod size;
+mod source;
+mod starter;
+mod suggest;
+mod up;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::Method;
-use steadfast_layers::IdempotencyPolicy;
+use steadfast_core::AnswerPolicy;
+use steadfast_layers::{AttemptTimes, IdempotencyPolicy};
 use steadfast_upstream::UpstreamPolicy;
+
+pub use duration::{InvalidDuration, parse_duration};
+pub use effective::effective;
+pub use environment::{Environment, Overrides};
+pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place};
+pub use load::{Loaded, load, parse};
+pub use reload::restart_needed;
+pub use schema::schema;
+pub use size::{InvalidSize, parse_size};
+pub use starter::starter;
+pub use up::{UpOptions, for_up};
 
 /// Everything that a gateway runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +52,9 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, UpstreamPolicy>,
+    /// What every upstream promises about keyed requests, by the same names. Routes with idempotency have taken
+    /// it over into their policies.
+    pub contracts: BTreeMap<String, UpstreamContract>,
     /// The routes. The most specific path wins, whatever their order.
     pub routes: Vec<Route>,
 }
@@ -62,6 +93,25 @@ impl Default for EdgeLimits {
             body_timeout: Duration::from_secs(30),
             connections_max: 20_000,
         }
+    }
+}
+
+/// What an upstream promises about keyed requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamContract {
+    /// How its statuses are read.
+    pub answers: AnswerPolicy,
+    /// For how long after the first send it takes the same key once; `None`: it is not repeatable.
+    pub repeatable_for: Option<Duration>,
+    /// How long an attempt may take.
+    pub times: AttemptTimes,
+}
+
+impl Default for UpstreamContract {
+    /// The defaults of [`IdempotencyPolicy::for_route`].
+    fn default() -> Self {
+        let policy = IdempotencyPolicy::for_route("");
+        Self { answers: policy.answers, repeatable_for: policy.repeatable_for, times: policy.times }
     }
 }
 

@@ -1,0 +1,349 @@
+//! Checks what a config says of its routes.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method, header};
+use steadfast_layers::{
+    BodyFingerprint, IdempotencyPolicy, IdentityPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+};
+use steadfast_ledger::{KeepFrom, Retention};
+
+use super::{
+    super::{
+        EdgeLimits, PathPattern, Route, UpstreamContract,
+        raw::{
+            At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKey, RawNamespace,
+            RawOnLedgerLoss, RawRoute,
+        },
+        suggest::advice,
+    },
+    Checker, Contracts, Finding, time_or, whole,
+};
+
+/// The methods that a route can name.
+const METHODS: [Method; 8] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+];
+
+/// The longest window: what is meant is a button that was clicked twice.
+const WINDOW_HOURS_MAX: u64 = 24;
+
+impl Checker<'_> {
+    pub(super) fn routes(&mut self, raw: &RawConfig, contracts: &Contracts, edge: EdgeLimits) -> Vec<Route> {
+        let names: Vec<&str> = raw.upstreams.keys().map(String::as_str).collect();
+        let mut routes: Vec<(&At<RawRoute>, Route)> = Vec::new();
+        for raw_route in &raw.routes {
+            let upstream = &raw_route.get().upstream;
+            if !names.contains(&upstream.get().as_str()) {
+                let what = format!("there is no upstream `{}`", upstream.get());
+                let next = match names.as_slice() {
+                    [] => format!("add [upstreams.{}] with its url", upstream.get()),
+                    names => advice(upstream.get(), names),
+                };
+                self.error(&upstream.span(), what, next);
+            }
+            let Some(route) = self.route(raw_route.get(), contracts.get(upstream.get()), edge) else {
+                continue;
+            };
+            if !self.partial {
+                for (other_raw, other) in &routes {
+                    self.compare(raw_route.get(), &route, other_raw.get(), other);
+                }
+            }
+            routes.push((raw_route, route));
+        }
+        routes.into_iter().map(|(_, route)| route).collect()
+    }
+
+    /// The route of `raw`; `contract` is its upstream's, if that is all right.
+    fn route(
+        &mut self,
+        raw: &RawRoute,
+        contract: Option<&UpstreamContract>,
+        edge: EdgeLimits,
+    ) -> Option<Route> {
+        let path = self.take(&raw.path.span(), parse_path(raw.path.get()));
+        let methods = self.methods(raw);
+        let name: Arc<str> = raw.name.as_ref().unwrap_or(&raw.path).get().as_str().into();
+        if let Some(name) = &raw.name {
+            self.take(&name.span(), check_name(name.get()));
+        }
+        let default_contract = UpstreamContract::default();
+        let idempotency = raw.idempotency.as_ref().and_then(|idempotency| {
+            let contract = contract.unwrap_or(&default_contract);
+            self.idempotency(idempotency, &name, &methods, contract, edge)
+        });
+        Some(Route {
+            name,
+            path: path?,
+            methods,
+            upstream: raw.upstream.get().clone(),
+            deadline: raw.deadline.as_ref().map(|time| time.get().0),
+            idempotency,
+        })
+    }
+
+    fn compare(&mut self, raw: &RawRoute, route: &Route, other_raw: &RawRoute, other: &Route) {
+        let line = self.source.place(&other_raw.path.span()).line();
+        let there = line.map_or_else(String::new, |line| format!(" (line {line})"));
+        let overlap = route.methods.is_empty()
+            || other.methods.is_empty()
+            || route.methods.iter().any(|method| other.methods.contains(method));
+        if route.path == other.path && overlap {
+            let what = format!(
+                "the route `{}` serves the same requests as the route `{}`{there}",
+                route.name, other.name
+            );
+            let next = "give them different methods or paths, or remove one";
+            self.error(&raw.path.span(), what, next.into());
+        } else if route.name == other.name {
+            let what =
+                format!("two routes are called `{}`, the other one{there}: keys would mix", route.name);
+            let span = raw.name.as_ref().unwrap_or(&raw.path).span();
+            self.error(&span, what, "give one of them a `name` of its own".into());
+        }
+    }
+
+    fn methods(&mut self, raw: &RawRoute) -> Vec<Method> {
+        let Some(list) = &raw.methods else { return Vec::new() };
+        if list.get().is_empty() {
+            let next = "name some, or remove `methods` for all of them";
+            self.error(&list.span(), "`methods` is empty: the route would serve nothing".into(), next.into());
+        }
+        let known: Vec<&str> = METHODS.iter().map(Method::as_str).collect();
+        let mut methods: Vec<Method> = Vec::new();
+        for text in list.get() {
+            match METHODS.iter().find(|method| method.as_str() == text.get()) {
+                Some(method) if methods.contains(method) => {
+                    self.error(&text.span(), format!("{method} is there twice"), "remove one of them".into());
+                }
+                Some(method) => methods.push(method.clone()),
+                None => {
+                    let what = format!("`{}` is not a method that a route can name", text.get());
+                    self.error(&text.span(), what, advice(text.get(), &known));
+                }
+            }
+        }
+        methods
+    }
+
+    fn idempotency(
+        &mut self,
+        raw: &At<RawIdempotency>,
+        route: &Arc<str>,
+        methods: &[Method],
+        contract: &UpstreamContract,
+        edge: EdgeLimits,
+    ) -> Option<IdempotencyPolicy> {
+        let default = IdempotencyPolicy::for_route(route);
+        let (span, raw) = (raw.span(), raw.get());
+        let policy = IdempotencyPolicy {
+            methods: if methods.is_empty() { default.methods.clone() } else { unsafe_methods(methods) },
+            key: self.key(raw.key.as_ref()),
+            required: raw.required.as_ref().is_some_and(|required| *required.get()),
+            anonymous: raw.anonymous.as_ref().is_some_and(|anonymous| *anonymous.get()),
+            namespace: self.namespace(raw.namespace.as_ref()),
+            identity: self.identity(raw.credential_headers.as_ref()),
+            in_progress: self.in_progress(raw),
+            fingerprint: self.fingerprint(raw.fingerprint.as_ref()),
+            retention: Retention {
+                keep: time_or(raw.keep.as_ref(), default.retention.keep),
+                from: KeepFrom::Finish,
+                tombstone: raw.tombstone.as_ref().map(|time| time.get().0),
+            },
+            request_bytes_max: raw
+                .request_bytes_max
+                .as_ref()
+                .map_or(default.request_bytes_max, |size| whole(size.get().0)),
+            request_idle_max: edge.body_timeout,
+            answer_bytes_max: raw
+                .answer_bytes_max
+                .as_ref()
+                .map_or(default.answer_bytes_max, |size| whole(size.get().0)),
+            answers: contract.answers.clone(),
+            repeatable_for: contract.repeatable_for,
+            times: contract.times,
+            on_ledger_loss: match raw.on_ledger_loss.as_ref().map(At::get) {
+                None | Some(RawOnLedgerLoss::Refuse) => OnLedgerLoss::Refuse,
+                Some(RawOnLedgerLoss::Forward) => OnLedgerLoss::Forward,
+            },
+            ..default
+        };
+        if policy.methods.is_empty() {
+            let what = "`idempotency` on a route that serves only safe methods does nothing";
+            self.error(
+                &span,
+                what.into(),
+                "remove it, or add POST, PUT, PATCH or DELETE to `methods`".into(),
+            );
+        }
+        if let Err(invalid) = policy.check() {
+            // The key is the part that contradicts; without one, the policy as a whole.
+            let span = raw.key.as_ref().map_or(span, At::span);
+            self.error(&span, format!("`idempotency`: {invalid}"), "change one of the two".into());
+        }
+        Some(policy)
+    }
+
+    fn key(&mut self, raw: Option<&At<RawKey>>) -> KeySource {
+        let Some(raw) = raw else { return KeySource::Header };
+        match raw.get() {
+            RawKey::Header => KeySource::Header,
+            RawKey::Field(path) => KeySource::HeaderOrField(self.fields(std::slice::from_ref(path)).concat()),
+            RawKey::Fields(paths) => KeySource::Fields(self.fields(paths.get())),
+            RawKey::Window(window) => {
+                if window.get().0.as_secs() > WINDOW_HOURS_MAX * 3600 {
+                    self.error(
+                        &window.span(),
+                        "`idempotency.key.window` is too large".into(),
+                        format!("{WINDOW_HOURS_MAX}h is the most; 10s is usual"),
+                    );
+                }
+                KeySource::Window(window.get().0)
+            }
+        }
+    }
+
+    /// Dotted paths into a JSON body.
+    fn fields(&mut self, paths: &[At<String>]) -> Vec<String> {
+        for path in paths {
+            if path.get().is_empty() || path.get().split('.').any(str::is_empty) {
+                let what = format!("`{}` is not a path of fields", path.get());
+                self.error(&path.span(), what, "write a field, or fields joined by dots: order.id".into());
+            }
+        }
+        paths.iter().map(|path| path.get().clone()).collect()
+    }
+
+    fn namespace(&mut self, raw: Option<&At<RawNamespace>>) -> NamespaceScope {
+        let Some(raw) = raw else { return NamespaceScope::Route };
+        match raw.get() {
+            RawNamespace::Route => NamespaceScope::Route,
+            RawNamespace::Global => NamespaceScope::Global,
+            RawNamespace::Principal | RawNamespace::PrincipalAndRoute => {
+                let what = "`namespace` needs verified principals, and nothing verifies principals yet";
+                let next = "use \"route\": an answer is still disclosed only to the credential that made it";
+                self.error(&raw.span(), what.into(), next.into());
+                NamespaceScope::Route
+            }
+        }
+    }
+
+    fn identity(&mut self, raw: Option<&At<Vec<At<String>>>>) -> IdentityPolicy {
+        let Some(raw) = raw else { return IdentityPolicy::default() };
+        let mut credential_headers = Vec::new();
+        for text in raw.get() {
+            match HeaderName::from_bytes(text.get().as_bytes()) {
+                Ok(name) if name == header::COOKIE => self.error(
+                    &text.span(),
+                    "a cookie is never a credential here: it changes between a request and its retry".into(),
+                    "name a header that stays the same, such as Authorization".into(),
+                ),
+                Ok(name) if credential_headers.contains(&name) => {
+                    self.error(&text.span(), format!("`{name}` is there twice"), "remove one of them".into());
+                }
+                Ok(name) => credential_headers.push(name),
+                Err(_) => {
+                    let what = format!("`{}` is not the name of a header", text.get().escape_debug());
+                    self.error(&text.span(), what, "write one such as Authorization or X-Api-Key".into());
+                }
+            }
+        }
+        IdentityPolicy { credential_headers }
+    }
+
+    fn in_progress(&mut self, raw: &RawIdempotency) -> InProgress {
+        let kind = raw.in_progress.as_ref().map_or(RawInProgress::Wait, |kind| *kind.get());
+        if let Some(wait) = &raw.in_progress_wait
+            && !matches!(kind, RawInProgress::Wait)
+            && !self.partial
+        {
+            self.error(
+                &wait.span(),
+                "`in_progress_wait` without `in_progress = \"wait\"` does nothing".into(),
+                "remove one of them".into(),
+            );
+        }
+        match (kind, IdempotencyPolicy::for_route("").in_progress) {
+            (RawInProgress::Wait, InProgress::Wait(default)) => {
+                InProgress::Wait(time_or(raw.in_progress_wait.as_ref(), default))
+            }
+            (RawInProgress::Wait, other) => other,
+            (RawInProgress::Conflict, _) => InProgress::Conflict,
+            (RawInProgress::TooManyRequests, _) => InProgress::TooManyRequests,
+            (RawInProgress::Accepted, _) => InProgress::Accepted,
+        }
+    }
+
+    fn fingerprint(&mut self, raw: Option<&At<RawFingerprint>>) -> BodyFingerprint {
+        match raw.map(At::get) {
+            None | Some(RawFingerprint::Bytes) => BodyFingerprint::Bytes,
+            Some(RawFingerprint::Json(json)) => BodyFingerprint::Json {
+                omit: json.omit.as_ref().map(|paths| self.fields(paths.get())).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// Those of `methods` that change something.
+fn unsafe_methods(methods: &[Method]) -> Vec<Method> {
+    methods.iter().filter(|method| !method.is_safe()).cloned().collect()
+}
+
+fn check_name(name: &str) -> Finding<()> {
+    if (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let what = format!("the route's name `{}` is not a plain name", name.escape_debug());
+    Err((what, "use 1 to 128 printable ASCII characters without spaces".into()))
+}
+
+fn parse_path(text: &str) -> Finding<PathPattern> {
+    let shown = text.escape_debug();
+    let wrong = |what: &str, next: &str| Err((format!("the path `{shown}` {what}"), next.to_owned()));
+    if !text.starts_with('/') {
+        return wrong("does not begin with `/`", "write /payments, /files/* or /*");
+    }
+    if text.len() > 1024 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("is not printable ASCII of 1,024 characters at most", "percent-encode what is not");
+    }
+    if let Some(odd) = text.chars().find(|letter| matches!(letter, '?' | '#' | '{' | '}')) {
+        return match odd {
+            '{' | '}' => wrong("has a parameter, which a path cannot have", "write /orders/* for all below"),
+            _ => wrong("has a query or a fragment", "leave out everything from there on"),
+        };
+    }
+    if text == "/.steadfast" || text.starts_with("/.steadfast/") {
+        return wrong("is the gateway's own", "choose another");
+    }
+    match (text.strip_suffix('*'), text.matches('*').count()) {
+        (None, 0) => Ok(PathPattern::Exact(text.into())),
+        (Some(prefix), 1) if prefix.ends_with('/') => Ok(PathPattern::Prefix(prefix.into())),
+        _ => wrong(
+            "has a `*` elsewhere than after its last `/`",
+            "write /files/* for everything below /files/",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_path_or_everything_below_one() {
+        assert_eq!(parse_path("/a/b"), Ok(PathPattern::Exact("/a/b".into())));
+        assert_eq!(parse_path("/a/*"), Ok(PathPattern::Prefix("/a/".into())));
+        assert_eq!(parse_path("/*"), Ok(PathPattern::Prefix("/".into())));
+        for text in ["", "a", "*", "/a*", "/*/a", "/a/**", "/{id}", "/a?b", "/ö", "/a b", "/.steadfast/x"] {
+            assert!(parse_path(text).is_err(), "{text}");
+        }
+    }
+}

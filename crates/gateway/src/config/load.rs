@@ -1,0 +1,94 @@
+//! From a file to a config, or to everything that is wrong with it.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use serde::Deserialize as _;
+use toml::de::{DeTable, Deserializer};
+
+use super::{
+    Config,
+    check::Checker,
+    environment::{Environment, Overrides, expand, overlay},
+    error::{ConfigError, ConfigErrors, ConfigWarning, Place},
+    raw::RawConfig,
+    schema::schema,
+    shape::check_shape,
+    source::Source,
+};
+
+/// The largest config file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// A config, and what looks odd about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The config.
+    pub config: Config,
+    /// What works, but probably not as meant.
+    pub warnings: Vec<ConfigWarning>,
+}
+
+/// Reads the config file at `path`, with `environment` laid over it and `overrides` over both.
+///
+/// # Errors
+/// [`ConfigErrors`] says everything that is wrong, where, and what to do next. Nothing was done.
+pub fn load(path: &Path, environment: &Environment, overrides: &Overrides) -> Result<Loaded, ConfigErrors> {
+    let name = path.display().to_string();
+    let text = read(path, FILE_BYTES_MAX).map_err(|reason| {
+        let next = "give the path of a config file; `steadfast config init` writes one";
+        ConfigErrors::one(Place::File(name.clone()), format!("it cannot be read: {reason}"), next)
+    })?;
+    parse(&name, &text, environment, overrides)
+}
+
+/// Reads a config from `text`; `name` is what its errors call it.
+///
+/// # Errors
+/// As of [`load`].
+pub fn parse(
+    name: &str,
+    text: &str,
+    environment: &Environment,
+    overrides: &Overrides,
+) -> Result<Loaded, ConfigErrors> {
+    let mut source = Source::new(name, text);
+    let (mut root, syntax_errors) = DeTable::parse_recoverable(text);
+    if !syntax_errors.is_empty() {
+        return Err(ConfigErrors::new(syntax_errors.iter().map(|error| syntax(&source, error)).collect()));
+    }
+    let mut errors = Vec::new();
+    expand(&source, environment, root.get_mut(), &mut errors);
+    let schema = schema();
+    let warnings = overlay(&mut source, &schema, environment, overrides, root.get_mut());
+    let checked = check_shape(&source, &schema, &mut root);
+    errors.extend(checked.errors);
+    if !checked.readable {
+        return Err(ConfigErrors::new(errors));
+    }
+    let raw = RawConfig::deserialize(Deserializer::from(root)).map_err(|error| {
+        // The schema let something through that the types do not take.
+        errors.push(syntax(&source, &error));
+        ConfigErrors::new(std::mem::take(&mut errors))
+    })?;
+    Checker::new(&source, errors, warnings).finish(&raw)
+}
+
+fn syntax(source: &Source<'_>, error: &toml::de::Error) -> ConfigError {
+    let place = error.span().map_or_else(|| Place::File(source.name.into()), |span| source.place(&span));
+    ConfigError {
+        place,
+        what: error.message().trim().replace('\n', ", "),
+        next: "correct the TOML; https://toml.io shows its syntax on one page".into(),
+    }
+}
+
+/// The content of a file that is not larger than `bytes_max`.
+pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text));
+    match read {
+        Ok(bytes) if bytes as u64 > bytes_max => Err(format!("it is larger than {bytes_max} bytes")),
+        Ok(_) => Ok(text),
+        Err(error) => Err(error.to_string()),
+    }
+}

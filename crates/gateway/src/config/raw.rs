@@ -1,0 +1,449 @@
+//! The config as it stands in a file. The comments here become the JSON Schema and the reference in
+//! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
+
+use std::{borrow::Cow, collections::BTreeMap, ops::Range, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use toml::Spanned;
+
+use super::{
+    duration::{parse_duration, write_duration},
+    size::{parse_size, write_size},
+};
+
+/// Steadfast's config.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    /// Where callers are served: an address and a port. `:8080` means every IPv4 address. Port 0 takes a free one.
+    #[schemars(extend("default" = "0.0.0.0:8080"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) listen: Option<At<String>>,
+    /// Where the people who run it are served: operations, metrics, health. Loopback only, because there is no
+    /// authentication there yet.
+    #[schemars(extend("default" = "127.0.0.1:8081"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) admin: Option<At<String>>,
+    /// Where the ledger is: `sqlite:PATH` (from the working directory) or `postgres://…`.
+    #[schemars(extend("default" = "sqlite:steadfast.db"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ledger: Option<At<String>>,
+    /// A file whose content is the ledger's location, for a URL with a password in it. Instead of `ledger`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ledger_file: Option<At<String>>,
+    /// How many worker threads serve callers. One per core unless stated.
+    #[schemars(range(min = 1, max = 1024))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workers: Option<At<u64>>,
+    /// How long running requests may go on after the gateway was asked to stop.
+    #[schemars(extend("default" = "30s", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) drain_timeout: Option<At<Time>>,
+    /// What a connection may ask of the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) edge: Option<At<RawEdge>>,
+    /// The upstreams, by name: letters, digits, `-` and `_`.
+    #[serde(default)]
+    pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
+    /// The routes. The most specific path wins, whatever their order.
+    #[serde(default)]
+    pub(super) routes: Vec<At<RawRoute>>,
+}
+
+/// What a connection may ask of the gateway.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEdge {
+    /// How long a request's head may take to arrive, and how long a connection may stay idle between requests.
+    #[schemars(extend("default" = "60s", "x-min" = "1ms", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) header_timeout: Option<At<Time>>,
+    /// How many header fields a request may have.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers_max: Option<At<u64>>,
+    /// How many bytes a request's head may have.
+    #[schemars(extend("default" = "64KB", "x-min" = "8KB", "x-max" = "1MB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) header_bytes_max: Option<At<Size>>,
+    /// How long a keyed request's body may stay away without a byte.
+    #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body_timeout: Option<At<Time>>,
+    /// How many connections each worker holds at once.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 20000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) connections_max: Option<At<u64>>,
+}
+
+/// One upstream: an API that requests are forwarded to.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUpstream {
+    /// Where it is: `http://host:port`, with a path that is put before every request's own, if it has one.
+    pub(super) url: At<String>,
+    /// For how long after the first send it takes the same `Idempotency-Key` only once. Unless stated it is not
+    /// repeatable: what is unknown is in doubt, and never sent again.
+    #[schemars(extend("x-min" = "1s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) repeatable_for: Option<At<Time>>,
+    /// Statuses of its answers that mean: not executed. The next request with the same key runs afresh.
+    #[schemars(extend("default" = [425, 429]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<At<Vec<At<Status>>>>,
+    /// Statuses of its answers that are final, though 408 and 5xx leave the outcome unknown by default.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) completed: Option<At<Vec<At<Status>>>>,
+    /// Statuses by which an attempt after doubt learns only that the earlier one still runs.
+    #[schemars(extend("default" = [409]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_progress: Option<At<Vec<At<Status>>>>,
+    /// How long each step towards it may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) timeout: Option<At<RawTimeout>>,
+    /// How long an idle connection is kept for reuse. Shorter than the upstream's own, or requests meet
+    /// connections that it is just closing.
+    #[schemars(extend("default" = "4s", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idle_timeout: Option<At<Time>>,
+    /// How many idle connections each worker keeps.
+    #[schemars(range(min = 0, max = 65_536), extend("default" = 512))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idle_max: Option<At<u64>>,
+}
+
+/// How long each step towards an upstream may take.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTimeout {
+    /// Making a connection, name resolution included. At most `total`.
+    #[schemars(extend("default" = "2s", "x-min" = "1ms", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) connect: Option<At<Time>>,
+    /// The head of its answer, from the moment the request was handed over. At most `total`.
+    #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) first_byte: Option<At<Time>>,
+    /// The whole attempt of a keyed request, from its claim to the end of the answer; then its outcome is
+    /// unknown. At least `first_byte`.
+    #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) total: Option<At<Time>>,
+    /// How much longer the late answer to a keyed request is still taken in and kept.
+    #[schemars(extend("default" = "30s", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) late: Option<At<Time>>,
+}
+
+/// One route: which requests go where, and under which policies.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRoute {
+    /// Which paths it serves: `/payments` is that path alone, `/files/*` everything below, `/*` everything.
+    pub(super) path: At<String>,
+    /// Its name in metrics, logs and namespaces; its path unless stated. Two routes never share one. To change it
+    /// is to forget the keys of the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<At<String>>,
+    /// Which methods it serves. All of them unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) methods: Option<At<Vec<At<String>>>>,
+    /// The name of the upstream that it forwards to.
+    pub(super) upstream: At<String>,
+    /// By when its callers must have an answer. None unless stated.
+    #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deadline: Option<At<Time>>,
+    /// How its retried writes take effect once. Without it, requests stream straight through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idempotency: Option<At<RawIdempotency>>,
+}
+
+/// How a route's retried writes take effect once. It applies to the route's methods except GET, HEAD, OPTIONS
+/// and TRACE; to POST and PATCH where the route names no methods.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIdempotency {
+    /// Whether a request without a key is refused. Otherwise it passes unprotected.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) required: Option<At<bool>>,
+    /// For how long a completed answer is replayed. For a key of `window`, the window goes before it.
+    #[schemars(extend("default" = "24h", "x-min" = "1s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) keep: Option<At<Time>>,
+    /// How long a key stays taken after that: it is answered 410 instead of running afresh. Not at all unless
+    /// stated.
+    #[schemars(extend("x-min" = "1s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tombstone: Option<At<Time>>,
+    /// Whether keyed requests without any credential are accepted.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) anonymous: Option<At<bool>>,
+    /// In what room a key is unique.
+    #[schemars(extend("default" = "route"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<At<RawNamespace>>,
+    /// Where a request's key comes from.
+    #[schemars(extend("default" = "header"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<At<RawKey>>,
+    /// What a duplicate of a running request gets.
+    #[schemars(extend("default" = "wait"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_progress: Option<At<RawInProgress>>,
+    /// How long a duplicate waits at most, never past its deadline. Only with `in_progress = "wait"`.
+    #[schemars(extend("default" = "5s", "x-min" = "1ms", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_progress_wait: Option<At<Time>>,
+    /// How a body counts when two requests with one key are compared.
+    #[schemars(extend("default" = "bytes"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fingerprint: Option<At<RawFingerprint>>,
+    /// Which headers carry the caller's credential. An answer is disclosed only to the credential that made it.
+    /// Never `Cookie`, which changes between a request and its retry.
+    #[schemars(extend("default" = ["authorization"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) credential_headers: Option<At<Vec<At<String>>>>,
+    /// The largest body of a keyed request. A larger one is refused with 413.
+    #[schemars(extend("default" = "10MB", "x-min" = "1B", "x-max" = "1GB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_bytes_max: Option<At<Size>>,
+    /// The largest answer that is kept for replay. A larger one still reaches its caller; a retry gets 409
+    /// `replay-unavailable`.
+    #[schemars(extend("default" = "1MB", "x-max" = "256MB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer_bytes_max: Option<At<Size>>,
+    /// What happens to a keyed request when the ledger cannot be reached.
+    #[schemars(extend("default" = "refuse"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) on_ledger_loss: Option<At<RawOnLedgerLoss>>,
+}
+
+/// In what room a key is unique.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+pub(super) enum RawNamespace {
+    /// All callers of the route share it.
+    #[serde(rename = "route")]
+    Route,
+    /// The verified principal, on every route. Not available yet: nothing verifies principals.
+    #[serde(rename = "principal")]
+    Principal,
+    /// The verified principal, on this route. Not available yet: nothing verifies principals.
+    #[serde(rename = "principal+route")]
+    PrincipalAndRoute,
+    /// Everything shares it.
+    #[serde(rename = "global")]
+    Global,
+}
+
+/// Where a request's key comes from.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum RawKey {
+    /// The `Idempotency-Key` header.
+    Header,
+    /// The header, or else this field of a JSON body (a dotted path).
+    Field(At<String>),
+    /// Derived from these fields of a JSON body (dotted paths), all of which must be there.
+    Fields(At<Vec<At<String>>>),
+    /// The header, or else: the same request by the same caller within this time is the same operation. At most
+    /// 24h.
+    Window(At<Time>),
+}
+
+/// What a duplicate of a running request gets.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+pub(super) enum RawInProgress {
+    /// It waits for the answer, `in_progress_wait` at most; then 409 and Retry-After.
+    #[serde(rename = "wait")]
+    Wait,
+    /// 409 and Retry-After, at once.
+    #[serde(rename = "409")]
+    Conflict,
+    /// 429 and Retry-After, at once.
+    #[serde(rename = "429")]
+    TooManyRequests,
+    /// 202 and the operation's Location, at once.
+    #[serde(rename = "202")]
+    Accepted,
+}
+
+/// How a body counts when two requests with one key are compared.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum RawFingerprint {
+    /// Byte by byte.
+    Bytes,
+    /// As JSON in canonical form, where a key's place and white space do not matter.
+    Json(RawJson),
+}
+
+/// How a JSON body counts.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawJson {
+    /// Fields (dotted paths) to leave out, such as the time of sending.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) omit: Option<At<Vec<At<String>>>>,
+}
+
+/// What happens to a keyed request when the ledger cannot be reached.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawOnLedgerLoss {
+    /// 503 and Retry-After; nothing is sent.
+    Refuse,
+    /// It is forwarded unprotected, and marked `Steadfast-Protection: none`.
+    Forward,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct At<T>(Spanned<T>);
+
+impl<T> At<T> {
+    pub(super) fn new(value: T, span: Range<usize>) -> Self {
+        Self(Spanned::new(span, value))
+    }
+
+    /// A value that stands nowhere: one that is going to be written.
+    pub(super) fn nowhere(value: T) -> Self {
+        Self::new(value, 0..0)
+    }
+
+    pub(super) fn get(&self) -> &T {
+        self.0.get_ref()
+    }
+
+    pub(super) fn span(&self) -> Range<usize> {
+        self.0.span()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<T: Serialize> Serialize for At<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.get().serialize(serializer)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// A duration, written `250ms`, `10s`, `5m`, `24h` or `7d`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        parse_duration(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&write_duration(self.0))
+    }
+}
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$", "x-kind": "duration" })
+    }
+}
+
+/// A size in bytes, written `65536`, `64KB` or `10MB`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(bytes) => Ok(Self(bytes)),
+            Written::Text(text) => parse_size(&text).map(Self).map_err(D::Error::custom),
+        }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&write_size(self.0))
+    }
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "pattern": "^[0-9]+ ?([KMGkmg][iI]?)?[bB]?$",
+            "minimum": 0,
+            "x-kind": "size",
+        })
+    }
+}
+
+/// A status of an answer.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct Status(pub(super) u16);
+
+impl JsonSchema for Status {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Status".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 100, "maximum": 599 })
+    }
+}

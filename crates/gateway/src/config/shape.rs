@@ -1,0 +1,306 @@
+//! Checks the shape of a file against the schema: which keys there are, and which values they take. All that is
+//! wrong is found at once, where a deserializer would stop at the first.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    duration::parse_duration,
+    error::ConfigError,
+    size::parse_size,
+    source::Source,
+    suggest::{advice, listed, nearest},
+};
+
+/// What came of a check.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) errors: Vec<ConfigError>,
+    /// Whether what remains can be read on: only unknown keys were wrong, and they were removed.
+    pub(super) readable: bool,
+}
+
+/// Checks `root` against `schema`, and removes the unknown keys.
+pub(super) fn check_shape(source: &Source<'_>, schema: &Value, root: &mut Spanned<DeTable<'_>>) -> Checked {
+    let mut shape = Shape { source, schema, errors: Vec::new(), readable: true };
+    let span = root.span();
+    shape.table(root.get_mut(), &span, schema, "");
+    Checked { errors: shape.errors, readable: shape.readable }
+}
+
+/// Reads a quantity in its smallest unit.
+type ReadAmount = fn(&str) -> Result<u128, String>;
+
+struct Shape<'a> {
+    source: &'a Source<'a>,
+    schema: &'a Value,
+    errors: Vec<ConfigError>,
+    readable: bool,
+}
+
+impl Shape<'_> {
+    fn error(&mut self, span: &Range<usize>, what: String, next: String) {
+        self.errors.push(ConfigError { place: self.source.place(span), what, next });
+    }
+
+    fn fatal(&mut self, span: &Range<usize>, what: String, next: String) {
+        self.readable = false;
+        self.error(span, what, next);
+    }
+
+    /// `path` is where `value` stands, such as `routes.idempotency.keep`.
+    fn value(&mut self, value: &mut Spanned<DeValue<'_>>, schema: &Value, path: &str) {
+        let span = value.span();
+        if let Some(kind) = schema.get("x-kind").and_then(Value::as_str) {
+            return self.quantity(value.get_ref(), &span, schema, kind, path);
+        }
+        if let Some(choices) = choices(schema) {
+            return self.choice(value, choices, path);
+        }
+        match (schema.get("type").and_then(Value::as_str), value.get_mut()) {
+            (Some("object"), DeValue::Table(table)) => self.table(table, &span, schema, path),
+            (Some("array"), DeValue::Array(items)) => {
+                let item_schema = schema.get("items").unwrap_or(&Value::Null);
+                for item in items.iter_mut() {
+                    self.value(item, item_schema, path);
+                }
+            }
+            (Some("integer"), DeValue::Integer(number)) => {
+                let number = i128::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok();
+                self.integer(number, &span, schema, path);
+            }
+            (Some("string"), DeValue::String(_)) | (Some("boolean"), DeValue::Boolean(_)) | (None, _) => {}
+            (Some(wanted), other) => {
+                let (found, wanted) = (kind_of(other), words_for(wanted));
+                self.fatal(&span, format!("`{path}` is {found}"), format!("give it {wanted}"));
+            }
+        }
+    }
+
+    fn integer(&mut self, number: Option<i128>, span: &Range<usize>, schema: &Value, path: &str) {
+        let bound = |name| schema.get(name).and_then(Value::as_i64).map(i128::from);
+        let (min, max) = (bound("minimum").unwrap_or(i128::MIN), bound("maximum").unwrap_or(i128::MAX));
+        if number.is_none_or(|number| number < min || number > max) {
+            self.fatal(
+                span,
+                format!("`{path}` is out of bounds"),
+                format!("choose a number from {min} to {max}"),
+            );
+        }
+    }
+
+    /// A duration or a size.
+    fn quantity(&mut self, value: &DeValue<'_>, span: &Range<usize>, schema: &Value, kind: &str, path: &str) {
+        let (read, example): (ReadAmount, _) = match kind {
+            "size" => (
+                |text| parse_size(text).map(u128::from).map_err(|error| error.to_string()),
+                "64KB or 10MB, or a number of bytes",
+            ),
+            _ => (
+                |text| parse_duration(text).map(|time| time.as_millis()).map_err(|error| error.to_string()),
+                "250ms, 10s, 5m, 24h or 7d, as a text in quotes",
+            ),
+        };
+        let text = match value {
+            DeValue::String(text) => text.as_ref().to_owned(),
+            DeValue::Integer(number) if kind == "size" && number.radix() == 10 => {
+                number.as_str().replace('_', "")
+            }
+            DeValue::Integer(number) => {
+                let (what, next) = (
+                    format!("`{path}` has no unit"),
+                    format!("write \"{0}s\" for seconds or \"{0}ms\" for milliseconds", number.as_str()),
+                );
+                return self.fatal(span, what, next);
+            }
+            other => {
+                let what = format!("`{path}` is {}", kind_of(other));
+                return self.fatal(span, what, format!("write something like {example}"));
+            }
+        };
+        let amount = match read(&text) {
+            Ok(amount) => amount,
+            Err(reason) => {
+                let next = format!("write something like {example}");
+                return self.fatal(span, format!("`{path}`: {reason}"), next);
+            }
+        };
+        let limit = |name| {
+            let text = schema.get(name).and_then(Value::as_str)?;
+            Some((read(text).ok()?, text))
+        };
+        if let Some((_, text)) = limit("x-min").filter(|(min, _)| amount < *min) {
+            self.fatal(span, format!("`{path}` is too small"), format!("{text} is the least"));
+        } else if let Some((_, text)) = limit("x-max").filter(|(max, _)| amount > *max) {
+            self.fatal(span, format!("`{path}` is too large"), format!("{text} is the most"));
+        }
+    }
+
+    /// One of several texts, or a table with one of several keys.
+    fn choice(&mut self, value: &mut Spanned<DeValue<'_>>, choices: &[Value], path: &str) {
+        let span = value.span();
+        let words: Vec<&str> = choices.iter().flat_map(words_of).collect();
+        let branches: Vec<(&str, &Value)> = choices
+            .iter()
+            .filter_map(|choice| choice.get("properties")?.as_object()?.iter().next())
+            .map(|(name, schema)| (name.as_str(), schema))
+            .collect();
+        let names: Vec<&str> = branches.iter().map(|(name, _)| *name).collect();
+        match value.get_mut() {
+            DeValue::String(text) if words.contains(&text.as_ref()) => {}
+            DeValue::String(text) if names.contains(&text.as_ref()) => {
+                let next = format!("write {path_end} = {{ {text} = … }}", path_end = last(path));
+                self.fatal(&span, format!("`{path}`: `{text}` needs to be said more closely"), next);
+            }
+            DeValue::String(text) => {
+                let next = match nearest(text, words.iter().copied()) {
+                    Some(word) => format!("did you mean \"{word}\"?"),
+                    None => format!("choose one of {}", listed(&words)),
+                };
+                self.fatal(&span, format!("`{path}` cannot be \"{text}\""), next);
+            }
+            DeValue::Table(table) if !branches.is_empty() => {
+                let keys = table.len();
+                let (Some((name, inner)), 1) = (table.iter_mut().next(), keys) else {
+                    let what = format!("`{path}` takes exactly one of {}", listed(&names));
+                    return self.fatal(&span, what, "leave one of them".into());
+                };
+                match branches.iter().find(|(branch, _)| branch == name.get_ref()) {
+                    Some((branch, schema)) => self.value(inner, schema, &format!("{path}.{branch}")),
+                    None => {
+                        let what = format!("`{path}` has no key `{}`", name.get_ref());
+                        self.fatal(&name.span(), what, advice(name.get_ref(), &names));
+                    }
+                }
+            }
+            DeValue::Integer(number) if words.contains(&number.as_str()) => {
+                let next = format!("write it in quotes: \"{}\"", number.as_str());
+                self.fatal(&span, format!("`{path}` is a number"), next);
+            }
+            other => {
+                let what = format!("`{path}` is {}", kind_of(other));
+                self.fatal(&span, what, format!("choose one of {}", listed(&words)));
+            }
+        }
+    }
+
+    fn table(&mut self, table: &mut DeTable<'_>, span: &Range<usize>, schema: &Value, path: &str) {
+        let none = Map::new();
+        let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+        let within = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        let required: Vec<&str> = match schema.get("required") {
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let mut missing: Vec<&str> =
+            required.into_iter().filter(|name| !table.keys().any(|key| key.get_ref() == name)).collect();
+        let mut unknown = Vec::new();
+        for (key, value) in table.iter_mut() {
+            let name = key.get_ref().as_ref();
+            match (known.get(name), schema.get("additionalProperties")) {
+                (Some(schema), _) | (None, Some(schema @ Value::Object(_))) => {
+                    self.value(value, schema, &within(name));
+                }
+                _ => {
+                    let meant = nearest(name, known.keys().map(String::as_str));
+                    if missing.iter().any(|missing| Some(*missing) == meant) {
+                        // One slip, not two.
+                        missing.retain(|missing| Some(*missing) != meant);
+                        self.readable = false;
+                    }
+                    self.unknown_key(&key.span(), name, path, known);
+                    unknown.push(name.to_owned());
+                }
+            }
+        }
+        for name in unknown {
+            table.remove(name.as_str());
+        }
+        for name in missing {
+            let what = format!("{} has no `{name}`", if path.is_empty() { "the file" } else { path });
+            self.fatal(span, what, format!("add {name} = …"));
+        }
+    }
+
+    fn unknown_key(&mut self, span: &Range<usize>, name: &str, path: &str, known: &Map<String, Value>) {
+        let mut places = Vec::new();
+        places_of(self.schema, name, "", &mut places);
+        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        let next = match (nearest(name, names.iter().copied()), places.first().map(String::as_str)) {
+            (Some(meant), _) => format!("did you mean `{meant}`?"),
+            (None, Some("")) => {
+                format!("`{name}` belongs at the top of the file, before the first line in square brackets")
+            }
+            (None, Some(place)) => format!("`{name}` belongs in `{place}`"),
+            (None, None) => advice(name, &names),
+        };
+        let what = if path.is_empty() {
+            format!("there is no key `{name}`")
+        } else {
+            format!("`{path}` has no key `{name}`")
+        };
+        self.error(span, what, next);
+    }
+}
+
+/// The branches of a schema that has any.
+fn choices(schema: &Value) -> Option<&[Value]> {
+    ["oneOf", "anyOf"].iter().find_map(|name| schema.get(name)?.as_array()).map(Vec::as_slice)
+}
+
+/// The texts that a branch allows.
+fn words_of(choice: &Value) -> Vec<&str> {
+    match (choice.get("const"), choice.get("enum")) {
+        (Some(Value::String(word)), _) => vec![word],
+        (_, Some(Value::Array(words))) => words.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The tables that have a key `name`.
+fn places_of(schema: &Value, name: &str, path: &str, places: &mut Vec<String>) {
+    for (key, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        if key == name {
+            places.push(path.to_owned());
+        }
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let item = inner.get("items").or_else(|| inner.get("additionalProperties")).unwrap_or(inner);
+        let item_path = if inner.get("additionalProperties").is_some_and(Value::is_object) {
+            format!("{path}.NAME")
+        } else {
+            path
+        };
+        places_of(item, name, &item_path, places);
+    }
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn words_for(kind: &str) -> &'static str {
+    match kind {
+        "object" => "a table: { key = value }",
+        "array" => "a list: [ … ]",
+        "integer" => "a whole number, without quotes",
+        "boolean" => "true or false, without quotes",
+        _ => "a text, in quotes",
+    }
+}
