@@ -10,27 +10,26 @@ use rusqlite::{Connection, Result};
 
 use super::failure::ledger_error;
 
-/// How many pages the log may grow by before it is written back.
-const PAGES_DUE: u32 = 4_000;
-
 /// Watches the log of one connection.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     /// How many pages the log held after the latest commit.
     pages: Arc<AtomicU32>,
+    /// By how many it may grow before it is written back.
+    pages_due: u32,
     due_at: u32,
 }
 
 impl Checkpoints {
     /// Watches `conn`, whose automatic checkpoints end with that.
-    pub(super) fn watch(conn: &mut Connection) -> Result<Self> {
+    pub(super) fn watch(conn: &mut Connection, pages_due: u32) -> Result<Self> {
         let pages = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&pages);
         conn.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
             counted.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, due_at: PAGES_DUE })
+        Ok(Self { pages, pages_due, due_at: pages_due })
     }
 
     /// Writes the log back where it has grown enough.
@@ -63,14 +62,14 @@ impl Checkpoints {
             // The next commit begins the log anew.
             Ok(true) => {
                 self.pages.store(0, Ordering::Relaxed);
-                self.due_at = PAGES_DUE;
+                self.due_at = self.pages_due;
             }
-            Ok(false) => self.due_at = pages.saturating_add(PAGES_DUE),
+            Ok(false) => self.due_at = pages.saturating_add(self.pages_due),
             Err(error) => {
                 // Does not return where an fsync failed.
                 let error = ledger_error(&error);
                 tracing::warn!(%error, "the ledger's log could not be written back");
-                self.due_at = pages.saturating_add(PAGES_DUE);
+                self.due_at = pages.saturating_add(self.pages_due);
             }
         }
     }

@@ -18,10 +18,10 @@ const ROWS_A_LOOK: u32 = 10_000;
 /// How long a list may look for matches before it returns those it has.
 const LOOKING_MAX: Duration = Duration::from_secs(1);
 
-/// The states that the index of unfinished operations holds, as its condition says them.
+/// What is unfinished, as the condition of its index says it.
 macro_rules! unfinished {
     () => {
-        "state IN ('queued', 'claimed', 'waiting', 'in_doubt', 'dead')"
+        "expires_at IS NULL"
     };
 }
 

@@ -75,8 +75,7 @@ impl Desk {
         const SQL: &str = concat!(
             "SELECT ",
             whole_columns!(),
-            " FROM operations WHERE state IN ('queued', 'claimed', 'waiting', 'in_doubt', 'dead') \
-             AND state = 'claimed' LIMIT ?1"
+            " FROM operations WHERE expires_at IS NULL AND state = 'claimed' LIMIT ?1"
         );
         let found: Vec<Whole> =
             self.conn.prepare_cached(SQL)?.query_map([limit], Whole::read)?.collect::<Result<_>>()?;

@@ -1,3 +1,12 @@
 //! The ledger's tests that need files, processes or a store of their own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod child;
+mod claims;
 mod conformance;
+mod crash;
+mod full;
+mod opening;
+mod request;
+mod syncs;
