@@ -101,7 +101,7 @@ where
         }
         limits.check(&shared.clock)?;
         let exchange = connection.exchange(request);
-        match tokio::time::timeout(shared.policy.first_byte_timeout, exchange).await {
+        match limits.first_byte(&shared.policy, exchange).await {
             Ok(Ok(response)) => return Ok(finished(&shared, response, connection).await),
             // A kept connection was closed before it took the request: nothing was sent, a new one will do.
             Ok(Err(ExchangeError::Unsent(back))) if reused => {
@@ -123,7 +123,7 @@ where
                     });
                 }
             },
-            Err(_) => {
+            Err(TooLate) => {
                 return Err(AttemptFailed::Lost {
                     cause: UnknownCause::Timeout,
                     detail: format!(
@@ -155,7 +155,23 @@ struct Limits {
     deadline: Option<Deadline>,
 }
 
+/// The head of the answer did not come in time.
+struct TooLate;
+
 impl Limits {
+    /// Waits for the head of an answer. An attempt that a claim stands for is bounded by whoever holds the claim,
+    /// who goes on reading when it stops waiting; here it must not be cut off.
+    async fn first_byte<T>(
+        &self,
+        policy: &UpstreamPolicy,
+        exchange: impl Future<Output = T>,
+    ) -> Result<T, TooLate> {
+        if self.send_by.is_some() {
+            return Ok(exchange.await);
+        }
+        tokio::time::timeout(policy.first_byte_timeout, exchange).await.map_err(|_| TooLate)
+    }
+
     /// The last look before the bytes are handed over.
     fn check(&self, clock: &Clock) -> Result<(), AttemptFailed> {
         if self.send_by.is_some_and(|SendBy(send_by)| clock.boot() >= send_by) {

@@ -1,0 +1,262 @@
+//! The command line. Help begins with examples, and names the environment variable beside each flag.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A reliability gateway for HTTP APIs: retried writes take effect once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "steadfast",
+    version,
+    before_help = "Examples:\n  steadfast demo                             see it work, with traffic and faults\n  steadfast up --to http://localhost:8000    put it in front of an API, without a config\n  steadfast serve --config steadfast.toml    run it\n  steadfast operations list --state in_doubt what needs a person"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put a gateway in front of one API, without a config
+    Up(UpArguments),
+    /// Run a gateway from a config file
+    Serve(ServeArguments),
+    /// Write, check or show a config
+    Config(ConfigArguments),
+    /// List, show and settle operations
+    Operations(OperationsArguments),
+    /// Make a running gateway read its config again
+    Reload(AdminArguments),
+    /// Say how a running gateway is doing
+    Status(StatusArguments),
+    /// Exit 0 if a running gateway is alive (or ready): for container checks
+    Health(HealthArguments),
+    /// Run everything at once, with traffic and faults, and prove that nothing happened twice
+    #[cfg(feature = "demo")]
+    Demo(DemoArguments),
+    /// Print a shell's completions
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where a running gateway's admin API is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AdminArguments {
+    /// The admin address of the running gateway
+    #[arg(long, env = "STEADFAST_ADMIN", default_value = "127.0.0.1:8081")]
+    pub(crate) admin: SocketAddr,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON object a line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast up --to http://localhost:8000\n  steadfast up --to http://localhost:8000 --refused 503 --repeatable-for 24h"
+)]
+pub(crate) struct UpArguments {
+    /// The API to put it in front of
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Where to serve callers
+    #[arg(long, env = "STEADFAST_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Where to serve the admin API: a loopback address
+    #[arg(long, env = "STEADFAST_ADMIN", default_value = "127.0.0.1:8081")]
+    pub(crate) admin: SocketAddr,
+    /// Where to keep the ledger: sqlite:PATH or postgres://…
+    #[arg(long, env = "STEADFAST_LEDGER", default_value = "sqlite:steadfast.db")]
+    pub(crate) ledger: String,
+    /// The API takes the same Idempotency-Key once, for this long (24h, say): unknown outcomes may run again
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) repeatable_for: Option<String>,
+    /// Statuses by which the API says that it executed nothing (429 and 425 always do)
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub(crate) refused: Vec<u16>,
+    /// How long the API may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub(crate) timeout: String,
+    /// Worker threads; one per core unless stated
+    #[arg(long, env = "STEADFAST_WORKERS")]
+    pub(crate) workers: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast serve --config steadfast.toml\n  STEADFAST_LEDGER=postgres://… steadfast serve"
+)]
+pub(crate) struct ServeArguments {
+    /// The config file [default: ./steadfast.toml, then /etc/steadfast/steadfast.toml]
+    #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to serve callers, instead of what the config says
+    #[arg(long, env = "STEADFAST_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where to serve the admin API, instead of what the config says
+    #[arg(long, env = "STEADFAST_ADMIN")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Where to keep the ledger, instead of what the config says
+    #[arg(long, env = "STEADFAST_LEDGER")]
+    pub(crate) ledger: Option<String>,
+    /// Worker threads, instead of what the config says
+    #[arg(long, env = "STEADFAST_WORKERS")]
+    pub(crate) workers: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Write a commented config to start from
+    Init {
+        /// Where to write it; nothing is overwritten
+        #[arg(default_value = "steadfast.toml")]
+        file: PathBuf,
+    },
+    /// Say whether a config is valid, and where it is not
+    Check {
+        /// The config file
+        #[arg(long, env = "STEADFAST_CONFIG", default_value = "steadfast.toml", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Print a config
+    Show {
+        /// The config file
+        #[arg(long, env = "STEADFAST_CONFIG", default_value = "steadfast.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// With every default and override filled in, and secrets left out
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Print the JSON Schema of configs
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OperationsArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: OperationsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationsCommand {
+    /// List operations, newest first
+    List {
+        /// Only those in this state: in_doubt, dead, claimed, completed, released…
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those of this route
+        #[arg(long)]
+        route: Option<String>,
+        /// Only those with this key
+        #[arg(long)]
+        key: Option<String>,
+        /// Only those in which two stories contradict each other
+        #[arg(long)]
+        cases: bool,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show one operation with its attempts
+    Get {
+        /// Its id
+        id: String,
+        /// With the body of its stored answer
+        #[arg(long)]
+        body: bool,
+    },
+    /// Write down what really happened to an operation in doubt
+    Settle(SettleArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast operations settle op_… --happened --reason 'charge ch_1 is on the statement'\n  steadfast operations settle op_… --did-not-happen --reason 'the bank has no trace of it' --yes"
+)]
+pub(crate) struct SettleArguments {
+    /// Its id
+    pub(crate) id: String,
+    /// It took effect
+    #[arg(long, conflicts_with = "did_not_happen", required_unless_present = "did_not_happen")]
+    pub(crate) happened: bool,
+    /// It took no effect: the next request with its key executes afresh
+    #[arg(long)]
+    pub(crate) did_not_happen: bool,
+    /// How you know
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+    /// The answer's status, if it is known: replays will give it
+    #[arg(long, requires = "happened")]
+    pub(crate) answer_status: Option<u16>,
+    /// A file with the answer's body
+    #[arg(long, requires = "answer_status", value_name = "FILE")]
+    pub(crate) answer_body: Option<PathBuf>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// Ready to serve, not only alive
+    #[arg(long)]
+    pub(crate) ready: bool,
+}
+
+/// What the demo runs with.
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:\n  steadfast demo\n  steadfast demo --for 20s --seed 7 -o json")]
+pub(crate) struct DemoArguments {
+    /// How long
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
+    pub(crate) duration: String,
+    /// The seed of everything that is random; a new one unless stated, and printed
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Where to keep the ledger; an SQLite file in a temporary folder unless stated
+    #[arg(long, env = "STEADFAST_LEDGER")]
+    pub(crate) ledger: Option<String>,
+    /// How to print the verdict
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}

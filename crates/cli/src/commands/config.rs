@@ -1,0 +1,68 @@
+//! `steadfast config`: writing, checking and showing configs.
+
+use std::{
+    io::{ErrorKind, Write},
+    path::Path,
+};
+
+use anyhow::Context;
+use steadfast_gateway::config::{self, Environment, Loaded, Overrides};
+
+use super::serve::OWN_VARIABLES;
+use crate::{
+    arguments::{ConfigArguments, ConfigCommand},
+    exit::{Exit, Failed},
+};
+
+/// Runs the command.
+pub(crate) fn run(arguments: ConfigArguments) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    match arguments.command {
+        ConfigCommand::Init { file } => {
+            init(&file)?;
+            writeln!(out, "{}", file.display())?;
+        }
+        ConfigCommand::Check { config } => {
+            load(&config)?;
+            writeln!(out, "{} is valid", config.display())?;
+        }
+        ConfigCommand::Show { config, effective: true } => {
+            write!(out, "{}", config::effective(&load(&config)?.config))?;
+        }
+        ConfigCommand::Show { config, effective: false } => {
+            load(&config)?;
+            let text = std::fs::read_to_string(&config).with_context(|| config.display().to_string())?;
+            write!(out, "{text}")?;
+        }
+        ConfigCommand::Schema => {
+            serde_json::to_writer_pretty(&mut out, &config::schema())?;
+            writeln!(out)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn init(file: &Path) -> anyhow::Result<()> {
+    let created = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    match created {
+        Ok(mut created) => {
+            created.write_all(config::starter().as_bytes()).with_context(|| file.display().to_string())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Failed::new(
+            Exit::NotAllowed,
+            format!("{} is there already, and is not overwritten: name another file", file.display()),
+        )),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be written", file.display())),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "warnings are messages: they go beside the data, to the terminal")]
+fn load(file: &Path) -> anyhow::Result<Loaded> {
+    let environment = Environment::of_process().with_known_elsewhere(OWN_VARIABLES);
+    let loaded = config::load(file, &environment, &Overrides::default())
+        .map_err(|errors| Failed::new(Exit::ConfigInvalid, errors.to_string()))?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(loaded)
+}

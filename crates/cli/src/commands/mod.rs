@@ -1,0 +1,35 @@
+//! One command a file.
+
+mod admin_client;
+mod config;
+mod operations;
+mod print;
+mod serve;
+mod status;
+mod up;
+
+use clap::CommandFactory;
+
+use crate::{
+    arguments::{Arguments, Command},
+    exit::Exit,
+};
+
+/// Runs the command that was asked for.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    match arguments.command {
+        Command::Up(arguments) => up::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
+        Command::Operations(arguments) => operations::run(arguments),
+        Command::Reload(arguments) => status::reload(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Health(arguments) => status::health(&arguments),
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => anyhow::bail!("not there yet"),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "steadfast", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    }
+}

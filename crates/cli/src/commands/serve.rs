@@ -1,0 +1,216 @@
+//! `steadfast serve`: runs a gateway until it is told to stop. SIGHUP reads the config again; SIGTERM and SIGINT
+//! drain.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use steadfast_admin::{AdminParts, BoxFuture, Control, Readiness, ReloadReport};
+use steadfast_gateway::{
+    Gateway, LogTo,
+    config::{self, Config, Environment, Loaded, Overrides},
+};
+use steadfast_worker::Workers;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    arguments::ServeArguments,
+    exit::{Exit, Failed},
+    logging,
+};
+
+/// Where a config is looked for when none is named.
+const CONFIG_PLACES: [&str; 2] = ["steadfast.toml", "/etc/steadfast/steadfast.toml"];
+
+/// Variables that the command line reads and configs do not.
+pub(super) const OWN_VARIABLES: &[&str] = &["STEADFAST_CONFIG", "STEADFAST_LOG"];
+
+/// How often the ledger's counts and the workers' are carried into the metrics.
+const METRICS_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long `/readyz` says "draining" before connections are refused, so that a load balancer can notice.
+const UNREADY_BEFORE_DRAIN: Duration = Duration::from_millis(200);
+
+/// Runs the command.
+pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<Exit> {
+    logging::start();
+    let overrides = overrides(&arguments);
+    let source = Source { file: find_config(arguments.config)?, overrides };
+    let config = source.load()?;
+    block_on(serve(config, Some(source), |_| {}))
+}
+
+fn overrides(arguments: &ServeArguments) -> Overrides {
+    Overrides {
+        listen: arguments.listen.map(|address| address.to_string()),
+        admin: arguments.admin.map(|address| address.to_string()),
+        ledger: arguments.ledger.clone(),
+        workers: arguments.workers.map(|workers| workers.to_string()),
+    }
+}
+
+/// Runs a future on a runtime of the main thread's own. Callers are served by the gateway's threads.
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("the runtime could not be started")?.block_on(future)
+}
+
+fn find_config(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(file) = named {
+        return Ok(file);
+    }
+    let found = CONFIG_PLACES.iter().map(Path::new).find(|place| place.exists());
+    found.map(Path::to_owned).ok_or_else(|| {
+        let places = CONFIG_PLACES.join(" nor ");
+        Failed::new(
+            Exit::ConfigInvalid,
+            format!("there is neither {places}: name a config with --config, or write one with `steadfast config init`"),
+        )
+    })
+}
+
+/// Where a config comes from, to read it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    file: PathBuf,
+    overrides: Overrides,
+}
+
+impl Source {
+    /// Reads the config and says what is odd about it.
+    fn load(&self) -> anyhow::Result<Config> {
+        let environment = Environment::of_process().with_known_elsewhere(OWN_VARIABLES);
+        match config::load(&self.file, &environment, &self.overrides) {
+            Ok(Loaded { config, warnings }) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                Ok(config)
+            }
+            Err(errors) => Err(Failed::new(Exit::ConfigInvalid, errors.to_string())),
+        }
+    }
+}
+
+/// Runs a gateway until it is told to stop. `announce` is called once it serves.
+pub(crate) async fn serve(
+    config: Config,
+    source: Option<Source>,
+    announce: impl FnOnce(&Running),
+) -> anyhow::Result<Exit> {
+    let log = LogTo { writer: Box::new(std::io::stdout()), text: std::io::stdout().is_terminal() };
+    let gateway = Gateway::start(&config, log).await.context("the gateway could not start")?;
+    let workers = Workers::start(gateway.ledger(), gateway.clock(), &tokio::runtime::Handle::current());
+    let running = Arc::new(Running { gateway, source, config: std::sync::Mutex::new(config.clone()) });
+
+    let admin_listener = std::net::TcpListener::bind(config.admin)
+        .with_context(|| format!("the admin address {} cannot be listened on", config.admin))?;
+    let router = steadfast_admin::router(AdminParts {
+        ledger: running.gateway.ledger(),
+        metrics: Arc::new({
+            let running = Arc::clone(&running);
+            move || running.gateway.metrics()
+        }),
+        readiness: Arc::clone(&running) as Arc<dyn Readiness>,
+        control: Arc::clone(&running) as Arc<dyn Control>,
+    });
+    let admin = steadfast_admin::serve(admin_listener, router, std::future::pending())?;
+    let mut admin = std::pin::pin!(admin);
+    announce(&running);
+    tracing::info!(listen = %running.gateway.address(), admin = %config.admin, "serving");
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut metrics = tokio::time::interval(METRICS_PERIOD);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                // Said in the log either way; the config in force stays in force.
+                let _ = running.reload_now();
+            }
+            _ = metrics.tick() => running.gateway.note_upkeep(&workers.counters()),
+            ended = &mut admin => {
+                ended.context("the admin API ended")?;
+                anyhow::bail!("the admin API ended by itself");
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    let drain = async {
+        running.gateway.start_draining();
+        tracing::info!("draining: what is under way is finished, and nothing more is accepted");
+        tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
+        running.gateway.drain(config.drain_timeout).await
+    };
+    // The admin API answers to the end: it is what says that the gateway is draining.
+    let cut_off = tokio::select! {
+        cut_off = drain => cut_off,
+        _ = &mut admin => 0,
+    };
+    workers.stop().await;
+    if cut_off > 0 {
+        tracing::warn!(cut_off, "connections were cut off when the time to drain had passed");
+    }
+    Ok(Exit::Ok)
+}
+
+/// A running gateway, as its admin API sees it.
+pub(crate) struct Running {
+    gateway: Gateway,
+    source: Option<Source>,
+    config: std::sync::Mutex<Config>,
+}
+
+impl Running {
+    /// Where callers are served.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.gateway.address()
+    }
+
+    fn reload_now(&self) -> Result<ReloadReport, String> {
+        let reloaded = self.try_reload();
+        match &reloaded {
+            Ok(report) => tracing::info!(notes = ?report.notes, "the config was read again and is in force"),
+            Err(reason) => {
+                self.gateway.note_reload_failed();
+                tracing::error!(%reason, "nothing was reloaded: the config in force stays");
+            }
+        }
+        reloaded
+    }
+
+    fn try_reload(&self) -> Result<ReloadReport, String> {
+        let source = self.source.as_ref().ok_or("this gateway was started without a config file")?;
+        let config = source.load().map_err(|error| error.to_string())?;
+        let mut in_force = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.gateway.reload(&config).map_err(|error| error.to_string())?;
+        let needs_restart = config::restart_needed(&in_force, &config);
+        let notes =
+            needs_restart.iter().map(|key| format!("`{key}` changed, and takes effect after a restart"));
+        let report = ReloadReport { notes: notes.collect() };
+        *in_force = config;
+        Ok(report)
+    }
+}
+
+impl Readiness for Running {
+    fn is_draining(&self) -> bool {
+        self.gateway.is_draining()
+    }
+}
+
+impl Control for Running {
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, String>> {
+        Box::pin(async { self.reload_now() })
+    }
+
+    fn effective_config(&self) -> String {
+        config::effective(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,57 @@
+//! What the process ends with.
+
+use std::process::ExitCode;
+
+/// How a command ended; scripts rely on the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It did what it was asked.
+    Ok = 0,
+    /// It did not.
+    Failure = 1,
+    /// The config is not valid.
+    ConfigInvalid = 3,
+    /// It is not allowed in this state.
+    NotAllowed = 4,
+    /// What it is about is not there.
+    NotFound = 5,
+    /// The gateway or a dependency cannot be reached.
+    Unreachable = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A failure with an exit code of its own.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+}
+
+impl Failed {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self { exit, message: message.into() })
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Says on stderr what went wrong, and finds its exit code.
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where a failure is told to the person at the terminal"
+)]
+pub(crate) fn report(error: &anyhow::Error) -> Exit {
+    eprintln!("steadfast: {error:#}");
+    error.downcast_ref::<Failed>().map_or(Exit::Failure, |failed| failed.exit)
+}
