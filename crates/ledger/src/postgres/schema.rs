@@ -53,8 +53,11 @@ pub(super) async fn migrate(client: &mut Client, path: &str) -> Result<(), OpenE
 
 /// The version of the schema that is there; 0 where there is none.
 async fn version(client: &impl tokio_postgres::GenericClient) -> Result<i64, tokio_postgres::Error> {
-    let table = client.query_one("SELECT to_regclass('steadfast.schema_version') IS NOT NULL", &[]).await?;
-    if !table.get::<_, bool>(0) {
+    // Not `to_regclass`: it may answer from what this session had cached before it waited for the lock.
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c \
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+        WHERE n.nspname = 'steadfast' AND c.relname = 'schema_version')";
+    if !client.query_one(there, &[]).await?.get::<_, bool>(0) {
         return Ok(0);
     }
     let row = client.query_one("SELECT version FROM steadfast.schema_version", &[]).await?;

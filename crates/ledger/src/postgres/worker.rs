@@ -161,16 +161,16 @@ fn tell(shared: &Shared, mut command: Command, done: Done) {
     match (done, &mut command.work) {
         (Done::Blocked, _) => {
             let failure = Failure::Busy("somebody else has its row locked".into());
-            return wait_for_lock(shared, command, &failure);
+            wait_for_lock(shared, command, &failure);
         }
         (Done::Lock, Work::Claim { lock, .. }) => {
             *lock = true;
-            return shared.queue.put_back(vec![command]);
+            shared.queue.put_back(vec![command]);
         }
         (Done::Fresh, Work::Claim { lock, .. }) => {
             *lock = false;
             command.cautious = true;
-            return shared.queue.put_back(vec![command]);
+            shared.queue.put_back(vec![command]);
         }
         (done, _) => {
             shared.queue.done(command.digest);

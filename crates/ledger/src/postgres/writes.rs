@@ -33,7 +33,7 @@ pub(super) struct Writes {
     answers: Answers,
     evidence: Evidence,
     adopt: (Vec<i16>, Vec<i64>, Vec<Vec<u8>>),
-    cases: (Vec<i16>, Vec<i64>, Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<i64>),
+    cases: Cases,
     forget: (Vec<i16>, Vec<i64>),
     remove: (Vec<i16>, Vec<i64>),
     /// The operations that somebody may wait for.
@@ -104,6 +104,15 @@ struct Evidence {
     digest: Vec<Vec<u8>>,
     came: Vec<i64>,
     answers: Answers,
+}
+
+#[derive(Debug, Default)]
+struct Cases {
+    bucket: Vec<i16>,
+    seq: Vec<i64>,
+    fence: Vec<Vec<u8>>,
+    digest: Vec<Vec<u8>>,
+    opened: Vec<i64>,
 }
 
 impl Answers {
@@ -259,11 +268,11 @@ impl Writes {
         now: Timestamp,
     ) {
         if let (Some(by), Some((_, digest))) = (by, answer) {
-            self.cases.0.push(bucket_column(row.id.bucket()));
-            self.cases.1.push(seq_column(row.id.sequence()));
-            self.cases.2.push(by.fence.as_bytes().to_vec());
-            self.cases.3.push(digest.as_bytes().to_vec());
-            self.cases.4.push(now.as_millis());
+            self.cases.bucket.push(bucket_column(row.id.bucket()));
+            self.cases.seq.push(seq_column(row.id.sequence()));
+            self.cases.fence.push(by.fence.as_bytes().to_vec());
+            self.cases.digest.push(digest.as_bytes().to_vec());
+            self.cases.opened.push(now.as_millis());
         }
     }
 
@@ -441,8 +450,11 @@ impl Writes {
     async fn send_cases(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
         let rows = &self.cases;
         unless(
-            rows.0.is_empty(),
-            session.execute(statements::OPEN_CASES, &[&rows.0, &rows.1, &rows.2, &rows.3, &rows.4]),
+            rows.bucket.is_empty(),
+            session.execute(
+                statements::OPEN_CASES,
+                &[&rows.bucket, &rows.seq, &rows.fence, &rows.digest, &rows.opened],
+            ),
         )
         .await
     }

@@ -84,6 +84,15 @@ impl Fresh {
         let ledger: SharedLedger = connect(&server.url(&database), options_at(&clock)).await;
         Self { server, database, clock, ledger }
     }
+
+    /// Another node on the same database, with the same clock.
+    pub(crate) async fn another(&self) -> SharedLedger {
+        connect(&self.server.url(&self.database), options_at(&self.clock)).await
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
 }
 
 impl Harness for Fresh {
@@ -93,7 +102,7 @@ impl Harness for Fresh {
 
     async fn restart(&mut self) {
         // A node that dies leaves its transactions to Postgres, which rolls them back when the socket closes.
-        self.ledger = connect(&self.server.url(&self.database), options_at(&self.clock)).await;
+        self.ledger = self.another().await;
     }
 
     /// In steps small enough that the store never seems to have stalled; a long time passes in one leap, after
@@ -111,6 +120,34 @@ impl Harness for Fresh {
             self.clock.advance(next);
             left -= next;
             self.ledger.check().await.expect("a ledger that works");
+        }
+    }
+}
+
+/// Shuffles by a seed that is printed.
+pub(crate) struct Shuffle(u64);
+
+impl Shuffle {
+    pub(crate) fn seeded() -> Self {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let drawn = u64::from_le_bytes(Fence::random().as_bytes()[..8].try_into().expect("eight bytes"));
+        let seed = seed.unwrap_or(drawn) | 1;
+        println!("SEED={seed}");
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = usize::try_from(self.next() % (last as u64 + 1)).expect("an index");
+            items.swap(last, other);
         }
     }
 }
