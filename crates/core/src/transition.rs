@@ -241,10 +241,11 @@ pub fn transition(state: State, event: Event) -> Result<Transition, Refused> {
             _ => meaningless(state, event),
         },
         Event::Purge => match state {
-            State::Dead { doubt: Doubt::None }
-            | State::Completed { .. }
-            | State::Cancelled
-            | State::Released => to(State::Tombstone, FINISH),
+            State::Dead { doubt: Doubt::None } | State::Completed { .. } | State::Cancelled => {
+                to(State::Tombstone, FINISH)
+            }
+            // Its key never took effect, so nothing is to be kept from coming again.
+            State::Released => to(State::Absent, NOTHING),
             State::Dead { .. } | State::InDoubt { .. } => Err(Refused::InDoubt),
             _ => meaningless(state, event),
         },
