@@ -2,6 +2,8 @@
 
 mod admin_client;
 mod config;
+#[cfg(feature = "demo")]
+mod demo;
 mod operations;
 mod print;
 mod serve;
@@ -26,7 +28,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Status(arguments) => status::status(&arguments),
         Command::Health(arguments) => status::health(&arguments),
         #[cfg(feature = "demo")]
-        Command::Demo(_) => anyhow::bail!("not there yet"),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "steadfast", &mut std::io::stdout());
             Ok(Exit::Ok)
