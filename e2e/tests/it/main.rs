@@ -1,0 +1,15 @@
+//! The whole system: real binaries, real sockets, real databases, real crashes.
+#![expect(clippy::print_stdout, reason = "a test that fails must tell its seed")]
+
+mod crash;
+mod crash_points;
+mod faults;
+mod pause;
+#[path = "../../../crates/ledger/tests/postgres/server.rs"]
+#[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]
+mod postgres;
+mod serve;
+mod settle;
+mod storm;
+mod stripe;
+mod verdict;
