@@ -12,23 +12,38 @@ const DAYS_MAX: u64 = 3_660;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDuration {
     /// It has no unit.
-    #[error("`{0}` has no unit: write {0}s for seconds or {0}ms for milliseconds")]
+    #[error("`{0}` has no unit of time")]
     NoUnit(String),
     /// Its unit is none of ours.
-    #[error("`{0}` is not a unit of time: use ms, s, m, h or d")]
+    #[error("`{0}` is not a unit of time")]
     Unit(String),
     /// It is not one whole number and one unit.
-    #[error("`{0}` is not one whole number with a unit, such as 250ms, 10s, 5m, 24h or 7d")]
+    #[error("`{0}` is not one whole number with one unit of time")]
     NotWhole(String),
     /// It is longer than ten years.
     #[error("`{0}` is longer than {DAYS_MAX}d")]
     TooLong(String),
 }
 
+impl InvalidDuration {
+    /// What to write instead.
+    #[must_use]
+    pub fn next(&self) -> String {
+        match self {
+            Self::NoUnit(number) => {
+                format!("write \"{number}s\" for seconds or \"{number}ms\" for milliseconds")
+            }
+            Self::Unit(_) => "use one of ms, s, m, h and d".into(),
+            Self::NotWhole(_) => "write something like \"250ms\", \"10s\", \"5m\", \"24h\" or \"7d\"".into(),
+            Self::TooLong(_) => "choose a shorter one".into(),
+        }
+    }
+}
+
 /// Reads a duration such as `250ms`, `10s`, `5m`, `24h` or `7d`.
 ///
 /// # Errors
-/// [`InvalidDuration`] says what is wrong and what to write.
+/// [`InvalidDuration`] says what is wrong, and [`InvalidDuration::next`] what to write.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     let trimmed = text.trim();
     let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();

@@ -211,7 +211,8 @@ fn is_of_kubernetes(name: &str) -> bool {
     name.starts_with("STEADFAST_SERVICE_") || name.starts_with("STEADFAST_PORT")
 }
 
-fn scalar<'i>(text: &'i str, kind: &str) -> DeValue<'i> {
+/// `text` as a TOML value of this kind; as a text where it is none.
+pub(super) fn scalar<'i>(text: &'i str, kind: &str) -> DeValue<'i> {
     let text = text.trim();
     let is_number = kind == "integer" && text.bytes().all(|byte| byte.is_ascii_digit());
     // A TOML number can only be made by the parser.

@@ -84,9 +84,9 @@ pub struct ConfigError {
 /// The place and what is wrong, the line with a caret below it, and what to do next.
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.place, self.what)?;
+        write!(formatter, "{}: {}", self.place, Printable(&self.what))?;
         write_excerpt(formatter, &self.place)?;
-        write!(formatter, "\n  next: {}", self.next)
+        write!(formatter, "\n  next: {}", Printable(&self.next))
     }
 }
 
@@ -110,6 +110,19 @@ impl ConfigErrors {
             Place::File(_) | Place::Variable(_) | Place::Flag(_) => (0, 0),
         });
         Self { errors }
+    }
+
+    /// Without those that only repeat what was said of their `places` before: all but the first of each.
+    pub(super) fn without_echoes(mut self, places: &[Place]) -> Self {
+        let mut said: Vec<Place> = Vec::new();
+        self.errors.retain(|error| {
+            let is_echo = said.contains(&error.place);
+            if places.contains(&error.place) {
+                said.push(error.place.clone());
+            }
+            !is_echo
+        });
+        self
     }
 
     /// The errors, in the order of their places.
@@ -148,7 +161,19 @@ pub struct ConfigWarning {
 /// The place and what it is, on one line.
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.place, self.what)
+        write!(formatter, "{}: {}", self.place, Printable(&self.what))
+    }
+}
+
+/// A text whose control characters cannot move the reader's terminal.
+struct Printable<'t>(&'t str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            fmt::Write::write_char(formatter, if letter.is_control() { ' ' } else { letter })?;
+        }
+        Ok(())
     }
 }
 
@@ -156,18 +181,16 @@ fn write_excerpt(formatter: &mut fmt::Formatter<'_>, place: &Place) -> fmt::Resu
     let Place::Line { line, column, width, text, .. } = place else { return Ok(()) };
     let skipped = column.saturating_sub(LINE_CHARS_MAX / 2).min(text.chars().count());
     let skipped = if text.chars().count() > LINE_CHARS_MAX { skipped } else { 0 };
-    // A control character would move the caret, or the reader's terminal.
-    let shown: String = text
-        .chars()
-        .skip(skipped)
-        .take(LINE_CHARS_MAX)
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect();
+    let shown: String = text.chars().skip(skipped).take(LINE_CHARS_MAX).collect();
     let number = line.to_string();
     let margin = " ".repeat(number.len());
     let indent = " ".repeat(column.saturating_sub(skipped + 1));
     let carets = "^".repeat((*width).min(LINE_CHARS_MAX));
-    write!(formatter, "\n {margin} |\n {number} | {}\n {margin} | {indent}{carets}", shown.trim_end())
+    write!(
+        formatter,
+        "\n {margin} |\n {number} | {}\n {margin} | {indent}{carets}",
+        Printable(shown.trim_end())
+    )
 }
 
 fn floor_char_boundary(text: &str, index: usize) -> usize {

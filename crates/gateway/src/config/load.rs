@@ -3,7 +3,11 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use serde::Deserialize as _;
-use toml::de::{DeTable, Deserializer};
+use serde_json::Value;
+use toml::{
+    Spanned,
+    de::{DeTable, Deserializer},
+};
 
 use super::{
     Config,
@@ -58,28 +62,53 @@ pub fn parse(
     }
     let mut errors = Vec::new();
     expand(&source, environment, root.get_mut(), &mut errors);
+    let unexpanded: Vec<Place> = errors.iter().map(|error| error.place.clone()).collect();
     let schema = schema();
     let warnings = overlay(&mut source, &schema, environment, overrides, root.get_mut());
-    let checked = check_shape(&source, &schema, &mut root);
+    read_table(&source, &schema, root, errors, warnings).map_err(|errors| errors.without_echoes(&unexpanded))
+}
+
+/// The config that `root` is, or everything that is wrong with it beside `errors`.
+pub(super) fn read_table(
+    source: &Source<'_>,
+    schema: &Value,
+    mut root: Spanned<DeTable<'_>>,
+    mut errors: Vec<ConfigError>,
+    warnings: Vec<ConfigWarning>,
+) -> Result<Loaded, ConfigErrors> {
+    let checked = check_shape(source, schema, &mut root);
     errors.extend(checked.errors);
     if !checked.readable {
         return Err(ConfigErrors::new(errors));
     }
-    let raw = RawConfig::deserialize(Deserializer::from(root)).map_err(|error| {
-        // The schema let something through that the types do not take.
-        errors.push(syntax(&source, &error));
-        ConfigErrors::new(std::mem::take(&mut errors))
-    })?;
-    Checker::new(&source, errors, warnings).finish(&raw)
+    match RawConfig::deserialize(Deserializer::from(root)) {
+        Ok(raw) => Checker::new(source, errors, warnings).finish(&raw),
+        Err(error) => {
+            // The schema let something through that the types do not take.
+            errors.push(syntax(source, &error));
+            Err(ConfigErrors::new(errors))
+        }
+    }
 }
 
 fn syntax(source: &Source<'_>, error: &toml::de::Error) -> ConfigError {
     let place = error.span().map_or_else(|| Place::File(source.name.into()), |span| source.place(&span));
-    ConfigError {
-        place,
-        what: error.message().trim().replace('\n', ", "),
-        next: "correct the TOML; https://toml.io shows its syntax on one page".into(),
-    }
+    let what = error.message().trim().replace('\n', ", ");
+    let next = match &place {
+        _ if what == "duplicate key" => "remove one of the two, or merge them",
+        Place::Line { text, .. } if is_bare(text) => "put texts in quotes: key = \"value\"",
+        _ => "correct the TOML; https://toml.io shows its syntax on one page",
+    };
+    ConfigError { place, what, next: next.into() }
+}
+
+/// Whether `line` gives a key a value that no TOML value begins like, or a number with letters or dots in it.
+fn is_bare(line: &str) -> bool {
+    let value = line.split_once('=').map_or("", |(_, value)| value.trim_start());
+    let written = value.split(['#', ' ', ',']).next().unwrap_or("");
+    value.starts_with(|first: char| first.is_alphanumeric() || matches!(first, '/' | ':' | '.' | '$' | '*'))
+        && !matches!(written, "true" | "false" | "inf" | "nan")
+        && written.parse::<f64>().is_err()
 }
 
 /// The content of a file that is not larger than `bytes_max`.

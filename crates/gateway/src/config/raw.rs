@@ -12,12 +12,12 @@ use super::{
     size::{parse_size, write_size},
 };
 
-/// Steadfast's config.
+/// What belongs to the gateway as a whole.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     /// Where callers are served: an address and a port. `:8080` means every IPv4 address. Port 0 takes a free one.
-    #[schemars(extend("default" = "0.0.0.0:8080"))]
+    #[schemars(extend("default" = "127.0.0.1:8080"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) listen: Option<At<String>>,
     /// Where the people who run it are served: operations, metrics, health. Loopback only, because there is no
@@ -56,7 +56,7 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawEdge {
     /// How long a request's head may take to arrive, and how long a connection may stay idle between requests.
-    #[schemars(extend("default" = "60s", "x-min" = "1ms", "x-max" = "1h"))]
+    #[schemars(extend("default" = "1m", "x-min" = "1ms", "x-max" = "1h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) header_timeout: Option<At<Time>>,
     /// How many header fields a request may have.
@@ -122,7 +122,8 @@ pub(super) struct RawTimeout {
     #[schemars(extend("default" = "2s", "x-min" = "1ms", "x-max" = "1h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connect: Option<At<Time>>,
-    /// The head of its answer, from the moment the request was handed over. At most `total`.
+    /// The head of its answer, from the moment the request was handed over. At most `total`, and that unless
+    /// stated.
     #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) first_byte: Option<At<Time>>,
@@ -156,13 +157,13 @@ pub(super) struct RawRoute {
     #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deadline: Option<At<Time>>,
-    /// How its retried writes take effect once. Without it, requests stream straight through.
+    /// How its retried writes take effect once. It applies to the route's methods except GET, HEAD, OPTIONS and
+    /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idempotency: Option<At<RawIdempotency>>,
 }
 
-/// How a route's retried writes take effect once. It applies to the route's methods except GET, HEAD, OPTIONS
-/// and TRACE; to POST and PATCH where the route names no methods.
+/// How a route's retried writes take effect once.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIdempotency {

@@ -33,8 +33,8 @@ pub(super) fn check_shape(source: &Source<'_>, schema: &Value, root: &mut Spanne
     Checked { errors: shape.errors, readable: shape.readable }
 }
 
-/// Reads a quantity in its smallest unit.
-type ReadAmount = fn(&str) -> Result<u128, String>;
+/// Reads a quantity in its smallest unit, or says what is wrong and what to write.
+type ReadAmount = fn(&str) -> Result<u128, (String, String)>;
 
 struct Shape<'a> {
     source: &'a Source<'a>,
@@ -96,39 +96,27 @@ impl Shape<'_> {
 
     /// A duration or a size.
     fn quantity(&mut self, value: &DeValue<'_>, span: &Range<usize>, schema: &Value, kind: &str, path: &str) {
-        let (read, example): (ReadAmount, _) = match kind {
-            "size" => (
-                |text| parse_size(text).map(u128::from).map_err(|error| error.to_string()),
-                "64KB or 10MB, or a number of bytes",
-            ),
-            _ => (
-                |text| parse_duration(text).map(|time| time.as_millis()).map_err(|error| error.to_string()),
-                "250ms, 10s, 5m, 24h or 7d, as a text in quotes",
-            ),
+        let read: ReadAmount = match kind {
+            "size" => {
+                |text| parse_size(text).map(u128::from).map_err(|error| (error.to_string(), error.next()))
+            }
+            _ => |text| {
+                let time = parse_duration(text).map_err(|error| (error.to_string(), error.next()))?;
+                Ok(time.as_millis())
+            },
         };
         let text = match value {
             DeValue::String(text) => text.as_ref().to_owned(),
-            DeValue::Integer(number) if kind == "size" && number.radix() == 10 => {
-                number.as_str().replace('_', "")
-            }
-            DeValue::Integer(number) => {
-                let (what, next) = (
-                    format!("`{path}` has no unit"),
-                    format!("write \"{0}s\" for seconds or \"{0}ms\" for milliseconds", number.as_str()),
-                );
-                return self.fatal(span, what, next);
-            }
+            // A duration without a unit says that it has none.
+            DeValue::Integer(number) => number.as_str().replace('_', ""),
             other => {
-                let what = format!("`{path}` is {}", kind_of(other));
-                return self.fatal(span, what, format!("write something like {example}"));
+                let next = read("").err().map(|(_, next)| next).unwrap_or_default();
+                return self.fatal(span, format!("`{path}` is {}", kind_of(other)), next);
             }
         };
         let amount = match read(&text) {
             Ok(amount) => amount,
-            Err(reason) => {
-                let next = format!("write something like {example}");
-                return self.fatal(span, format!("`{path}`: {reason}"), next);
-            }
+            Err((what, next)) => return self.fatal(span, format!("`{path}`: {what}"), next),
         };
         let limit = |name| {
             let text = schema.get(name).and_then(Value::as_str)?;
@@ -222,7 +210,7 @@ impl Shape<'_> {
             table.remove(name.as_str());
         }
         for name in missing {
-            let what = format!("{} has no `{name}`", if path.is_empty() { "the file" } else { path });
+            let what = format!("`{path}` has no `{name}`");
             self.fatal(span, what, format!("add {name} = …"));
         }
     }
@@ -231,7 +219,9 @@ impl Shape<'_> {
         let mut places = Vec::new();
         places_of(self.schema, name, "", &mut places);
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
-        let next = match (nearest(name, names.iter().copied()), places.first().map(String::as_str)) {
+        // A slip of the pen goes before a key that belongs elsewhere, and that before a distant likeness.
+        let slip = nearest(name, names.iter().copied()).filter(|meant| strsim::levenshtein(name, meant) <= 2);
+        let next = match (slip, places.first().map(String::as_str)) {
             (Some(meant), _) => format!("did you mean `{meant}`?"),
             (None, Some("")) => {
                 format!("`{name}` belongs at the top of the file, before the first line in square brackets")
@@ -269,13 +259,11 @@ fn places_of(schema: &Value, name: &str, path: &str, places: &mut Vec<String>) {
             places.push(path.to_owned());
         }
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let item = inner.get("items").or_else(|| inner.get("additionalProperties")).unwrap_or(inner);
-        let item_path = if inner.get("additionalProperties").is_some_and(Value::is_object) {
-            format!("{path}.NAME")
-        } else {
-            path
-        };
-        places_of(item, name, &item_path, places);
+        match (inner.get("items"), inner.get("additionalProperties")) {
+            (Some(item), _) => places_of(item, name, &path, places),
+            (None, Some(named @ Value::Object(_))) => places_of(named, name, &format!("{path}.NAME"), places),
+            _ => places_of(inner, name, &path, places),
+        }
     }
 }
 

@@ -15,20 +15,32 @@ const UNITS: [(&str, u64); 7] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSize {
     /// Its unit is none of ours.
-    #[error("`{0}` is not a unit of size: use B, KB, MB or GB (1KB is 1,024 bytes)")]
+    #[error("`{0}` is not a unit of size")]
     Unit(String),
     /// It is not one whole number and one unit.
-    #[error("`{0}` is not a number of bytes, alone or with a unit, such as 65536, 64KB or 10MB")]
+    #[error("`{0}` is not one whole number with one unit of size")]
     NotWhole(String),
     /// It does not fit in 64 bits.
     #[error("`{0}` is too large")]
     TooLarge(String),
 }
 
+impl InvalidSize {
+    /// What to write instead.
+    #[must_use]
+    pub fn next(&self) -> String {
+        match self {
+            Self::Unit(_) => "use one of B, KB, MB and GB; 1KB is 1,024 bytes".into(),
+            Self::NotWhole(_) => "write something like \"64KB\" or \"10MB\", or a number of bytes".into(),
+            Self::TooLarge(_) => "choose a smaller one".into(),
+        }
+    }
+}
+
 /// Reads a size in bytes such as `512`, `64KB` or `10MB`; 1 KB is 1,024 bytes, with KiB a synonym.
 ///
 /// # Errors
-/// [`InvalidSize`] says what is wrong and what to write.
+/// [`InvalidSize`] says what is wrong, and [`InvalidSize::next`] what to write.
 pub fn parse_size(text: &str) -> Result<u64, InvalidSize> {
     let trimmed = text.trim();
     let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();

@@ -1,13 +1,18 @@
 //! The config of `steadfast up --to URL`: one route for everything, and what it assumes.
 
+use std::borrow::Cow;
+
 use steadfast_core::AnswerPolicy;
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue},
+};
 
 use super::{
-    check::Checker,
-    duration::parse_duration,
+    environment::scalar,
     error::{ConfigErrors, Place},
-    load::Loaded,
-    raw::{At, RawConfig, RawIdempotency, RawRoute, RawTimeout, RawUpstream, Status, Time},
+    load::{Loaded, read_table},
+    schema::schema,
     source::Source,
 };
 
@@ -41,78 +46,66 @@ pub struct UpOptions {
 /// # Errors
 /// [`ConfigErrors`], each at its flag.
 pub fn for_up(options: &UpOptions) -> Result<Loaded, ConfigErrors> {
+    let url = if options.to.contains("://") { options.to.clone() } else { format!("http://{}", options.to) };
+    let also_refused: Vec<String> = options.refused.iter().map(u16::to_string).collect();
+    let refused_by_default: Vec<String> =
+        AnswerPolicy::default().refused.iter().map(u16::to_string).collect();
     let mut source = Source::new("steadfast up", "");
-    let mut at = |flag, text: &String| At::new(text.clone(), source.overlay(Place::Flag(flag)));
-    let raw_listen = options.listen.as_ref().map(|text| at("--listen", text));
-    let raw_admin = options.admin.as_ref().map(|text| at("--admin", text));
-    let raw_ledger = options.ledger.as_ref().map(|text| at("--ledger", text));
-    let to = if options.to.contains("://") { options.to.clone() } else { format!("http://{}", options.to) };
-    let url = at("--to", &to);
-    let workers = match options.workers.as_ref().map(|text| text.parse::<u64>()) {
-        None => None,
-        Some(Ok(workers)) if (1..=1024).contains(&workers) => Some(At::nowhere(workers)),
-        Some(_) => {
-            let next = "choose a number from 1 to 1024";
-            return Err(ConfigErrors::one(Place::Flag("--workers"), "it is not a number of threads", next));
-        }
-    };
-    let mut duration =
-        |flag, text: Option<&String>, example: &str| match text.map(|text| parse_duration(text)) {
-            None => Ok(None),
-            Some(Ok(time)) => Ok(Some(At::new(Time(time), source.overlay(Place::Flag(flag))))),
-            Some(Err(error)) => {
-                let next = format!("write something like {example}");
-                Err(ConfigErrors::one(Place::Flag(flag), error.to_string(), next))
-            }
-        };
-    let repeatable_for = duration("--repeatable-for", options.repeatable_for.as_ref(), "24h")?;
-    let total = duration("--timeout", options.timeout.as_ref(), "30s")?;
-    let timeout = total.map(|total| {
-        At::nowhere(RawTimeout {
-            first_byte: Some(total.clone()),
-            total: Some(total),
-            ..RawTimeout::default()
-        })
-    });
-    let refused_span = source.overlay(Place::Flag("--refused"));
-    let mut refused = AnswerPolicy::default().refused;
-    for status in &options.refused {
-        if !(400..=599).contains(status) {
-            let what = format!("{status} cannot mean that nothing was executed");
-            return Err(ConfigErrors::one(Place::Flag("--refused"), what, "choose statuses from 400 to 599"));
-        }
-        if !refused.contains(status) {
-            refused.push(*status);
+    let mut flag = |name, text, kind| Spanned::new(source.overlay(Place::Flag(name)), scalar(text, kind));
+
+    let mut upstream = DeTable::new();
+    put(&mut upstream, "url", flag("--to", &url, "string"));
+    if let Some(text) = &options.repeatable_for {
+        put(&mut upstream, "repeatable_for", flag("--repeatable-for", text, "string"));
+    }
+    if let Some(text) = &options.timeout {
+        let total = flag("--timeout", text, "string");
+        put(&mut upstream, "timeout", table_of("total", total));
+    }
+    let mut refused = DeArray::new();
+    for status in &refused_by_default {
+        refused.push(Spanned::new(0..0, scalar(status, "integer")));
+    }
+    for status in also_refused.iter().filter(|status| !refused_by_default.contains(status)) {
+        refused.push(flag("--refused", status, "integer"));
+    }
+    put(&mut upstream, "refused", Spanned::new(0..0, DeValue::Array(refused)));
+
+    let mut root = DeTable::new();
+    for (key, name, kind, text) in [
+        ("listen", "--listen", "string", &options.listen),
+        ("admin", "--admin", "string", &options.admin),
+        ("ledger", "--ledger", "string", &options.ledger),
+        ("workers", "--workers", "integer", &options.workers),
+    ] {
+        if let Some(text) = text {
+            put(&mut root, key, flag(name, text, kind));
         }
     }
-    let refused = refused.into_iter().map(|status| At::new(Status(status), refused_span.clone())).collect();
-    let upstream = RawUpstream {
-        url,
-        repeatable_for,
-        refused: Some(At::new(refused, refused_span)),
-        completed: None,
-        in_progress: None,
-        timeout,
-        idle_timeout: None,
-        idle_max: None,
-    };
-    let idempotency = RawIdempotency { anonymous: Some(At::nowhere(true)), ..RawIdempotency::default() };
-    let route = RawRoute {
-        path: At::nowhere("/*".into()),
-        name: None,
-        methods: None,
-        upstream: At::nowhere(UPSTREAM.into()),
-        deadline: None,
-        idempotency: Some(At::nowhere(idempotency)),
-    };
-    let raw = RawConfig {
-        listen: raw_listen,
-        admin: raw_admin,
-        ledger: raw_ledger,
-        workers,
-        upstreams: [(UPSTREAM.to_owned(), At::nowhere(upstream))].into(),
-        routes: vec![At::nowhere(route)],
-        ..RawConfig::default()
-    };
-    Checker::new(&source, Vec::new(), Vec::new()).finish(&raw)
+    let upstream = Spanned::new(0..0, DeValue::Table(upstream));
+    put(&mut root, "upstreams", table_of(UPSTREAM, upstream));
+    let mut routes = DeArray::new();
+    routes.push(route());
+    put(&mut root, "routes", Spanned::new(0..0, DeValue::Array(routes)));
+    read_table(&source, &schema(), Spanned::new(0..0, root), Vec::new(), Vec::new())
+}
+
+/// The one route: everything, to the one upstream.
+fn route<'i>() -> Spanned<DeValue<'i>> {
+    let anonymous = Spanned::new(0..0, DeValue::Boolean(true));
+    let mut route = DeTable::new();
+    put(&mut route, "path", Spanned::new(0..0, scalar("/*", "string")));
+    put(&mut route, "upstream", Spanned::new(0..0, scalar(UPSTREAM, "string")));
+    put(&mut route, "idempotency", table_of("anonymous", anonymous));
+    Spanned::new(0..0, DeValue::Table(route))
+}
+
+fn table_of<'i>(key: &'i str, value: Spanned<DeValue<'i>>) -> Spanned<DeValue<'i>> {
+    let mut table = DeTable::new();
+    put(&mut table, key, value);
+    Spanned::new(0..0, DeValue::Table(table))
+}
+
+fn put<'i>(table: &mut DeTable<'i>, key: &'i str, value: Spanned<DeValue<'i>>) {
+    table.insert(Spanned::new(value.span(), Cow::Borrowed(key)), value);
 }

@@ -32,6 +32,10 @@ fn up_says_what_is_wrong_with_which_flag() {
     let repeatable = UpOptions { repeatable_for: Some("24h".into()), ..good.clone() };
     let config = for_up(&repeatable).unwrap_or_else(|errors| panic!("{errors}")).config;
     assert_eq!(config.contracts["upstream"].repeatable_for, Some(Duration::from_secs(86_400)));
+    let slow = UpOptions { timeout: Some("2m".into()), ..good.clone() };
+    let config = for_up(&slow).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config.upstreams["upstream"].first_byte_timeout, Duration::from_secs(120));
+    assert_eq!(config.contracts["upstream"].times.total, Duration::from_secs(120));
     for (options, flag) in [
         (UpOptions { to: "ftp://a".into(), ..good.clone() }, "--to"),
         (UpOptions { to: String::new(), ..good.clone() }, "--to"),
@@ -41,8 +45,11 @@ fn up_says_what_is_wrong_with_which_flag() {
         (UpOptions { workers: Some("0".into()), ..good.clone() }, "--workers"),
         (UpOptions { repeatable_for: Some("24".into()), ..good.clone() }, "--repeatable-for"),
         (UpOptions { refused: vec![200], ..good.clone() }, "--refused"),
+        (UpOptions { refused: vec![503, 999], ..good.clone() }, "--refused"),
+        (UpOptions { timeout: Some("0s".into()), ..good.clone() }, "--timeout"),
     ] {
         let errors = for_up(&options).expect_err(flag);
         assert_eq!(errors.errors()[0].place, Place::Flag(flag), "{errors}");
+        assert_eq!(errors.errors().len(), 1, "{errors}");
     }
 }

@@ -55,7 +55,7 @@ impl<'a> Checker<'a> {
     }
 
     fn config(&mut self, raw: &RawConfig) -> Option<Config> {
-        let listen = self.socket(raw.listen.as_ref(), "listen", SocketAddr::from(([0, 0, 0, 0], 8080)));
+        let listen = self.socket(raw.listen.as_ref(), "listen", SocketAddr::from(([127, 0, 0, 1], 8080)));
         let admin = self.admin(raw, listen);
         let ledger = self.ledger(raw);
         let edge = edge_limits(raw.edge.as_ref());

@@ -17,7 +17,7 @@ use super::{
 impl Checker<'_> {
     pub(super) fn upstream(&mut self, name: &str, raw: &At<RawUpstream>) -> Option<Upstream> {
         let url = &raw.get().url;
-        let named = self.take(&url.span(), check_name(name));
+        let named = self.take(&raw.span(), check_name(name));
         let address = self.take(&url.span(), parse_url(url.get()));
         let default = UpstreamPolicy::new(name, address?);
         let raw = raw.get();
@@ -56,7 +56,7 @@ impl Checker<'_> {
         let times = UpstreamContract::default().times;
         let total = stated(&raw.total)
             .unwrap_or_else(|| times.total.max(stated(&raw.first_byte).unwrap_or_default()));
-        let first_byte = stated(&raw.first_byte).unwrap_or_else(|| default.first_byte_timeout.min(total));
+        let first_byte = stated(&raw.first_byte).unwrap_or(total);
         let connect = stated(&raw.connect).unwrap_or_else(|| default.connect_timeout.min(total));
         let late = stated(&raw.late).unwrap_or(times.late);
         for (name, time, stated) in
@@ -132,12 +132,12 @@ struct Times {
 }
 
 fn check_name(name: &str) -> Finding<()> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if (1..=64).contains(&name.len()) && name.bytes().all(plain) {
         return Ok(());
     }
     let what = format!("the upstream's name `{}` is not a plain name", name.escape_debug());
-    Err((what, "use 1 to 64 letters, digits, `-`, `_` and `.`".into()))
+    Err((what, "use 1 to 64 letters, digits, `-` and `_`".into()))
 }
 
 pub(super) fn parse_url(text: &str) -> Finding<Address> {
@@ -154,5 +154,10 @@ pub(super) fn parse_url(text: &str) -> Finding<Address> {
     if !text.contains("://") {
         return Err((format!("`url`: `{text}` has no scheme"), format!("write http://{text}")));
     }
-    text.parse::<Address>().map_err(|error| (format!("`url`: {error}"), next.into()))
+    let address = text.parse::<Address>().map_err(|error| (format!("`url`: {error}"), next.into()))?;
+    // Odd brackets in a host are taken for nothing: what is shown has to be what was meant.
+    if address.to_string().parse().as_ref() != Ok(&address) {
+        return Err((format!("`url`: `{text}` has no host that can be reached"), next.into()));
+    }
+    Ok(address)
 }
