@@ -3,6 +3,7 @@
 //! Fields are only ever added. Instants are RFC 3339 in UTC with milliseconds. What is not known is `null`; what
 //! was not asked for is left out.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 /// One operation, as lists show it.
@@ -164,6 +165,18 @@ pub struct SettleAnswer {
     /// Its body in base 64, instead of `body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
+}
+
+impl SettleAnswer {
+    /// The answer with this body: as it stands where it is text, else in base 64.
+    #[must_use]
+    pub fn new(status: u16, headers: Vec<(String, String)>, body: &[u8]) -> Self {
+        let (body, body_base64) = match std::str::from_utf8(body) {
+            Ok(text) => (Some(text.to_owned()), None),
+            Err(_) => (None, Some(BASE64_STANDARD.encode(body))),
+        };
+        Self { status, headers, body, body_base64 }
+    }
 }
 
 /// What became of a settlement.

@@ -1,0 +1,177 @@
+//! An admin API on a free port, and raw requests to it.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use steadfast_admin::{AdminParts, BoxFuture, Control, Readiness, ReloadReport, router, serve};
+use steadfast_core::{
+    Answer, AttemptEnd, Fence, Fingerprint, HeaderField, Key, Namespace, OperationId, Owner, Principal,
+    UnknownCause,
+};
+use steadfast_ledger::{
+    Claim, ClaimOutcome, ClaimRequest, Claims, Durability, KeepFrom, OperationName, Retention,
+    sqlite::{SqliteLedger, SqliteOptions},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinSet,
+};
+
+/// The gateway that the admin API belongs to, as far as it knows.
+pub(crate) struct Gateway {
+    pub(crate) draining: AtomicBool,
+    pub(crate) reload: Mutex<Result<ReloadReport, String>>,
+}
+
+impl Readiness for Gateway {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl Control for Gateway {
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, String>> {
+        let result = self.reload.lock().unwrap().clone();
+        Box::pin(std::future::ready(result))
+    }
+
+    fn effective_config(&self) -> String {
+        "listen = \"127.0.0.1:8080\"\n".to_owned()
+    }
+}
+
+pub(crate) struct Desk {
+    pub(crate) address: SocketAddr,
+    pub(crate) ledger: Arc<SqliteLedger>,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) end: Option<oneshot::Sender<()>>,
+    pub(crate) tasks: JoinSet<()>,
+    _folder: TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Expects a refusal with this status and code, which says what to do next.
+    pub(crate) fn refused(&self, status: u16, code: &str) -> String {
+        let problem = self.json();
+        assert_eq!((self.status, problem["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert!(self.head.contains("content-type: application/problem+json\r\n"), "{self:?}");
+        assert_eq!((&problem["status"], &problem["type"]), (&status.into(), &"about:blank".into()));
+        assert!(!problem["next_step"].as_str().unwrap().is_empty());
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Desk {
+    pub(crate) async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.db"), SqliteOptions::default()).unwrap();
+        let ledger = Arc::new(ledger);
+        let gateway = Arc::new(Gateway {
+            draining: AtomicBool::new(false),
+            reload: Mutex::new(Ok(ReloadReport::default())),
+        });
+        let router = router(AdminParts {
+            ledger: ledger.clone(),
+            metrics: Arc::new(|| "# TYPE up gauge\nup 1\n# EOF\n".to_owned()),
+            readiness: gateway.clone(),
+            control: gateway.clone(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (end, ended) = oneshot::channel::<()>();
+        let serving = serve(listener, router, async { drop(ended.await) }).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { serving.await.unwrap() });
+        Self { address, ledger, gateway, end: Some(end), tasks, _folder: folder }
+    }
+
+    /// Sends these bytes and reads to the end.
+    pub(crate) async fn raw(&self, request: &str) -> Reply {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Reply { status, head: format!("{head}\r\n"), body: body.to_owned() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        let host = self.address;
+        self.raw(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Reply {
+        self.post_with(path, "content-type: application/json\r\n", body).await
+    }
+
+    /// Posts with these header lines, each with its line end.
+    pub(crate) async fn post_with(&self, path: &str, headers: &str, body: &str) -> Reply {
+        let (host, length) = (self.address, body.len());
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n");
+        self.raw(&format!("{head}{headers}connection: close\r\n\r\n{body}")).await
+    }
+
+    pub(crate) async fn claimed(&self, key: &str) -> Claim {
+        let name = OperationName::new(Namespace::of_route("orders"), Key::new(key).unwrap());
+        let request = ClaimRequest {
+            name,
+            fingerprint: Fingerprint::from_bytes([1; 16]),
+            owner: Owner { principal: Some(Principal::new("ada")), credential: None },
+            fence: Fence::random(),
+            route: Arc::from("orders"),
+            method: "POST".into(),
+            path: "/orders".into(),
+            repeatable_for: None,
+            retention: Retention {
+                keep: Duration::from_secs(3_600),
+                from: KeepFrom::Finish,
+                tombstone: None,
+            },
+            durability: Durability::Synced,
+        };
+        match self.ledger.claim(request).await.unwrap() {
+            ClaimOutcome::Granted(claim) => claim,
+            ClaimOutcome::Occupied(standing) => panic!("not granted: {standing:?}"),
+        }
+    }
+
+    pub(crate) async fn in_doubt(&self, key: &str) -> OperationId {
+        let claim = self.claimed(key).await;
+        let end = AttemptEnd::Unknown { cause: UnknownCause::Timeout, status: None };
+        self.ledger.finish(&claim, end).await.unwrap();
+        claim.operation
+    }
+
+    pub(crate) async fn completed(&self, key: &str, body: &'static [u8]) -> OperationId {
+        let claim = self.claimed(key).await;
+        let headers = vec![HeaderField { name: "content-type".into(), value: Bytes::from("text/plain") }];
+        let answer = Answer { status: 201, headers, body: Some(Bytes::from_static(body)) };
+        self.ledger.finish(&claim, AttemptEnd::Answered(answer)).await.unwrap();
+        claim.operation
+    }
+}
