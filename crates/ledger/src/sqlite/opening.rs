@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result};
@@ -19,6 +20,9 @@ const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
 /// Files up to this many bytes are checked whole when they are opened; that takes well under a second.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
+
+/// How long a lock is waited for that somebody holds who reads with another program: they last for moments.
+const BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// The file, and the lock on it. The lock ends with the process, however it ends, so nothing stale is left by a
 /// `kill -9`.
@@ -105,14 +109,12 @@ impl Owned {
         Ok(conn)
     }
 
-    /// Opens a connection that reads.
-    pub(super) fn reader(&self) -> std::result::Result<Connection, OpenError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    /// Opens another connection: one that only reads, or the one that writes the log back.
+    pub(super) fn another(&self, access: OpenFlags) -> std::result::Result<Connection, OpenError> {
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let failed = |error: rusqlite::Error| open_error(&self.path.display().to_string(), &error);
         let conn = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
-        conn.busy_timeout(std::time::Duration::from_secs(1)).map_err(failed)?;
+        conn.busy_timeout(BUSY_MAX).map_err(failed)?;
         conn.set_prepared_statement_cache_capacity(32);
         Ok(conn)
     }
@@ -155,8 +157,7 @@ fn configure(conn: &Connection, pages_max: Option<u32>) -> Result<()> {
     if let Some(pages_max) = pages_max {
         conn.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
     }
-    // Someone reading with another program may hold a lock for a moment.
-    conn.busy_timeout(std::time::Duration::from_secs(5))
+    conn.busy_timeout(BUSY_MAX)
 }
 
 /// Brings the schema up to date, in one transaction. Also proves that the file can be written.

@@ -67,7 +67,7 @@ impl Writer {
             self.serve_batch(&mut batch);
             self.checkpoints.when_due(&self.desk.conn);
         }
-        self.checkpoints.at_the_end(&self.desk.conn);
+        self.checkpoints.end(&self.desk.conn);
     }
 
     /// Runs a batch and answers it. Where it fails as a whole, each command is tried alone, so that one that
