@@ -1,5 +1,7 @@
-//! Reading operations. Lists go bucket by bucket: the primary key leads with the bucket, and a thousand index
-//! descents are cheaper than an index more on every insert.
+//! Reading operations. Numbers come from one sequence, so the newest are found bucket by bucket in a window of
+//! numbers below the last page: the primary key leads with the bucket, and a thousand index descents (5 ms with
+//! 330,000 operations, where taking a page of each bucket took 460 ms) are cheaper than an index more on every
+//! insert. Where few rows pass a filter, a page ends short after a bounded number of rows, with a cursor.
 
 use steadfast_core::{Answer, Bucket, Fence, OperationId, StateName, Timestamp};
 use tokio_postgres::{Row, types::ToSql};
@@ -17,6 +19,19 @@ use crate::{
 
 /// How many rows a page holds where nothing is said.
 const PAGE_ROWS: u32 = 100;
+
+/// How many numbers the first window of a page covers.
+const WINDOW: i64 = 4_096;
+
+/// How many numbers the windows of one page cover at most.
+const WINDOWS_MAX: i64 = 262_144;
+
+/// The newest number below another one.
+const NEWEST: &str = "
+    SELECT max(n.seq) AS seq FROM generate_series(0, $2::integer - 1) AS b (number)
+    CROSS JOIN LATERAL (
+        SELECT i.seq FROM steadfast.operations AS i
+        WHERE i.bucket = b.number::smallint AND i.seq < $1 ORDER BY i.seq DESC LIMIT 1) AS n";
 
 macro_rules! full_record {
     () => {
@@ -102,15 +117,11 @@ impl Operations for PostgresLedger {
                 limit => limit.min(PAGE_ROWS_MAX),
             };
             let before = filter.before.map_or(i64::MAX, |Cursor(seq)| seq_column(seq));
-            let (route, key) = (filter.route.as_deref(), filter.key.as_deref());
-            let buckets = i32::from(Bucket::COUNT);
-            let parameters: [&(dyn ToSql + Sync); 5] = [&before, &i64::from(limit), &route, &key, &buckets];
-            let rows = self.read(&list_statement(&filter), &parameters).await?;
-            let operations: Result<Vec<_>, Failure> = rows.iter().map(record).collect();
-            let operations = operations.map_err(|failure| failure.to_error())?;
-            let full = u32::try_from(operations.len()).unwrap_or(u32::MAX) >= limit;
-            let next = operations.last().filter(|_| full).map(|record| Cursor(record.id.sequence()));
-            Ok(Page { operations, next })
+            if is_selective(&filter) {
+                self.list_few(&filter, before, limit).await
+            } else {
+                self.list_windows(&filter, before, limit).await
+            }
         })
     }
 
@@ -150,6 +161,63 @@ impl PostgresLedger {
         }
     }
 
+    /// A page of what a partial index holds.
+    async fn list_few(&self, filter: &Filter, before: i64, limit: u32) -> Result<Page, LedgerError> {
+        let sql = format!(
+            "{} WHERE (o.bucket, o.seq) IN (
+                SELECT i.bucket, i.seq FROM steadfast.operations AS i
+                WHERE i.seq < $1 AND {} ORDER BY i.seq DESC LIMIT $2)
+            ORDER BY o.seq DESC",
+            full_record!(),
+            conditions(filter)
+        );
+        let (route, key) = (filter.route.as_deref(), filter.key.as_deref());
+        let rows = self.read(&sql, &[&before, &i64::from(limit), &route, &key]).await?;
+        let operations = records(&rows)?;
+        let full = u32::try_from(operations.len()).unwrap_or(u32::MAX) >= limit;
+        let next = operations.last().filter(|_| full).map(|record| Cursor(record.id.sequence()));
+        Ok(Page { operations, next })
+    }
+
+    /// A page of anything, window by window.
+    async fn list_windows(&self, filter: &Filter, before: i64, limit: u32) -> Result<Page, LedgerError> {
+        let sql = format!(
+            "{} WHERE (o.bucket, o.seq) IN (
+                SELECT n.bucket, n.seq FROM generate_series(0, $6::integer - 1) AS b (number)
+                CROSS JOIN LATERAL (
+                    SELECT i.bucket, i.seq FROM steadfast.operations AS i
+                    WHERE i.bucket = b.number::smallint AND i.seq < $1 AND i.seq >= $5 AND {}
+                    ORDER BY i.seq DESC LIMIT $2
+                ) AS n ORDER BY n.seq DESC LIMIT $2)
+            ORDER BY o.seq DESC",
+            full_record!(),
+            conditions(filter)
+        );
+        let (route, key) = (filter.route.as_deref(), filter.key.as_deref());
+        let (buckets, limit) = (i32::from(Bucket::COUNT), usize::try_from(limit).unwrap_or(usize::MAX));
+        let (mut before, mut window, mut covered) = (before, WINDOW, 0);
+        let mut operations: Vec<OperationRecord> = Vec::new();
+        while operations.len() < limit && covered < WINDOWS_MAX {
+            // Numbers may have wide gaps: those that replays drew and did not use.
+            let rows = self.read(NEWEST, &[&before, &buckets]).await?;
+            let newest = rows.first().map(|row| get::<Option<i64>>(row, "seq")).transpose();
+            let Some(newest) = newest.map_err(|failure| failure.to_error())?.flatten() else {
+                return Ok(Page { operations, next: None });
+            };
+            let (above, lowest) = (newest.saturating_add(1), newest.saturating_add(1).saturating_sub(window));
+            let left = i64::try_from(limit - operations.len()).unwrap_or(i64::MAX);
+            let parameters: [&(dyn ToSql + Sync); 6] = [&above, &left, &route, &key, &lowest, &buckets];
+            operations.extend(records(&self.read(&sql, &parameters).await?)?);
+            before = lowest.max(0);
+            covered += window;
+            window = window.saturating_mul(8).min(WINDOWS_MAX - covered).max(1);
+        }
+        let last = operations.last().map(|record| record.id.sequence());
+        let full = operations.len() >= limit;
+        let next = if full { last } else { u64::try_from(before).ok() };
+        Ok(Page { operations, next: next.map(Cursor) })
+    }
+
     /// Whether there is an operation with this id.
     async fn is_there(&self, id: OperationId) -> Result<bool, LedgerError> {
         let rows = self.read(DIGEST, &[&bucket(id), &seq(id)]).await?;
@@ -157,8 +225,14 @@ impl PostgresLedger {
     }
 }
 
-/// The newest rows of each bucket that pass, then the newest of those. What is selective has an index of its own.
-fn list_statement(filter: &Filter) -> String {
+/// Whether a partial index holds all that can pass, and little else.
+fn is_selective(filter: &Filter) -> bool {
+    let few = [StateName::Claimed, StateName::InDoubt, StateName::Dead, StateName::Absent];
+    filter.with_cases || filter.state.is_some_and(|state| few.contains(&state))
+}
+
+/// The conditions of a filter on the rows of `i`, its route being `$3` and its key `$4`.
+fn conditions(filter: &Filter) -> String {
     let state = match filter.state {
         // Only names that the schema knows, so nothing can be slipped in; as literals, so that the partial
         // indexes apply.
@@ -167,24 +241,11 @@ fn list_statement(filter: &Filter) -> String {
         None => String::new(),
     };
     let cases = if filter.with_cases {
-        "AND EXISTS (SELECT FROM steadfast.cases AS c
-            WHERE c.bucket = i.bucket AND c.seq = i.seq AND c.closed_ms IS NULL)"
+        "AND (i.bucket, i.seq) IN (SELECT c.bucket, c.seq FROM steadfast.cases AS c WHERE c.closed_ms IS NULL)"
     } else {
         ""
     };
-    format!(
-        "{record} WHERE (o.bucket, o.seq) IN (
-            SELECT n.bucket, n.seq FROM generate_series(0, $5::integer - 1) AS b (number)
-            CROSS JOIN LATERAL (
-                SELECT i.bucket, i.seq FROM steadfast.operations AS i
-                WHERE i.bucket = b.number::smallint AND i.seq < $1
-                    AND ($3::text IS NULL OR i.route = $3) AND ($4::text IS NULL OR i.key = $4)
-                    {state} {cases}
-                ORDER BY i.seq DESC LIMIT $2
-            ) AS n ORDER BY n.seq DESC LIMIT $2)
-        ORDER BY o.seq DESC",
-        record = full_record!(),
-    )
+    format!("($3::text IS NULL OR i.route = $3) AND ($4::text IS NULL OR i.key = $4) {state} {cases}")
 }
 
 fn bucket(id: OperationId) -> i16 {
@@ -199,6 +260,11 @@ fn seq(id: OperationId) -> i64 {
 fn names(id: OperationId, row: &Row) -> Result<bool, LedgerError> {
     let digest = sixteen(row, "digest").map_err(|failure| failure.to_error())?;
     Ok(id.names(&steadfast_core::OperationDigest::from_bytes(digest)))
+}
+
+fn records(rows: &[Row]) -> Result<Vec<OperationRecord>, LedgerError> {
+    let records: Result<Vec<_>, Failure> = rows.iter().map(record).collect();
+    records.map_err(|failure| failure.to_error())
 }
 
 fn record(row: &Row) -> Result<OperationRecord, Failure> {
