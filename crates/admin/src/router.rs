@@ -78,7 +78,7 @@ async fn reload(State(parts): State<AdminParts>, body: Body) -> Result<Json<Relo
         Err(reason) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "reload-refused",
-            format!("The config in force stays: {reason}"),
+            format!("The config in force stays: {}.", reason.trim_end_matches('.')),
             "Correct the file, check it with steadfast config check, and reload again.",
         )),
     }

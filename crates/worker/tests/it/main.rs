@@ -1,5 +1,7 @@
 //! The workers against a ledger whose answers a test decides, with time that a test moves.
 
+#![expect(clippy::unwrap_used, reason = "in a test that is the right end")]
+
 mod heartbeat;
 mod reaper;
 mod scripted;
