@@ -77,12 +77,16 @@ fn list(client: &AdminClient, wanted: &Wanted, limit: u32, output: Output) -> an
     match output {
         Output::Json => print::json(&found)?,
         Output::Ndjson => print::ndjson(&found)?,
-        Output::Table => print::data(&print::table(LIST_HEADING, &found.iter().map(list_row).collect::<Vec<_>>()))?,
+        Output::Table => {
+            print::data(&print::table(LIST_HEADING, &found.iter().map(list_row).collect::<Vec<_>>()))?
+        }
     }
     if output == Output::Table {
         match (found.is_empty(), before) {
             (true, _) => print::message("There are no such operations."),
-            (false, Some(_)) => print::message(&format!("There are more: these are the {limit} newest (--limit).")),
+            (false, Some(_)) => {
+                print::message(&format!("There are more: these are the {limit} newest (--limit)."))
+            }
             (false, None) => {}
         }
     }
@@ -145,7 +149,10 @@ fn described(detail: &OperationDetail, with_body: bool) -> String {
     if !detail.attempts.is_empty() {
         let rows: Vec<_> = detail.attempts.iter().map(attempt_row).collect();
         text.push('\n');
-        text.push_str(&print::table(["ATTEMPT", "BEGAN", "ENDED", "END", "CAUSE", "STATUS", "EVIDENCE"], &rows));
+        text.push_str(&print::table(
+            ["ATTEMPT", "BEGAN", "ENDED", "END", "CAUSE", "STATUS", "EVIDENCE"],
+            &rows,
+        ));
     }
     if let Some(answer) = &detail.answer {
         text.push('\n');
