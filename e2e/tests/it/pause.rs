@@ -1,1 +1,93 @@
-//! Soon.
+//! A gateway that is stopped past its lease (SIGSTOP) and goes on: it is taken for dead, and what it brings late is
+//! taken in.
+
+use std::{sync::Arc, time::Duration};
+
+use e2e::{Ask, Caller, Gateway, LEASE, Office, await_that, within};
+use steadfast_faults::{Direction, FaultProxy, Plan};
+use tempfile::TempDir;
+
+use crate::{
+    postgres::Server,
+    storm::Storm,
+    verdict::{CLAIMED_WITHIN, Upstream, judge},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_paused_gateways_claims_are_doubted_and_its_late_answers_end_the_doubt() {
+    let server = Server::start(&["fsync=off"]);
+    let url = server.url(&server.database());
+    let folder = TempDir::new().unwrap();
+    let mut office = Office::ignoring_keys(folder.path());
+    office.start().await;
+    let proxy = FaultProxy::start(office.addr(), Plan::default()).unwrap();
+    let mut paused = Gateway::up(folder.path(), "paused", proxy.addr(), &url, &["--timeout", "120s"]);
+    paused.start().await;
+    let mut other = Gateway::up(folder.path(), "other", office.addr(), &url, &[]);
+    other.start().await;
+
+    let keys: Vec<_> = (0..8).map(|number| format!("order-{number}")).collect();
+    proxy.hold(Direction::TowardClient);
+    let mut waiting = tokio::task::JoinSet::new();
+    for key in &keys {
+        let (mut caller, ask) = (Caller::new(paused.addr(), CLAIMED_WITHIN * 2), Ask::order(key));
+        waiting.spawn(async move { caller.ask(&ask).await });
+    }
+    await_that("all are executed", PATIENCE, async || (office.effects().len() == 8).then_some(())).await;
+    paused.pause();
+    proxy.release(Direction::TowardClient);
+
+    let mut caller = Caller::new(other.addr(), PATIENCE);
+    let told = caller.ask(&Ask::order(&keys[0])).await.unwrap();
+    assert_eq!((told.status, told.code().as_deref()), (409, Some("operation-in-progress")), "{told:?}");
+    other.idle(CLAIMED_WITHIN).await;
+    for key in &keys {
+        let told = caller.ask(&Ask::order(key)).await.unwrap();
+        assert_eq!((told.status, told.code().as_deref()), (409, Some("outcome-in-doubt")), "{told:?}");
+    }
+
+    paused.resume();
+    let mut first = Vec::new();
+    while let Some(told) = within(PATIENCE, waiting.join_next()).await {
+        first.push(told.unwrap().expect("the paused gateway answers when it goes on"));
+    }
+    await_that("late answers end the doubt", PATIENCE, async || {
+        (other.admin("/api/counts").await["in_doubt"] == 0).then_some(())
+    })
+    .await;
+    for key in &keys {
+        let told = caller.ask(&Ask::order(key)).await.unwrap();
+        assert!(told.status == 201 && told.is_replay(), "{told:?}");
+        assert_eq!(office.counts(key), (1, 1));
+        let given = first.iter().find(|first| first.body == told.body);
+        assert_eq!(given.map(e2e::Answer::kept), Some(told.kept()), "what its first caller saw is replayed");
+    }
+    assert_eq!(other.admin("/api/counts").await["cases_open"], 0);
+}
+
+#[tokio::test]
+async fn a_gateway_paused_past_its_lease_in_a_storm_executes_nothing_twice() {
+    let server = Arc::new(Server::start(&[]));
+    let url = server.url(&server.database());
+    let folder = TempDir::new().unwrap();
+    let mut office = Office::ignoring_keys(folder.path());
+    office.start().await;
+    let mut steady = Gateway::up(folder.path(), "steady", office.addr(), &url, &[]);
+    steady.start().await;
+    let mut paused = Gateway::up(folder.path(), "paused", office.addr(), &url, &[]);
+    paused.start().await;
+    let mut storm = Storm::of_test(vec![steady.addr(), paused.addr()]);
+    let progress = storm.progress();
+    let chaos = async {
+        progress.reached(0.3).await;
+        paused.pause();
+        // As long as a lease and a round of whoever ends leases: there is no signal for time.
+        tokio::time::sleep(LEASE + LEASE / 2).await;
+        paused.resume();
+        progress.reached(0.6).await;
+    };
+    let (diary, ()) = storm.rage(chaos).await;
+    judge(folder, &diary, &steady, &office, Upstream::NotRepeatable).await;
+}
