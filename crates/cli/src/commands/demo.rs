@@ -29,6 +29,7 @@ use tokio::{
 
 use self::{
     books::Books,
+    gateway::Gateway,
     intent::Stream,
     progress::Progress,
     report::{Finding, LostAnswers, Report},
@@ -103,12 +104,12 @@ async fn perform(
     let traffic = Traffic::start(world.toward_gateway.addr(), stream.clone(), Arc::clone(tally));
     tokio::select! {
         raged = chaos::rage(&mut world.gateway, stream.seed, time, tally) => raged?,
-        () = stopped(interrupt, terminate) => world.gateway.start().await?,
+        () = stopped(interrupt, terminate) => come_back(&mut world.gateway, tally).await?,
     }
     let seconds = begun.elapsed().as_secs();
     tally.tell("the doors are closed; customers end their retries");
     let heard: Vec<Heard> = traffic.finish().await?;
-    tally.tell("comparing the ledger with the box office's and the bank's books");
+    tally.tell("comparing three books, once the ledger has no attempt under way (or its lease is over)");
     let books = Books::read(world, &stream.prefix()).await?;
     drop(progress);
     let lost = LostAnswers {
@@ -116,6 +117,15 @@ async fn perform(
         to_gateway: world.toward_office.stats().faults.replies_dropped,
     };
     Ok(Report::new(stream.seed, seconds, tally, lost, &verdict::judge(&heard, &books)))
+}
+
+/// Starts the gateway where the signal came between a kill and a restart.
+async fn come_back(gateway: &mut Gateway, tally: &Tally) -> anyhow::Result<()> {
+    gateway.start().await?;
+    if tally.restarts.get() < tally.kills.get() {
+        tally.restarts.add_one();
+    }
+    Ok(())
 }
 
 /// The first SIGINT or SIGTERM.

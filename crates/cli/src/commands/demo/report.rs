@@ -124,10 +124,10 @@ impl Report {
             self.in_doubt - self.in_doubt_happened
         );
         let lost = format!(
-            "dropped: {} before customers, {} before the gateway",
+            "{} to customers, {} to the gateway",
             self.lost_answers_to_customers, self.lost_answers_to_gateway
         );
-        let rows: [(&str, u64, &str); 12] = [
+        let rows: [(&str, u64, &str); 13] = [
             ("asked", self.asked, "clicks of customers, double clicks included"),
             ("distinct", self.distinct, "registrations and orders they meant, a key each"),
             ("requests", self.requests, "sent for them, with every retry"),
@@ -135,6 +135,7 @@ impl Report {
             ("replayed", self.replayed, "first answers given again"),
             ("conflicts", self.conflicts, "still running, or a key used for something else"),
             ("in doubt", self.in_doubt, &doubt),
+            ("gave up", self.gave_up, "neither a final answer nor word of doubt"),
             ("lost answers", self.lost_answers, &lost),
             ("kills", self.kills, "of the gateway, with SIGKILL"),
             ("restarts", self.restarts, "on the same ledger"),

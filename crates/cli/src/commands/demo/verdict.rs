@@ -146,6 +146,12 @@ pub(super) fn judge(heard: &[Heard], books: &Books) -> Verdict {
         let named = wrongs.into_iter().map(|wrong| Violation { key: heard.key.clone(), wrong });
         verdict.violations.extend(named);
     }
+    // The worst first, for whoever reads only the beginning.
+    verdict.violations.sort_by_key(|Violation { wrong, .. }| match wrong {
+        wrong if wrong.is_twice() => 0,
+        wrong if wrong.is_missing() => 1,
+        _ => 2,
+    });
     verdict
 }
 
@@ -260,6 +266,16 @@ mod tests {
             [Wrong::ExecutedTwice { kind: EffectKind::Order, times: 2 }, Wrong::ChargedTwice { times: 2 }];
         assert_eq!(found, expected);
         assert_eq!((verdict.executed_twice(), verdict.acknowledged_missing()), (1, 0));
+    }
+
+    #[test]
+    fn tells_the_worst_first() {
+        let endings = vec![told(201, PAID), Ending::InDoubt];
+        let found = wrongs(heard(endings), books(&[PAID, PAID], 1, "released"));
+        assert_eq!(found.first(), Some(&Wrong::ExecutedTwice { kind: EffectKind::Order, times: 2 }));
+        let later = Heard { key: "l".into(), ..heard(vec![told(201, PAID)]) };
+        let missing = judge(&[heard(vec![Ending::InDoubt]), later], &Books::default());
+        assert!(matches!(missing.violations[0].wrong, Wrong::AcknowledgedMissing { .. }));
     }
 
     #[test]
