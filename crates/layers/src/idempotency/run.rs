@@ -26,6 +26,9 @@ use crate::{AttemptFailed, HeldBody, Problem, SendBy};
 /// The longest pause between two tries to write an outcome.
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(1);
 
+/// How long after its last moment an exchange is given up: one that has a conclusive head ends by itself.
+const LAST_WORD_AFTER: Duration = Duration::from_millis(100);
+
 /// A granted claim and what it was granted for.
 pub(super) struct Attempt {
     pub(super) shared: Arc<Shared>,
@@ -73,7 +76,8 @@ where
     let request = outgoing(&attempt);
     let (shared, after_doubt, send_by) =
         (Arc::clone(&attempt.shared), attempt.claim.after_doubt, attempt.claim.send_by);
-    let exchange = async move { exchange(&shared, after_doubt, send_by, inner, request).await };
+    let until = began + times.total + times.late;
+    let exchange = async move { exchange(&shared, after_doubt, send_by, until, inner, request).await };
     // Boxed only so that a late one can be moved into a task of its own.
     let mut exchange: Pin<Box<dyn Future<Output = Exchanged<R>> + Send>> = Box::pin(exchange);
     match tokio::time::timeout_at(began + times.total, &mut exchange).await {
@@ -86,7 +90,7 @@ where
                 detail: format!("no answer within {} ms", times.total.as_millis()),
             };
             let response = conclude(attempt, failed_exchange(failed)).await;
-            detach::spawn(take_in_late(shared, claim, exchange, began + times.total + times.late));
+            detach::spawn(take_in_late(shared, claim, exchange, until + LAST_WORD_AFTER));
             response
         }
     }
@@ -140,6 +144,7 @@ async fn exchange<S, B, R>(
     shared: &Shared,
     after_doubt: bool,
     send_by: BootInstant,
+    until: Instant,
     mut inner: S,
     request: Request<B>,
 ) -> Exchanged<R>
@@ -166,7 +171,7 @@ where
     let status = response.status().as_u16();
     let reading = response.extensions().get::<Reading>().copied();
     match reading.unwrap_or_else(|| shared.policy.answers.read(status, after_doubt)) {
-        Reading::Completed => take_in(response, &shared.policy).await,
+        Reading::Completed => take_in(response, &shared.policy, until).await,
         Reading::Refused => Exchanged {
             end: AttemptEnd::Refused { status },
             reply: Reply::Response(response.map(HeldBody::Passed)),
@@ -178,8 +183,8 @@ where
     }
 }
 
-/// Reads a conclusive answer, as far as it is to be kept.
-async fn take_in<R>(response: Response<R>, policy: &IdempotencyPolicy) -> Exchanged<R>
+/// Reads a conclusive answer, as far as it is to be kept and comes until then.
+async fn take_in<R>(response: Response<R>, policy: &IdempotencyPolicy, until: Instant) -> Exchanged<R>
 where
     R: Body<Data = Bytes> + Unpin,
     R::Error: std::fmt::Display,
@@ -192,8 +197,9 @@ where
         let end = answered(None);
         return Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::Passed(body))) };
     }
-    // The attempt's total time bounds the whole of it.
-    match collect(body, policy.answer_bytes_max, policy.times.total + policy.times.late).await {
+    let idle_max = policy.times.total + policy.times.late;
+    let collecting = collect(body, policy.answer_bytes_max, idle_max);
+    match tokio::time::timeout_at(until, collecting).await.unwrap_or(Collected::Stalled) {
         Collected::Whole(bytes) => {
             let end = answered(Some(bytes.clone()));
             Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::whole(bytes))) }

@@ -107,7 +107,9 @@ where
         Collected::Whole(body) => body,
         Collected::TooLarge(..) => return Err(too_large()),
         Collected::Stalled => {
-            return Err(Problem::new(Code::BodyInvalid).status(408).detail("The body stopped arriving."));
+            // Nothing was executed: the same request, sent whole, will be.
+            let stalled = Problem::new(Code::BodyInvalid).status(408).resend(Resend::Yes);
+            return Err(stalled.detail("The body stopped arriving."));
         }
         Collected::Broken(reason) => {
             tracing::debug!(reason, "a keyed request broke off");
@@ -281,7 +283,11 @@ where
     if let Some(operation) = operation {
         problem = problem.operation(operation);
     }
-    decided(problem.into_response(), Protection::InDoubt, operation)
+    let mut response = problem.into_response();
+    if let Some(operation) = operation {
+        replay::mark_operation(response.headers_mut(), operation);
+    }
+    decided(response, Protection::InDoubt, operation)
 }
 
 /// The ledger could not claim it, and nothing was sent: refused, or forwarded unprotected where the route says so.

@@ -1,0 +1,181 @@
+//! A ledger that can be lost and found again, and stopped just before it writes.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use steadfast_core::{Answer, AttemptEnd, Fence, OperationDigest, OperationId};
+use steadfast_ledger::{
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Filter, Finished,
+    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, SettleError, Settled, Settlement,
+    Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+};
+use tokio::sync::watch;
+
+use super::backend::Gate;
+
+/// What was asked of it so far.
+#[derive(Default)]
+struct Tally {
+    claims: usize,
+    outcomes: usize,
+    outcomes_written: usize,
+}
+
+/// Any ledger, and what the test does to it.
+pub(crate) struct Fickle {
+    ledger: SharedLedger,
+    /// What every claim fails with.
+    claim_error: Mutex<Option<LedgerError>>,
+    /// What every outcome fails with.
+    finish_error: Mutex<Option<LedgerError>>,
+    claim_gate: Mutex<Option<Gate>>,
+    finish_gate: Mutex<Option<Gate>>,
+    tally: watch::Sender<Tally>,
+}
+
+impl Fickle {
+    pub(crate) fn new(ledger: SharedLedger) -> Arc<Self> {
+        Arc::new(Self {
+            ledger,
+            claim_error: Mutex::default(),
+            finish_error: Mutex::default(),
+            claim_gate: Mutex::default(),
+            finish_gate: Mutex::default(),
+            tally: watch::Sender::new(Tally::default()),
+        })
+    }
+
+    /// From now on claims fail with this, or do not.
+    pub(crate) fn fail_claims(&self, error: Option<LedgerError>) {
+        *self.claim_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// From now on outcomes cannot be written, or can.
+    pub(crate) fn fail_outcomes(&self, error: Option<LedgerError>) {
+        *self.finish_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// From now on claims wait for this gate before they are written.
+    pub(crate) fn hold_claims(&self, gate: &Gate) {
+        *self.claim_gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate.clone());
+    }
+
+    /// From now on outcomes wait for this gate before they are written.
+    pub(crate) fn hold_outcomes(&self, gate: &Gate) {
+        *self.finish_gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate.clone());
+    }
+
+    /// Waits until so many claims were asked for.
+    pub(crate) async fn claims_asked(&self, count: usize) {
+        let _ = self.tally.subscribe().wait_for(|tally| tally.claims >= count).await;
+    }
+
+    /// Waits until so many outcomes were to be written.
+    pub(crate) async fn outcomes_asked(&self, count: usize) {
+        let _ = self.tally.subscribe().wait_for(|tally| tally.outcomes >= count).await;
+    }
+
+    /// Waits until so many outcomes are written.
+    pub(crate) async fn outcomes_written(&self, count: usize) {
+        let _ = self.tally.subscribe().wait_for(|tally| tally.outcomes_written >= count).await;
+    }
+}
+
+async fn pass(gate: Option<Gate>) {
+    if let Some(gate) = gate {
+        gate.opened().await;
+    }
+}
+
+impl Claims for Fickle {
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<ClaimOutcome, LedgerError>> {
+        let gate = self.claim_gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = self.claim_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            self.tally.send_modify(|tally| tally.claims += 1);
+            pass(gate).await;
+            match error {
+                Some(error) => Err(error),
+                None => self.ledger.claim(request).await,
+            }
+        })
+    }
+
+    fn finish(&self, claim: &Claim, end: AttemptEnd) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        let claim = claim.clone();
+        let gate = self.finish_gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = self.finish_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            self.tally.send_modify(|tally| tally.outcomes += 1);
+            pass(gate).await;
+            match error {
+                Some(error) => Err(error),
+                None => {
+                    let finished = self.ledger.finish(&claim, end).await;
+                    self.tally.send_modify(|tally| tally.outcomes_written += 1);
+                    finished
+                }
+            }
+        })
+    }
+
+    fn watch(&self, digest: OperationDigest) -> Result<Watch, TooManyWaiters> {
+        self.ledger.watch(digest)
+    }
+
+    fn live(&self) -> &LiveClaims {
+        self.ledger.live()
+    }
+}
+
+impl Operations for Fickle {
+    fn operation(&self, id: OperationId) -> BoxFuture<'_, Result<Option<OperationRecord>, LedgerError>> {
+        self.ledger.operation(id)
+    }
+
+    fn attempts(&self, id: OperationId) -> BoxFuture<'_, Result<Vec<AttemptRecord>, LedgerError>> {
+        self.ledger.attempts(id)
+    }
+
+    fn answer(&self, id: OperationId) -> BoxFuture<'_, Result<Option<Answer>, LedgerError>> {
+        self.ledger.answer(id)
+    }
+
+    fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.list(filter)
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {
+        self.ledger.counts()
+    }
+}
+
+impl Settlements for Fickle {
+    fn settle(&self, id: OperationId, settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
+        self.ledger.settle(id, settlement)
+    }
+}
+
+impl Upkeep for Fickle {
+    fn renew(&self, claims: Vec<(Fence, OperationId)>) -> BoxFuture<'_, Result<Vec<Fence>, LedgerError>> {
+        self.ledger.renew(claims)
+    }
+
+    fn reap(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Reaped>, LedgerError>> {
+        self.ledger.reap(limit)
+    }
+
+    fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, LedgerError>> {
+        self.ledger.sweep(limit)
+    }
+
+    fn lease(&self) -> Duration {
+        self.ledger.lease()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.check()
+    }
+}

@@ -1,0 +1,75 @@
+//! The routes that the contract's claims are made about: one for every choice that a route has.
+
+use std::time::Duration;
+
+use steadfast_core::AnswerPolicy;
+use steadfast_layers::{
+    AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+};
+
+/// The largest body that is accepted, and the largest answer that is kept, in bytes.
+pub(crate) const BODY_BYTES_MAX: usize = 16 << 10;
+/// For how long the window's requests are one.
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
+/// For how long an answer is kept.
+pub(crate) const KEEP: Duration = Duration::from_secs(24 * 3600);
+/// For how long a key stays taken after that, where it does.
+pub(crate) const TOMBSTONE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// For how long the repeatable upstream remembers keys.
+pub(crate) const REPEATABLE: Duration = Duration::from_secs(3600);
+
+/// Every route's path with what it says.
+pub(crate) fn routes() -> Vec<(&'static str, IdempotencyPolicy)> {
+    let plain = |path: &str| IdempotencyPolicy {
+        request_bytes_max: BODY_BYTES_MAX,
+        answer_bytes_max: BODY_BYTES_MAX,
+        ..IdempotencyPolicy::for_route(path)
+    };
+    let path = |path| (path, plain(path));
+    let with = |path, change: fn(&mut IdempotencyPolicy)| {
+        let mut policy = plain(path);
+        change(&mut policy);
+        (path, policy)
+    };
+    let hasty = |path| {
+        let mut policy = plain(path);
+        policy.times = AttemptTimes { total: Duration::from_millis(100), late: Duration::from_secs(10) };
+        policy
+    };
+    let mut hastier = hasty("/hastier");
+    hastier.times.late = Duration::from_millis(100);
+    let mut hasty_repeatable = hasty("/hasty-repeatable");
+    hasty_repeatable.repeatable_for = Some(REPEATABLE);
+    vec![
+        path("/orders"),
+        path("/refunds"),
+        ("/hasty", hasty("/hasty")),
+        ("/hastier", hastier),
+        ("/hasty-repeatable", hasty_repeatable),
+        with("/required", |policy| policy.required = true),
+        with("/open", |policy| policy.anonymous = true),
+        with("/brief", |policy| policy.in_progress = InProgress::Wait(Duration::from_millis(100))),
+        with("/conflict", |policy| policy.in_progress = InProgress::Conflict),
+        with("/limited", |policy| policy.in_progress = InProgress::TooManyRequests),
+        with("/accepted", |policy| policy.in_progress = InProgress::Accepted),
+        with("/declared", |policy| {
+            policy.answers = AnswerPolicy {
+                refused: vec![425, 429, 503],
+                completed: vec![500],
+                ..AnswerPolicy::default()
+            };
+        }),
+        with("/entombed", |policy| policy.retention.tombstone = Some(TOMBSTONE)),
+        with("/repeatable", |policy| policy.repeatable_for = Some(REPEATABLE)),
+        with("/forwarding", |policy| policy.on_ledger_loss = OnLedgerLoss::Forward),
+        with("/impatient", |policy| policy.request_idle_max = Duration::from_millis(100)),
+        with("/field", |policy| policy.key = KeySource::HeaderOrField("order.id".into())),
+        with("/derived", |policy| {
+            policy.key = KeySource::Fields(vec!["event".into(), "student".into()]);
+            policy.required = true;
+        }),
+        with("/window", |policy| policy.key = KeySource::Window(WINDOW)),
+        with("/json", |policy| policy.fingerprint = BodyFingerprint::Json { omit: vec!["sent_at".into()] }),
+        with("/principals", |policy| policy.namespace = NamespaceScope::Principal),
+    ]
+}

@@ -1,0 +1,10 @@
+//! The layers round handlers of axum, held to the contract.
+
+#[macro_use]
+#[path = "../contract/mod.rs"]
+mod contract;
+
+mod principals;
+mod stand;
+
+every_claim!(crate::stand::stand);
