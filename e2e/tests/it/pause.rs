@@ -67,6 +67,13 @@ async fn a_paused_gateways_claims_are_doubted_and_its_late_answers_end_the_doubt
     assert_eq!(other.admin("/api/counts").await["cases_open"], 0);
 }
 
+async fn metric(gateway: &Gateway, name: &str) -> f64 {
+    let metrics = gateway.ask_admin(&Ask::get("/metrics")).await.expect("metrics");
+    let text = String::from_utf8_lossy(&metrics.body);
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the metric is there");
+    line.trim().parse().expect("a number")
+}
+
 #[tokio::test]
 async fn a_gateway_paused_past_its_lease_in_a_storm_executes_nothing_twice() {
     let server = Arc::new(Server::start(&[]));
@@ -89,5 +96,7 @@ async fn a_gateway_paused_past_its_lease_in_a_storm_executes_nothing_twice() {
         progress.reached(0.6).await;
     };
     let (diary, ()) = storm.rage(chaos).await;
+    let reaped = metric(&steady, "steadfast_claims_reaped_total").await;
+    assert!(reaped > 0.0, "the pause hit no attempt: the storm proves nothing");
     judge(folder, &diary, &steady, &office, Upstream::NotRepeatable).await;
 }

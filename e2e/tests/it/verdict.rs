@@ -19,6 +19,8 @@ pub(crate) const CLAIMED_WITHIN: Duration =
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) completed: usize,
+    /// Known to have happened, by an answer that broke off.
+    pub(crate) without_answer: usize,
     pub(crate) in_doubt: usize,
     /// In doubt, although the box office did it.
     pub(crate) in_doubt_but_done: usize,
@@ -61,7 +63,7 @@ pub(crate) async fn judge(
             judge.complain(key, format!("arrived {arrived} times"));
         }
         if upstream == Upstream::Repeatable && !last.is_conclusive() {
-            judge.complain(key, format!("not completed: {last:?}"));
+            judge.complain(key, format!("not completed: {}", brief(last)));
         }
         if let (Some(effect), true) = (effects.get(key).and_then(|all| all.first()), last.is_conclusive())
             && effect.body.as_ref().map(String::as_bytes) != Some(&*last.body)
@@ -114,13 +116,16 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn complain(&mut self, key: &str, what: String) {
-        let told: Vec<_> = self.diary.told[key].iter().map(brief).collect();
+        let told: Vec<_> = self.diary.told[key].iter().map(brief_result).collect();
         self.complaints.push(format!("{key}: {what}; callers were told {told:?}"));
     }
 
     /// One key: `had` effects before it was asked for the last time, `has` now.
     fn key(&mut self, key: &str, last: &Answer, had: usize, has: usize) {
         let in_doubt = last.code().as_deref() == Some("outcome-in-doubt");
+        // It took effect, and its answer broke off: known, and never run again.
+        let without_answer = last.code().as_deref() == Some("replay-unavailable");
+        let last_told = brief(last);
         if has > 1 {
             self.complain(key, format!("executed {has} times"));
         }
@@ -131,21 +136,22 @@ impl Judge<'_> {
             self.complain(key, what);
         }
         if !conclusive.is_empty() && !last.is_replay() {
-            self.complain(key, format!("told before, and not replayed: {last:?}"));
+            self.complain(key, format!("told before, and not replayed: {last_told}"));
         }
-        if had > 0 && !(in_doubt || last.is_replay()) {
-            self.complain(key, format!("had happened, and now {last:?}"));
+        if had > 0 && !(in_doubt || without_answer || last.is_replay()) {
+            self.complain(key, format!("had happened, and now {last_told}"));
         }
         if had == 0 && has == 0 && !in_doubt {
-            self.complain(key, format!("never happened, and yet {last:?}"));
+            self.complain(key, format!("never happened, and yet {last_told}"));
         }
-        if in_doubt && !told.iter().any(was_cut) {
-            self.complain(key, "in doubt, and yet nobody was cut off".into());
+        if (in_doubt || without_answer) && !told.iter().any(was_cut) {
+            self.complain(key, format!("nobody was cut off, and yet {last_told}"));
         }
-        if !(in_doubt || last.is_conclusive()) {
-            self.complain(key, format!("neither done nor in doubt: {last:?}"));
+        if !(in_doubt || without_answer || last.is_conclusive()) {
+            self.complain(key, format!("neither done nor in doubt: {last_told}"));
         }
         self.tally.completed += usize::from(last.is_conclusive());
+        self.tally.without_answer += usize::from(without_answer);
         self.tally.in_doubt += usize::from(in_doubt);
         self.tally.in_doubt_but_done += usize::from(in_doubt && has > 0);
         self.tally.executed_afresh_at_the_end += usize::from(has > had);
@@ -161,12 +167,14 @@ fn was_cut(told: &Result<Answer, NoAnswer>) -> bool {
     }
 }
 
-fn brief(told: &Result<Answer, NoAnswer>) -> String {
+fn brief_result(told: &Result<Answer, NoAnswer>) -> String {
     match told {
-        Ok(answer) => {
-            let note = if answer.is_replay() { " (replay)" } else { "" };
-            format!("{}{note} {}", answer.status, answer.code().unwrap_or_default())
-        }
+        Ok(answer) => brief(answer),
         Err(error) => format!("{error:?}"),
     }
+}
+
+fn brief(answer: &Answer) -> String {
+    let note = if answer.is_replay() { " (replay)" } else { "" };
+    format!("{}{note} {}", answer.status, answer.code().unwrap_or_default())
 }
