@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::{Code, UnknownCause};
@@ -23,6 +23,7 @@ use steadfast_ledger::{Clock, SharedLedger};
 use tower::{Layer, Service, service_fn};
 
 use crate::{
+    framing,
     operations_api::{self, OWN_BASE},
     routing::Table,
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
@@ -96,6 +97,9 @@ impl Edge {
 
     /// Finds the route and goes through its stack.
     async fn route(self: &Arc<Self>, request: EdgeRequest) -> Result<EdgeResponse, Infallible> {
+        if !framing::is_plain(request.headers()) {
+            return Ok(unclear_framing(request.extensions().get::<RequestId>()));
+        }
         let routes = self.routes.load();
         let path = request.uri().path();
         if path.starts_with(OWN_BASE) {
@@ -134,6 +138,15 @@ impl Edge {
     }
 }
 
+/// The refusal for a request whose end is not clear. Nothing behind it is read from its connection.
+fn unclear_framing(request_id: Option<&RequestId>) -> EdgeResponse {
+    let problem =
+        Problem::new(Code::BodyInvalid).detail("The only transfer coding taken is `chunked`, once.");
+    let mut response: EdgeResponse = problem.instance(request_id).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// The refusal for a request that no ledger protects.
 fn unkeyed_failure(failed: AttemptFailed) -> Problem {
     tracing::info!(%failed, "an unkeyed request failed");
@@ -146,6 +159,9 @@ fn unkeyed_failure(failed: AttemptFailed) -> Problem {
             Problem::new(Code::UpstreamAnswerLost).status(504)
         }
         AttemptFailed::Lost { .. } => Problem::new(Code::UpstreamAnswerLost),
+        AttemptFailed::Broken { .. } => {
+            Problem::new(Code::BodyInvalid).detail("The body did not arrive whole.")
+        }
     }
 }
 

@@ -119,6 +119,20 @@ impl Gateway {
     pub async fn start(config: &Config, log: LogTo) -> Result<Self, StartError> {
         let clock = Clock::system();
         let ledger = open_ledger(&config.ledger, &clock).await?;
+        Self::start_with(config, log, ledger, clock)
+    }
+
+    /// Starts serving on a ledger that somebody else opened, and on the clock it reads; [`Config::ledger`] is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is running then.
+    pub fn start_with(
+        config: &Config,
+        log: LogTo,
+        ledger: SharedLedger,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let routes = routes(config, &ledger, &clock, &metrics)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;

@@ -8,6 +8,7 @@ pub mod config;
 
 mod drain;
 mod edge;
+mod framing;
 mod gateway;
 mod operations_api;
 mod pages;

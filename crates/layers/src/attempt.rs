@@ -30,6 +30,12 @@ pub enum AttemptFailed {
         /// What happened, for the log.
         detail: String,
     },
+    /// The request's own body broke off while it was being sent. Only a body that streams through can.
+    #[error("the request broke off: {detail}")]
+    Broken {
+        /// What happened, for the log.
+        detail: String,
+    },
 }
 
 /// A handler in the same process always answers.

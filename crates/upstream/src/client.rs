@@ -113,6 +113,9 @@ where
                     detail: format!("{}: closed before the request was taken", shared.policy.address),
                 });
             }
+            Ok(Err(ExchangeError::Lost(error))) if error.is_user() => {
+                return Err(AttemptFailed::Broken { detail: format!("{}: {error}", shared.policy.address) });
+            }
             Ok(Err(ExchangeError::Lost(error))) => match resend.take().filter(|_| reused) {
                 // Repeating a safe request is always allowed (RFC 9110, section 9.2.2).
                 Some(again) => (request, reused_allowed) = (again, false),

@@ -114,6 +114,9 @@ fn failed_exchange<R>(failed: AttemptFailed) -> Exchanged<R> {
     let end = match &failed {
         AttemptFailed::NotSent { cause, .. } => AttemptEnd::NotSent(*cause),
         AttemptFailed::Lost { cause, .. } => AttemptEnd::Unknown { cause: *cause, status: None },
+        AttemptFailed::Broken { .. } => {
+            AttemptEnd::Unknown { cause: UnknownCause::ConnectionLost, status: None }
+        }
     };
     Exchanged { end, reply: Reply::Failed(failed) }
 }
@@ -321,6 +324,9 @@ fn failure(failed: AttemptFailed, repeatable: bool) -> Problem {
             let problem = Problem::new(Code::OutcomeInDoubt).status(status).resend(resend);
             if repeatable { problem.retry_after(Duration::from_secs(1)) } else { problem }
         }
+        AttemptFailed::Broken { detail } => {
+            failure(AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }, repeatable)
+        }
     }
 }
 
@@ -332,6 +338,9 @@ pub(super) fn unprotected_failure(failed: AttemptFailed) -> Problem {
             Problem::new(Code::UpstreamAnswerLost).status(504)
         }
         AttemptFailed::Lost { .. } => Problem::new(Code::UpstreamAnswerLost),
+        AttemptFailed::Broken { .. } => {
+            Problem::new(Code::BodyInvalid).detail("The body did not arrive whole.")
+        }
     }
 }
 

@@ -1,0 +1,19 @@
+//! The gateway as a whole, over real sockets: held to the contract, to what only a gateway promises, and to what
+//! nobody must be able to make it do.
+
+#[macro_use]
+#[path = "../../../layers/tests/contract/mod.rs"]
+mod contract;
+
+mod line;
+mod lost_answers;
+mod own_pages;
+mod passing;
+mod smuggling;
+mod smuggling_cases;
+mod stand;
+mod strange_requests;
+mod streaming;
+mod upstream;
+
+every_claim!(crate::stand::stand);

@@ -1,0 +1,85 @@
+//! A gateway in this process, in front of an upstream that does what the test says.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use steadfast_gateway::{
+    Gateway, LogTo,
+    config::{Config, EdgeLimits, LedgerLocation, PathPattern, Route},
+};
+use steadfast_layers::IdempotencyPolicy;
+use steadfast_upstream::UpstreamPolicy;
+
+use crate::{
+    contract::{Stand, backend::Backend, fresh_ledger, routes::routes},
+    upstream::Upstream,
+};
+
+/// A free port of this machine's own.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A gateway held to the contract.
+pub(crate) async fn stand() -> Stand {
+    let (mut stand, upstream) = with_upstream().await;
+    stand._kept = Box::new((stand._kept, upstream));
+    stand
+}
+
+/// The same, with a hand on its upstream's connections.
+pub(crate) async fn with_upstream() -> (Stand, Upstream) {
+    let upstream = Upstream::start(Backend::new()).await;
+    (in_front_of(upstream.address(), upstream.backend().clone()), upstream)
+}
+
+/// A gateway in front of whatever listens there.
+pub(crate) fn in_front_of(upstream: SocketAddr, backend: Backend) -> Stand {
+    configured(config(upstream), backend)
+}
+
+/// A gateway that runs on this config.
+pub(crate) fn configured(config: Config, backend: Backend) -> Stand {
+    let (ledger, clock, folder) = fresh_ledger();
+    let log = LogTo { writer: Box::new(std::io::sink()), text: false };
+    let gateway = Gateway::start_with(&config, log, ledger.clone(), clock.clone()).expect("it starts");
+    Stand { address: gateway.address(), backend, clock, ledger, _kept: Box::new((gateway, folder)) }
+}
+
+/// The contract's routes, and `/*`, which streams straight through.
+pub(crate) fn config(upstream: SocketAddr) -> Config {
+    let address = format!("http://{upstream}").parse().expect("an address");
+    let mut policy = UpstreamPolicy::new("upstream", address);
+    policy.connect_timeout = Duration::from_secs(1);
+    let keyed = routes().into_iter().map(|(path, idempotency)| route(path, Some(idempotency)));
+    let mut all: Vec<Route> = keyed.collect();
+    all.push(route("/*", None));
+    Config {
+        listen: ANY,
+        admin: ANY,
+        ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
+        workers: 1,
+        edge: EdgeLimits::default(),
+        drain_timeout: Duration::from_secs(5),
+        upstreams: BTreeMap::from([("upstream".to_owned(), policy)]),
+        contracts: BTreeMap::new(),
+        routes: all,
+    }
+}
+
+fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
+    let pattern = match path.strip_suffix('*') {
+        Some(prefix) => PathPattern::Prefix(prefix.into()),
+        None => PathPattern::Exact(path.into()),
+    };
+    Route {
+        name: path.into(),
+        path: pattern,
+        methods: Vec::new(),
+        upstream: "upstream".into(),
+        deadline: None,
+        idempotency,
+    }
+}
