@@ -46,7 +46,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AdminArguments {
     /// The admin address of the running gateway
-    #[arg(long, env = "STEADFAST_ADMIN", default_value = "127.0.0.1:8081")]
+    #[arg(long, env = "STEADFAST_ADMIN", default_value = "127.0.0.1:8081", global = true)]
     pub(crate) admin: SocketAddr,
 }
 

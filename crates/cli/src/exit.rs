@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     Ok = 0,
     /// It did not.
     Failure = 1,
+    /// The command line asks for something that cannot be done so.
+    Usage = 2,
     /// The config is not valid.
     ConfigInvalid = 3,
     /// It is not allowed in this state.
@@ -17,6 +19,8 @@ pub(crate) enum Exit {
     NotFound = 5,
     /// The gateway or a dependency cannot be reached.
     Unreachable = 6,
+    /// Somebody interrupted it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -27,15 +31,14 @@ impl From<Exit> for ExitCode {
 
 /// A failure with an exit code of its own.
 #[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) exit: Exit,
-    pub(crate) message: String,
+struct Failed {
+    exit: Exit,
+    message: String,
 }
 
-impl Failed {
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Self { exit, message: message.into() })
-    }
+/// An error that ends the process with this exit code.
+pub(crate) fn failed(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Failed { exit, message: message.into() })
 }
 
 impl std::fmt::Display for Failed {

@@ -12,7 +12,7 @@ use steadfast_admin::api::ProblemView;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use super::serve::block_on;
-use crate::exit::{Exit, Failed};
+use crate::exit::{Exit, failed};
 
 /// How long it may take to connect to an address on the same machine.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ impl AdminClient {
 
     fn unreachable(&self, error: &dyn std::fmt::Display) -> anyhow::Error {
         let address = self.address;
-        Failed::new(
+        failed(
             Exit::Unreachable,
             format!(
                 "no gateway's admin API answers at {address} ({error}): is it running? Its address is set by --admin or \
@@ -106,7 +106,7 @@ impl Reply {
     pub(crate) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let status = self.status;
-            Failed::new(
+            failed(
                 Exit::Failure,
                 format!("what answers there is not a gateway's admin API, or one of another version ({status}; {error})"),
             )
@@ -125,7 +125,7 @@ impl Reply {
             StatusCode::SERVICE_UNAVAILABLE => Exit::Unreachable,
             _ => Exit::Failure,
         };
-        Err(Failed::new(exit, format!("{} {}", problem.detail, problem.next_step)))
+        Err(failed(exit, format!("{} {}", problem.detail, problem.next_step)))
     }
 }
 

@@ -11,7 +11,7 @@ use steadfast_gateway::config::{self, Environment, Loaded, Overrides};
 use super::serve::OWN_VARIABLES;
 use crate::{
     arguments::{ConfigArguments, ConfigCommand},
-    exit::{Exit, Failed},
+    exit::{Exit, failed},
 };
 
 /// Runs the command.
@@ -48,7 +48,7 @@ fn init(file: &Path) -> anyhow::Result<()> {
         Ok(mut created) => {
             created.write_all(config::starter().as_bytes()).with_context(|| file.display().to_string())
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Failed::new(
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(failed(
             Exit::NotAllowed,
             format!("{} is there already, and is not overwritten: name another file", file.display()),
         )),
@@ -60,7 +60,7 @@ fn init(file: &Path) -> anyhow::Result<()> {
 fn load(file: &Path) -> anyhow::Result<Loaded> {
     let environment = Environment::of_process().with_known_elsewhere(OWN_VARIABLES);
     let loaded = config::load(file, &environment, &Overrides::default())
-        .map_err(|errors| Failed::new(Exit::ConfigInvalid, errors.to_string()))?;
+        .map_err(|errors| failed(Exit::ConfigInvalid, errors.to_string()))?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }

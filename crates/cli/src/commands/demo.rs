@@ -40,7 +40,7 @@ use self::{
 use super::{print, serve};
 use crate::{
     arguments::{DemoArguments, Output},
-    exit::Exit,
+    exit::{Exit, failed},
 };
 
 /// The longest run: what is heard is kept in memory until the end.
@@ -61,7 +61,7 @@ async fn play(arguments: &DemoArguments, time: Duration, seed: u64) -> anyhow::R
     say("Starting a bank, a box office, a gateway, and a network that loses answers …");
     let mut world = tokio::select! {
         world = World::start(seed, arguments.ledger.as_deref()) => world?,
-        () = stopped(&mut interrupt, &mut terminate) => anyhow::bail!("interrupted before anything ran"),
+        () = stopped(&mut interrupt, &mut terminate) => return Err(failed(Exit::Interrupted, "interrupted before anything ran")),
     };
     introduce(&world, time, seed);
     let tally = Arc::new(Tally::default());
@@ -69,7 +69,7 @@ async fn play(arguments: &DemoArguments, time: Duration, seed: u64) -> anyhow::R
     let played = tokio::select! {
         played = perform(&mut world, &stream, time, &tally, &mut interrupt, &mut terminate) => played,
         // A second signal does not wait for the books.
-        () = stopped_twice() => Err(anyhow::anyhow!("interrupted before the books were compared")),
+        () = stopped_twice() => Err(failed(Exit::Interrupted, "interrupted before the books were compared")),
     };
     match played {
         Ok(report) => {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     arguments::{OperationsArguments, OperationsCommand, Output, SettleArguments},
-    exit::{Exit, Failed},
+    exit::{Exit, failed},
 };
 
 /// How many operations are asked for at once.
@@ -228,8 +228,8 @@ fn told(settled: &SettledView, verb: &str, output: Output) -> anyhow::Result<()>
 #[expect(clippy::print_stderr, reason = "a question to the person at the terminal")]
 fn confirm(client: &AdminClient, arguments: &SettleArguments, planned: &SettledView) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failed::new(
-            Exit::NotAllowed,
+        return Err(failed(
+            Exit::Usage,
             "nobody can be asked whether to settle it: say --yes, or --dry-run to see what would be done",
         ));
     }
@@ -248,7 +248,7 @@ fn confirm(client: &AdminClient, arguments: &SettleArguments, planned: &SettledV
     if matches!(line.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    Err(Failed::new(Exit::Failure, "nothing was changed"))
+    Err(failed(Exit::Failure, "nothing was changed"))
 }
 
 /// The answer that replays will show, of a type that is guessed from its body.

@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     arguments::ServeArguments,
-    exit::{Exit, Failed},
+    exit::{Exit, failed},
     logging,
 };
 
@@ -66,7 +66,7 @@ fn find_config(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let found = CONFIG_PLACES.iter().map(Path::new).find(|place| place.exists());
     found.map(Path::to_owned).ok_or_else(|| {
         let places = CONFIG_PLACES.join(" nor ");
-        Failed::new(
+        failed(
             Exit::ConfigInvalid,
             format!("there is neither {places}: name a config with --config, or write one with `steadfast config init`"),
         )
@@ -91,7 +91,7 @@ impl Source {
                 }
                 Ok(config)
             }
-            Err(errors) => Err(Failed::new(Exit::ConfigInvalid, errors.to_string())),
+            Err(errors) => Err(failed(Exit::ConfigInvalid, errors.to_string())),
         }
     }
 }

@@ -5,7 +5,7 @@ use steadfast_gateway::config::{self, UpOptions};
 use super::serve;
 use crate::{
     arguments::UpArguments,
-    exit::{Exit, Failed},
+    exit::{Exit, failed},
     logging,
 };
 
@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: UpArguments) -> anyhow::Result<Exit> {
         refused: arguments.refused.clone(),
         timeout: Some(arguments.timeout.clone()),
     };
-    let invalid = |errors: config::ConfigErrors| Failed::new(Exit::ConfigInvalid, errors.to_string());
+    let invalid = |errors: config::ConfigErrors| failed(Exit::ConfigInvalid, errors.to_string());
     let config = config::for_up(&options).map_err(invalid)?.config;
     serve::block_on(serve::serve(config, None, |running| announce(&arguments, running)))
 }

@@ -10,6 +10,8 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin", old.admin != new.admin),
         ("ledger", old.ledger != new.ledger),
         ("workers", old.workers != new.workers),
+        ("edge", old.edge != new.edge),
+        ("drain_timeout", old.drain_timeout != new.drain_timeout),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

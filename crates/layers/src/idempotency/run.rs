@@ -35,7 +35,7 @@ pub(super) struct Attempt {
     pub(super) claim: Claim,
     /// Kept until the outcome is on disk: the heartbeat renews what is held.
     pub(super) held: Held,
-    pub(super) request: KeyedRequest,
+    pub(super) request: Box<KeyedRequest>,
 }
 
 /// What an exchange with the inner service came to.
@@ -123,7 +123,7 @@ fn failed_exchange<R>(failed: AttemptFailed) -> Exchanged<R> {
 
 /// The request as the inner service gets it.
 fn outgoing<B: From<Bytes>>(attempt: &Attempt) -> Request<B> {
-    let KeyedRequest { parts, body, named, owner, .. } = &attempt.request;
+    let KeyedRequest { parts, body, named, owner, .. } = &*attempt.request;
     let mut parts = parts.clone();
     let own_header = named.origin == naming::KeyOrigin::Header && owner.principal.is_none();
     if !own_header {

@@ -32,7 +32,7 @@ use crate::{
 /// written.
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
 
-/// A request that was read and named.
+/// A request that was read and named. It is boxed wherever it goes: it is large, and passes through many futures.
 pub(super) struct KeyedRequest {
     pub(super) parts: Parts,
     pub(super) body: Bytes,
@@ -61,7 +61,7 @@ where
     let request_id = request_id_of(request.extensions());
     let read = read_and_name(&shared, request).await;
     match read {
-        Ok(Read::Keyed(keyed)) => Ok(execute(shared, inner, *keyed).await),
+        Ok(Read::Keyed(keyed)) => Ok(execute(shared, inner, keyed).await),
         Ok(Read::Unkeyed(request)) => {
             std::future::poll_fn(|context| inner.poll_ready(context)).await?;
             Ok(inner.call(*request).await?.map(HeldBody::Passed))
@@ -150,15 +150,15 @@ fn missing_key(source: &KeySource) -> String {
 /// What became of a claim.
 enum Step<S, R> {
     Answered(Response<HeldBody<R>>),
-    Occupied(Arc<Standing>, S, KeyedRequest),
+    Occupied(Arc<Standing>, S, Box<KeyedRequest>),
     /// The ledger could not claim it; nothing was sent.
-    Lost(LedgerError, S, KeyedRequest),
+    Lost(LedgerError, S, Box<KeyedRequest>),
 }
 
 async fn execute<S, B, R>(
     shared: Arc<Shared>,
     mut inner: S,
-    mut request: KeyedRequest,
+    mut request: Box<KeyedRequest>,
 ) -> Response<HeldBody<R>>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
@@ -219,7 +219,7 @@ where
 async fn claim_and_run<S, B, R>(
     shared: Arc<Shared>,
     inner: S,
-    request: KeyedRequest,
+    request: Box<KeyedRequest>,
     operation: Arc<OnceLock<OperationId>>,
 ) -> Step<S, R>
 where
@@ -295,7 +295,7 @@ async fn ledger_lost<S, B, R>(
     shared: &Shared,
     error: LedgerError,
     mut inner: S,
-    request: KeyedRequest,
+    request: Box<KeyedRequest>,
 ) -> Response<HeldBody<R>>
 where
     S: Service<Request<B>, Response = Response<R>>,
