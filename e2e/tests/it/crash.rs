@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use e2e::{Gateway, Office};
+use steadfast_faults::{DropReply, FaultProxy, Faults, Goodbye, Plan, Reset, When};
 use tempfile::TempDir;
 
 use crate::{
@@ -130,4 +131,42 @@ async fn a_postgres_that_restarts_under_load_loses_nothing() {
     });
     let (diary, ()) = storm.rage(chaos).await;
     judge(folder, &diary, &one, &office, Upstream::NotRepeatable).await;
+}
+
+#[tokio::test]
+async fn everything_at_once_executes_nothing_twice() {
+    let folder = TempDir::new().unwrap();
+    let (server, database) = (Server::start(&[]), "storm");
+    server.sql("postgres", &format!("CREATE DATABASE {database}"));
+    let mut office = Office::ignoring_keys(folder.path());
+    office.start().await;
+    let rarely = When::every_exchange().with_probability(0.01);
+    let lossy = Plan {
+        drop_reply: Some(DropReply { then: Goodbye::Reset, when: rarely }),
+        toward_upstream: Faults { reset: Some(Reset { after_bytes: 90, when: rarely }), ..Faults::default() },
+        ..Plan::default()
+    };
+    let upstream = FaultProxy::start(office.addr(), lossy.clone()).unwrap();
+    let store = FaultProxy::start(([127, 0, 0, 1], server.port()).into(), Plan::default()).unwrap();
+    let url = server.url_at(store.addr().port(), database);
+    let mut gateways = ["one", "other"]
+        .map(|name| Gateway::up(folder.path(), name, upstream.addr(), &url, &["--timeout", "5s"]));
+    for gateway in &mut gateways {
+        gateway.start().await;
+    }
+    let fronts =
+        [&gateways[0], &gateways[1]].map(|gateway| FaultProxy::start(gateway.addr(), lossy.clone()).unwrap());
+    let mut storm = Storm::of_test(fronts.iter().map(FaultProxy::addr).collect());
+    let (progress, random) = (storm.progress(), storm.random.fork());
+    let mut draw = storm.random.fork();
+    let chaos = progress.at_moments(KILLS * 2, random, async || match draw.pick(0..6) {
+        0 | 1 => gateways[0].restart().await,
+        2 => gateways[1].restart().await,
+        3 => office.restart().await,
+        4 => store.sever(),
+        _ => upstream.sever(),
+    });
+    let (diary, ()) = storm.rage(chaos).await;
+    upstream.set(Plan::default()).unwrap();
+    judge(folder, &diary, &gateways[0], &office, Upstream::NotRepeatable).await;
 }

@@ -100,3 +100,79 @@ async fn a_gateway_paused_past_its_lease_in_a_storm_executes_nothing_twice() {
     assert!(reaped > 0.0, "the pause hit no attempt: the storm proves nothing");
     judge(folder, &diary, &steady, &office, Upstream::NotRepeatable).await;
 }
+
+#[tokio::test]
+async fn a_store_that_stalls_past_the_lease_expires_nothing() {
+    let server = Server::start(&["fsync=off"]);
+    let folder = TempDir::new().unwrap();
+    let mut office = Office::ignoring_keys(folder.path());
+    office.start().await;
+    let upstream = FaultProxy::start(office.addr(), Plan::default()).unwrap();
+    let store = FaultProxy::start(([127, 0, 0, 1], server.port()).into(), Plan::default()).unwrap();
+    let url = server.url_at(store.addr().port(), &server.database());
+    let timeout = ["--timeout", "120s"];
+    let mut gateways =
+        ["one", "other"].map(|name| Gateway::up(folder.path(), name, upstream.addr(), &url, &timeout));
+    for gateway in &mut gateways {
+        gateway.start().await;
+    }
+    upstream.hold(Direction::TowardClient);
+    let mut waiting = tokio::task::JoinSet::new();
+    for (number, gateway) in gateways.iter().enumerate() {
+        let mut caller = Caller::new(gateway.addr(), CLAIMED_WITHIN * 3);
+        waiting.spawn(async move { caller.ask(&Ask::order(&format!("order-{number}"))).await });
+    }
+    await_that("both are executed", PATIENCE, async || (office.effects().len() == 2).then_some(())).await;
+    for direction in [Direction::TowardUpstream, Direction::TowardClient] {
+        store.hold(direction);
+    }
+    tokio::time::sleep(LEASE + LEASE / 3).await;
+    for direction in [Direction::TowardUpstream, Direction::TowardClient] {
+        store.release(direction);
+    }
+    // Long enough for whoever ends leases to come round several times, with both leases long run out.
+    await_that("the store is back", PATIENCE, async || {
+        let counts = gateways[0].ask_admin(&Ask::get("/api/counts")).await.ok()?;
+        (counts.status == 200).then_some(())
+    })
+    .await;
+    tokio::time::sleep(LEASE * 2 / 3).await;
+    let counts = gateways[0].admin("/api/counts").await;
+    assert_eq!((&counts["claimed"], &counts["in_doubt"]), (&2.into(), &0.into()), "{counts}");
+    upstream.release(Direction::TowardClient);
+    while let Some(told) = within(PATIENCE, waiting.join_next()).await {
+        let told = told.unwrap().expect("an answer");
+        assert_eq!(told.status, 201, "{told:?}");
+    }
+    for gateway in &gateways {
+        assert_eq!(metric(gateway, "steadfast_claims_reaped_total").await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_on_sqlite_that_sleeps_past_its_lease_goes_on_where_it_was() {
+    let folder = TempDir::new().unwrap();
+    let mut office = Office::ignoring_keys(folder.path());
+    office.start().await;
+    let proxy = FaultProxy::start(office.addr(), Plan::default()).unwrap();
+    let ledger = format!("sqlite:{}", folder.path().join("ledger.db").display());
+    let mut gateway = Gateway::up(folder.path(), "gateway", proxy.addr(), &ledger, &["--timeout", "120s"]);
+    gateway.start().await;
+    proxy.hold(Direction::TowardClient);
+    let mut caller = Caller::new(gateway.addr(), CLAIMED_WITHIN * 2);
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(async move { caller.ask(&Ask::order("order")).await });
+    await_that("it is executed", PATIENCE, async || (office.counts("order") == (1, 1)).then_some(())).await;
+    gateway.pause();
+    tokio::time::sleep(LEASE + LEASE / 3).await;
+    gateway.resume();
+    // Whoever ends leases comes round at once, and again, before the answer does.
+    tokio::time::sleep(LEASE / 3).await;
+    assert_eq!(gateway.state("order").await, "claimed");
+    proxy.release(Direction::TowardClient);
+    let told = within(PATIENCE, waiting.join_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((told.status, told.is_replay()), (201, false), "{told:?}");
+    let mut caller = Caller::new(gateway.addr(), PATIENCE);
+    assert_eq!(caller.ask(&Ask::order("order")).await.unwrap().kept(), told.kept());
+    assert_eq!(office.counts("order"), (1, 1));
+}
