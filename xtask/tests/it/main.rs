@@ -1,3 +1,4 @@
 //! Checks of the house itself.
 
 mod floors;
+mod guarantees;
