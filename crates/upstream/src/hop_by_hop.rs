@@ -32,6 +32,10 @@ pub(crate) fn remove(headers: &mut HeaderMap) {
             }
         }
     }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // The coding said where the body ended (RFC 9112, section 6.3); the length beside it is a lie.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in &ALWAYS {
         headers.remove(name);
     }
@@ -48,7 +52,6 @@ mod tests {
             ("connection", "close, X-Mine, Content-Length"),
             ("x-mine", "1"),
             ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("te", "trailers"),
             ("content-length", "3"),
@@ -60,5 +63,14 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length"]);
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_coding_is_not_believed() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, 5.into());
+        headers.insert(header::TRANSFER_ENCODING, "chunked".parse().expect("a header value"));
+        remove(&mut headers);
+        assert!(headers.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::{
     contract::{
@@ -159,5 +159,39 @@ async fn a_keyed_request_with_two_framings_executes_nothing_or_exactly_what_was_
         let seen = &stand.backend.seen()[before..];
         assert_eq!(seen.len(), executed, "{framing}");
         assert!(seen.iter().all(is_unambiguous), "{framing}: {seen:#?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_with_two_framings_does_not_split_into_two() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let stand = in_front_of(listener.local_addr().expect("an address"), Backend::new());
+    const SECOND: &str = "HTTP/1.1 299 Smuggled\r\nContent-Length: 0\r\n\r\n";
+    let chunked = format!("5\r\nhello\r\n{:x}\r\n{SECOND}\r\n0\r\n\r\n", SECOND.len());
+    for (number, head) in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 500\r\n",
+        "Content-Length: 5, 500\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: gzip\r\nContent-Length: 5\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for ask in [Ask::new("GET", "/any"), Ask::post("/orders").key(&number.to_string())] {
+            let mut caller = stand.send(&ask).await;
+            let accepted = timeout(Duration::from_secs(5), listener.accept()).await.expect("it is asked");
+            let mut upstream = Line::new(accepted.expect("a connection").0);
+            upstream.head().await.expect("a head");
+            upstream.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n{chunked}").as_bytes()).await;
+            upstream.finish().await;
+            if let Some(answer) = caller.answer("GET").await {
+                assert_ne!(answer.status, 299, "{head}");
+            }
+            // The line must be at rest, or closed: nothing stands there for the next request to take as its answer.
+            let rest = caller.until_quiet(QUIET).await;
+            assert!(rest.is_empty(), "{head}: {}", String::from_utf8_lossy(&rest));
+        }
     }
 }
