@@ -115,6 +115,7 @@ impl PostgresLedger {
             bucket: name.0,
             digest: name.1,
             work,
+            wait_until: Instant::now() + self.shared.options.pool_wait,
             deadline: Instant::now() + self.shared.options.call_timeout,
             not_before: None,
             started: Arc::clone(&started),

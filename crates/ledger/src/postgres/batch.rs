@@ -113,11 +113,10 @@ impl<'a> Batch<'a> {
             Work::Claim { request, lock: false, .. } => request.durability == Durability::Relaxed,
             _ => false,
         });
-        let begin = if relaxed { "BEGIN; SET LOCAL synchronous_commit = off" } else { "BEGIN" };
         let cautious = self.commands.iter().any(|command| command.cautious);
         let (begun, inserted, looked, locked, existing, committed) = tokio::join!(
             biased;
-            self.session.simple(begin),
+            self.session.begin(relaxed),
             self.insert(),
             self.look(),
             self.lock(cautious),

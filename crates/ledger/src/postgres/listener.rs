@@ -13,7 +13,7 @@ use std::{
 
 use steadfast_core::OperationDigest;
 use tokio::{sync::mpsc, task::JoinSet};
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, Statement};
 
 use super::{backoff::Backoff, failure::Failure, failure::with_source, session, shared::Shared};
 use crate::WatchHub;
@@ -61,6 +61,7 @@ async fn listen(
         }
     });
     bounded(shared, client.batch_execute("SET synchronous_commit = off; LISTEN steadfast")).await?;
+    let notify = bounded(shared, client.prepare("SELECT pg_notify($1, $2)")).await?;
     // Whatever changed while nobody listened.
     shared.hub.wake_all();
     backoff.reset();
@@ -73,7 +74,7 @@ async fn listen(
             () = tokio::time::sleep(TRY_EVERY) => Vec::new(),
             _ = driver.join_next() => return Err("the connection was closed".into()),
         };
-        let announced = announce(shared, &client, digests, notices).await;
+        let announced = announce(shared, (&client, &notify), digests, notices).await;
         if announced.is_err() {
             shared.unannounced.store(true, Ordering::Relaxed);
         }
@@ -84,7 +85,7 @@ async fn listen(
 /// Sends what changed, and what else has come to be announced meanwhile.
 async fn announce(
     shared: &Shared,
-    client: &Client,
+    (client, statement): (&Client, &Statement),
     mut digests: Vec<OperationDigest>,
     notices: &mut mpsc::Receiver<Vec<OperationDigest>>,
 ) -> Result<(), String> {
@@ -94,21 +95,25 @@ async fn announce(
         digests.extend(more);
     }
     if shared.unannounced.swap(false, Ordering::Relaxed) {
-        return notify(shared, client, EVERYTHING).await;
+        return notify(shared, (client, statement), EVERYTHING).await;
     }
     if digests.is_empty() {
         return bounded(shared, client.batch_execute("")).await;
     }
     for part in digests.chunks(DIGESTS_MAX) {
         let payload: String = part.iter().map(ToString::to_string).collect();
-        notify(shared, client, &payload).await?;
+        notify(shared, (client, statement), &payload).await?;
     }
     Ok(())
 }
 
-async fn notify(shared: &Shared, client: &Client, payload: &str) -> Result<(), String> {
+async fn notify(
+    shared: &Shared,
+    (client, statement): (&Client, &Statement),
+    payload: &str,
+) -> Result<(), String> {
     let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&CHANNEL, &payload];
-    bounded(shared, client.execute("SELECT pg_notify($1, $2)", parameters)).await.map(|_| ())
+    bounded(shared, client.execute(statement, parameters)).await.map(|_| ())
 }
 
 async fn bounded<T>(

@@ -40,6 +40,8 @@ pub(super) struct Command {
     pub(super) digest: OperationDigest,
     /// What is to be done.
     pub(super) work: Work,
+    /// Until when it waits for a connection, should there be none.
+    pub(super) wait_until: Instant,
     /// When its caller gives up.
     pub(super) deadline: Instant,
     /// Not to be tried before this instant.
@@ -205,6 +207,17 @@ impl Queue {
         (batch, due, left)
     }
 
+    /// Takes out what nobody waits for any more, and what has waited for a connection for too long. So callers
+    /// learn in time that there is none, and a queue that nothing drains stays bounded.
+    pub(super) fn purge(&self) -> Vec<Command> {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let gone = |command: &Command| command.is_abandoned() || command.wait_until <= now;
+        let (gone, kept): (VecDeque<_>, _) = std::mem::take(&mut inner.waiting).into_iter().partition(gone);
+        inner.waiting = kept;
+        Vec::from(gone)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -222,6 +235,7 @@ mod tests {
             bucket: Bucket::from_number(1).expect("a bucket"),
             digest: OperationDigest::from_bytes([digest; 16]),
             work: Work::TakeBack { fence: Fence::from_bytes([digest; 16]), reply },
+            wait_until: Instant::now() + Duration::from_secs(60),
             deadline: Instant::now() + Duration::from_secs(60),
             not_before: None,
             started: Arc::default(),
@@ -258,6 +272,16 @@ mod tests {
         queue.push(take_back(1).0);
         queue.put_back(batch);
         assert_eq!(digests(&queue.take().await), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_purged() {
+        let queue = Queue::default();
+        let (waited_for, _receiver) = take_back(1);
+        queue.push(waited_for);
+        queue.push(take_back(2).0);
+        assert_eq!(digests(&queue.purge()), [2]);
+        assert!(queue.purge().is_empty());
     }
 
     #[tokio::test]

@@ -1,7 +1,12 @@
 //! One connection to Postgres: how it is made, what it is told before its first statement, and how its
 //! statements are bounded.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tokio_postgres::{
@@ -32,6 +37,8 @@ pub(super) struct Session {
     statements: HashMap<&'static str, Statement>,
     /// The server it is connected to.
     pub(super) server: Server,
+    /// How often it was used, for [`Session::plans_are_old`].
+    uses: AtomicU32,
     /// How long one flight of statements may take before the connection counts as lost.
     flight_max: Duration,
     // Dropped with the session: that ends the connection.
@@ -146,6 +153,7 @@ impl Session {
             client,
             statements: prepared,
             server: Server { started: String::new(), timeline: String::new() },
+            uses: AtomicU32::new(0),
             flight_max: options.statement_timeout + options.lock_timeout + Duration::from_secs(1),
             _driver: driver,
         };
@@ -216,6 +224,32 @@ impl Session {
             Some(statement) => self.client.query(statement, parameters).await,
             None => self.client.query(sql, parameters).await,
         }
+    }
+
+    /// Begins a transaction, in the same flight as what follows.
+    pub(super) async fn begin(&self, relaxed: bool) -> Result<(), tokio_postgres::Error> {
+        let sql = match (self.plans_are_old(), relaxed) {
+            (false, false) => "BEGIN",
+            (true, false) => "DISCARD PLANS; BEGIN",
+            (false, true) => "BEGIN; SET LOCAL synchronous_commit = off",
+            (true, true) => "DISCARD PLANS; BEGIN; SET LOCAL synchronous_commit = off",
+        };
+        self.simple(sql).await
+    }
+
+    /// Forgets the plans where it is time, before a statement that needs no transaction.
+    pub(super) async fn renew_plans(&self) -> Result<(), Failure> {
+        if self.plans_are_old() {
+            self.bounded(async { self.simple("DISCARD PLANS").await.map_err(Failure::from) }).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether to plan anew: at the 1st, 4th, 16th, 64th… use. The tables may have been empty when the
+    /// statements were planned, and while they grow, so does the cost of a plan that was good for few rows.
+    fn plans_are_old(&self) -> bool {
+        let uses = self.uses.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        uses.is_power_of_two() && uses.trailing_zeros().is_multiple_of(2)
     }
 
     /// Runs a statement without parameters.

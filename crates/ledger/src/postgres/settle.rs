@@ -85,7 +85,7 @@ async fn lock(
     let rows = session
         .bounded(async {
             let (begun, rows) = tokio::join!(
-                biased; session.simple("BEGIN"), session.query(statements::LOCK_ONE, parameters)
+                biased; session.begin(false), session.query(statements::LOCK_ONE, parameters)
             );
             let mut failure = None;
             first(begun, &mut failure);

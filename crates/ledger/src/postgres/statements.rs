@@ -3,11 +3,16 @@
 //! Plans, looked at with 330,000 operations, generic plans and 128 names a statement (Postgres 15,
 //! `EXPLAIN (ANALYZE, BUFFERS) EXECUTE …`): `LOOK`, `LOCK`, `ENDED`, `ADVANCE`, `RENEW` and `FORGET` are nested
 //! loops from `unnest` into one unique index, four buffers a row, 1 to 3 ms in a warm cache (`ADVANCE` 8 ms: it
-//! writes three index entries a row). Left to itself the planner takes the same nested loops once the tables
-//! are large and analysed; but planned on tables that are empty, or were analysed with a few rows, each of them
-//! is a hash join over a sequential scan, and a generic plan keeps that. So the sessions are told not to
-//! ([`super::session`]). `REAP` and `SWEEP` need their time as a scalar subquery: joined to a one-row subquery
-//! it becomes a filter, and every live lease is read (50 ms instead of 0.04 ms).
+//! writes three index entries a row). What the planner did instead, and what keeps it from that:
+//!
+//! - Planned on tables that are empty, or were analysed with a few rows, all of them are hash joins over a
+//!   sequential scan, and a generic plan keeps that. So the sessions are told not to ([`super::session`]).
+//! - With that, on an empty table, `ADVANCE` took the wrong one of two unique indexes, by its bucket alone, and
+//!   read the whole bucket for each row: 6.7 ms for 20 rows. So it names both unique keys, and the sessions plan
+//!   anew while the tables grow.
+//! - With `state = 'claimed'` in it, `RENEW` joined the index of all leases to the array without a condition.
+//! - `REAP` and `SWEEP` need their time as a scalar subquery: joined to a one-row subquery it became a filter,
+//!   and every live lease was read (50 ms instead of 0.04 ms).
 
 use super::record::columns;
 
@@ -103,9 +108,9 @@ pub(super) const ADVANCE: &str = "
         lease_until_ms = CASE WHEN k.fence IS NULL THEN NULL ELSE o.lease_until_ms END,
         answer_digest = k.answer_digest, expires_ms = k.expires_ms, changed_ms = k.changed_ms
     FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[],
-                $8::bigint[], $9::bigint[])
-             AS k (bucket, seq, state, doubt, doubt_answer, fence, answer_digest, expires_ms, changed_ms)
-    WHERE o.bucket = k.bucket AND o.seq = k.seq";
+                $8::bigint[], $9::bigint[], $10::bytea[])
+             AS k (bucket, seq, state, doubt, doubt_answer, fence, answer_digest, expires_ms, changed_ms, digest)
+    WHERE o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest";
 
 /// Writes attempts that ended.
 pub(super) const END_ATTEMPTS: &str = "
@@ -187,7 +192,7 @@ macro_rules! renew {
                 SELECT o.bucket, o.seq
                 FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS k (bucket, seq, fence)
                 JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = k.seq
-                WHERE o.state = 'claimed' AND o.fence = k.fence
+                WHERE o.fence = k.fence
                 ORDER BY o.bucket, o.seq
                 FOR UPDATE OF o",
             $how,
@@ -200,7 +205,7 @@ macro_rules! renew {
     };
 }
 
-/// Renews the leases of those claims that are still their holders'.
+/// Renews the leases of those claims that are still their holders'. Only what is claimed has a fence.
 pub(super) const RENEW: &str = renew!("");
 
 /// Renews the leases of those that nobody else has locked.

@@ -64,6 +64,7 @@ async fn take_back(shared: Arc<Shared>, orphan: Orphan) {
             bucket: orphan.bucket,
             digest: orphan.digest,
             work: Work::TakeBack { fence: orphan.fence, reply },
+            wait_until: Instant::now() + shared.options.call_timeout,
             deadline: Instant::now() + shared.options.call_timeout,
             not_before: None,
             started: Arc::default(),

@@ -88,6 +88,7 @@ impl PostgresLedger {
         let session = lent.session();
         let result = session
             .bounded(async {
+                session.renew_plans().await?;
                 let rows = session.query(sql, &[&buckets, &seqs, &fences, &lease, &now]).await?;
                 rows.iter()
                     .map(|row| sixteen(row, "fence").map(Fence::from_bytes))
@@ -190,7 +191,7 @@ async fn begin(
     let parameters: &[&(dyn ToSql + Sync)] = &[&limit, &now];
     session
         .bounded(async {
-            let (begun, rows) = tokio::join!(biased; session.simple("BEGIN"), session.query(sql, parameters));
+            let (begun, rows) = tokio::join!(biased; session.begin(false), session.query(sql, parameters));
             let mut failure = None;
             first(begun, &mut failure);
             let rows = first(rows, &mut failure);

@@ -41,6 +41,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut session: Option<Session>) {
                     OpenError::ReadOnly { .. } => LedgerError::ReadOnly,
                     error => LedgerError::Unreachable(error.to_string()),
                 });
+                let reason = shared.down();
+                shared.queue.purge().into_iter().for_each(|command| refuse(&shared, command, &reason));
                 backoff.wait().await;
             }
         }
@@ -57,6 +59,8 @@ async fn serve(shared: &Shared, session: &Session) -> Failure {
         }
         let lost = process(shared, session, batch).await;
         shared.queue.batch_done();
+        // Those who were just told come back with their next command: let them, and take those along.
+        tokio::task::yield_now().await;
         if let Err(failure) = lost {
             return failure;
         }
@@ -201,9 +205,14 @@ fn answer(shared: &Shared, work: Work, done: Done) {
     }
 }
 
-/// Tells a caller that its command was not done; a claim that may stand all the same is taken back.
+/// Ends a command that was taken and not done.
 fn fail(shared: &Shared, command: Command, error: &LedgerError) {
     shared.queue.done(command.digest);
+    refuse(shared, command, error);
+}
+
+/// Tells a caller that its command was not done; a claim that may stand all the same is taken back.
+fn refuse(shared: &Shared, command: Command, error: &LedgerError) {
     match command.work {
         Work::Claim { request, reply, .. } => {
             if command.maybe_written.is_some() {

@@ -51,6 +51,7 @@ struct Advance {
     answer_digest: Vec<Option<Vec<u8>>>,
     expires: Vec<Option<i64>>,
     changed: Vec<i64>,
+    digest: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -230,6 +231,7 @@ impl Writes {
         advance.expires.push(expires_at.map(Timestamp::as_millis));
         let changed = if state.name() == row.state.name() { row.changed_at } else { now };
         advance.changed.push(changed.as_millis());
+        advance.digest.push(row.name.digest().as_bytes().to_vec());
     }
 
     fn end_attempt(&mut self, row: &Stored, by: &Ending, now: Timestamp) {
@@ -341,6 +343,7 @@ impl Writes {
                     &rows.answer_digest,
                     &rows.expires,
                     &rows.changed,
+                    &rows.digest,
                 ],
             ),
         )

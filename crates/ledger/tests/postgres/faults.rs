@@ -124,6 +124,35 @@ async fn a_claim_that_cannot_be_read_back_in_time_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_fail_in_time_while_the_server_is_gone_and_work_once_it_is_back() {
+    let server = Arc::new(Server::start(&["fsync=off"]));
+    let impatient = PostgresOptions { pool_wait: Duration::from_millis(300), ..options() };
+    let ledger = connect(&server.url(&server.database()), impatient).await;
+    execute(Arc::clone(&ledger), "before".into()).await;
+    let stopping = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || stopping.stop(Stop::Fast)).await.expect("a stop");
+    for round in 0..3 {
+        let begun = Instant::now();
+        let mut claims = tokio::task::JoinSet::new();
+        for number in 0..50 {
+            let ledger = Arc::clone(&ledger);
+            claims.spawn(async move { ledger.claim(request(&format!("{round}-{number}"))).await });
+        }
+        for refused in claims.join_all().await {
+            assert!(matches!(refused, Err(LedgerError::Unreachable(_))), "{refused:?}");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    let starting = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || starting.go()).await.expect("a start");
+    let back = async { while ledger.claim(request("after")).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, back).await.expect("the ledger comes back by itself");
+    for round in 0..3 {
+        execute(Arc::clone(&ledger), format!("{round}-0")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_whose_caller_has_gone_is_taken_back() {
     let server = Server::shared();
     let database = server.database();
