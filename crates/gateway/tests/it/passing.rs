@@ -129,3 +129,21 @@ async fn an_absolute_target_names_the_same_operation() {
     assert_eq!(stand.ask(&Ask::new("GET", "http://test/any?q")).await.status, 201);
     assert_eq!(stand.last_seen().target, "/any?q");
 }
+
+#[tokio::test]
+async fn a_length_on_an_answer_that_has_no_body_confuses_nobody() {
+    let (stand, upstream) = with_upstream().await;
+    for (number, status) in [304, 204].into_iter().enumerate() {
+        for ask in [Ask::new("GET", "/any"), Ask::post("/orders").key(&number.to_string())] {
+            let mut line = Line::to(stand.address).await;
+            stand.backend.will(Act::answer(status, "").header("Content-Length", "10"));
+            line.send(&ask.bytes()).await;
+            let answer = line.answer("GET").await.expect("an answer");
+            assert_eq!(answer.status, status);
+            line.send(&ask.bytes()).await;
+            let next = line.answer("GET").await.expect("the next answer");
+            assert!(next.status == 201 || next.is_replay(), "{status}: {}", next.status);
+        }
+    }
+    drop(upstream);
+}
