@@ -5,15 +5,18 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Ask, Caller, Gateway, Killer, Moment, NoAnswer, Office, within};
-use steadfast_faults::{Direction, FaultProxy, Plan};
+use e2e::{Answer, Ask, Caller, Gateway, Killer, Moment, NoAnswer, Office, await_that, within};
+use steadfast_faults::{Direction, FaultProxy, Faults, Hang, Latency, Plan, When};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::postgres::Server;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many writes one order makes at most; the test that tries them all says if there are more.
 const WRITES_MAX: u32 = 400;
+/// How often one order and its gateway exchange words with Postgres at most.
+const EXCHANGES_MAX: u64 = 24;
 
 /// A gateway with a killer in it, before a box office that ignores keys, on SQLite.
 struct Scene {
@@ -70,7 +73,7 @@ async fn buy(gateway: &Gateway, key: &str) -> Result<Answer, NoAnswer> {
 
 /// What must stand after a crash: the operation's state, how often the order arrived and took effect, and what the
 /// next request is told.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
     state: &'static str,
     arrived: usize,
@@ -78,7 +81,7 @@ struct Standing {
     told: Told,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Afresh,
     Replayed,
@@ -147,7 +150,7 @@ async fn before_and_after_the_upstream_took_it_it_is_in_doubt() {
         gateway.start().await;
         proxy.hold(held);
         let mut caller = Caller::new(gateway.addr(), PATIENCE);
-        let mut waiting = tokio::task::JoinSet::new();
+        let mut waiting = JoinSet::new();
         waiting.spawn(async move { caller.ask(&Ask::order("order")).await });
         within(PATIENCE, proxy.wait_for(|stats| stats.traffic(held).received_bytes > 0)).await;
         gateway.kill();
@@ -223,35 +226,102 @@ async fn at_every_single_write_it_stands_whole_or_not_at_all() {
     drop(scene.folder);
 }
 
+/// A gateway that dies when its store has fallen silent, and one for which it never does.
+struct OnPostgres {
+    dying: Gateway,
+    store: FaultProxy,
+    other: Gateway,
+    office: Office,
+}
+
+impl OnPostgres {
+    /// Orders under `key` while the store falls silent, in one direction, after `exchanges` of its exchanges with
+    /// the gateway; which is killed then. Returns how things stand, or nothing where the order was answered.
+    async fn die(
+        &mut self,
+        key: &str,
+        silent: Direction,
+        exchanges: u64,
+    ) -> Option<(String, (usize, usize))> {
+        self.dying.start().await;
+        // All its connections stand from here on.
+        assert_eq!(buy(&self.dying, &format!("{key}-first")).await.map(|answer| answer.status), Ok(201));
+        let hang = Hang { when: When::every_exchange().after_skipping(exchanges) };
+        let faults = Faults { hang: Some(hang), ..Faults::default() };
+        let plan = match silent {
+            Direction::TowardUpstream => Plan { toward_upstream: faults, ..Plan::default() },
+            Direction::TowardClient => Plan { toward_client: faults, ..Plan::default() },
+        };
+        self.store.set(plan).expect("a valid plan");
+        let told = Caller::new(self.dying.addr(), Duration::from_secs(1)).ask(&Ask::order(key)).await;
+        self.dying.kill();
+        self.store.sever();
+        within(PATIENCE, self.store.wait_for(|stats| stats.connections.open == 0)).await;
+        self.store.set(Plan::default()).expect("a valid plan");
+        match told {
+            Err(NoAnswer::HungUp) => Some((self.other.state(key).await, self.office.counts(key))),
+            Ok(answer) if answer.status == 201 => None,
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+
+    /// Orders under `key`, and kills the gateway when the outcome is written and its store has yet to say so.
+    async fn die_before_it_knows(&mut self, key: &str) {
+        self.dying.start().await;
+        assert_eq!(buy(&self.dying, &format!("{key}-first")).await.map(|answer| answer.status), Ok(201));
+        let latency = Latency { fixed_ms: 500, ..Latency::default() };
+        let faults = Faults { latency: Some(latency), ..Faults::default() };
+        self.store.set(Plan { toward_client: faults, ..Plan::default() }).expect("a valid plan");
+        let (mut caller, ask) = (Caller::new(self.dying.addr(), PATIENCE), Ask::order(key));
+        let mut waiting = JoinSet::new();
+        waiting.spawn(async move { caller.ask(&ask).await });
+        let written = async || (self.other.state(key).await == "completed").then_some(());
+        await_that("the outcome is written", PATIENCE, written).await;
+        self.dying.kill();
+        let told = within(PATIENCE, waiting.join_next()).await.expect("it was asked").expect("no panic");
+        assert!(matches!(told, Err(NoAnswer::Cut(_))), "{key}: {told:?}");
+    }
+}
+
 #[tokio::test]
-async fn on_postgres_a_crash_before_the_claim_leaves_nothing_and_after_it_doubt() {
+async fn on_postgres_it_stands_as_far_as_it_was_written() {
     let server = Server::start(&["fsync=off"]);
     let folder = TempDir::new().unwrap();
     let mut office = Office::ignoring_keys(folder.path());
     office.start().await;
-    let store = ([127, 0, 0, 1], server.port()).into();
     let database = server.database();
-    let proxy = FaultProxy::start(store, Plan::default()).unwrap();
-    let url = server.url_at(proxy.addr().port(), &database);
-    let mut gateway = Gateway::up(folder.path(), "gateway", office.addr(), &url, &[]);
-    // A second gateway, for which nobody holds anything back, tells how things stand.
+    let store = FaultProxy::start(([127, 0, 0, 1], server.port()).into(), Plan::default()).unwrap();
+    let url = server.url_at(store.addr().port(), &database);
+    let dying = Gateway::up(folder.path(), "dying", office.addr(), &url, &[]);
     let mut other = Gateway::up(folder.path(), "other", office.addr(), &server.url(&database), &[]);
     other.start().await;
-    for (key, held) in [("unclaimed", Direction::TowardUpstream), ("claimed", Direction::TowardClient)] {
-        gateway.start().await;
-        assert_eq!(buy(&gateway, &format!("{key}-first")).await.unwrap().status, 201);
-        proxy.hold(held);
-        let mut caller = Caller::new(gateway.addr(), Duration::from_secs(1));
-        let told = caller.ask(&Ask::order(key)).await;
-        assert_eq!(told, Err(NoAnswer::HungUp), "nothing is answered while the store is silent");
-        gateway.kill();
-        proxy.sever();
-        within(PATIENCE, proxy.wait_for(|stats| stats.connections.open == 0)).await;
-        proxy.release(held);
+    let mut scene = OnPostgres { dying, store, other, office };
+    let mut stood = Vec::new();
+    for silent in [Direction::TowardUpstream, Direction::TowardClient] {
+        for exchanges in 0.. {
+            let key = format!("{}-{exchanges}", silent.name());
+            let Some(stands) = scene.die(&key, silent, exchanges).await else { break };
+            assert!(exchanges < EXCHANGES_MAX, "an order takes more than {EXCHANGES_MAX} exchanges");
+            stood.push((key, stands));
+        }
     }
-    let absent = Standing { state: "absent", arrived: 0, executed: 0, told: Told::Afresh };
-    assert_stands(&other, &office, "unclaimed", absent).await;
-    assert_eq!(other.state("claimed").await, "claimed");
+    scene.die_before_it_knows("written").await;
+    println!("{stood:?}");
+    let OnPostgres { other, office, .. } = scene;
+    let known = [
+        ("absent", (0, 0), Standing { state: "absent", arrived: 0, executed: 0, told: Told::Afresh }),
+        ("claimed", (0, 0), IN_DOUBT_UNSENT),
+        ("claimed", (1, 1), IN_DOUBT_EXECUTED),
+        ("completed", (1, 1), COMPLETED),
+    ];
+    stood.push(("written".into(), ("completed".into(), (1, 1))));
     other.idle(crate::verdict::CLAIMED_WITHIN).await;
-    assert_stands(&other, &office, "claimed", IN_DOUBT_UNSENT).await;
+    let mut seen = [false; 4];
+    for (key, (state, counts)) in &stood {
+        let number = known.iter().position(|(name, known, _)| name == state && known == counts);
+        let number = number.unwrap_or_else(|| panic!("{key} stood at {state}, {counts:?}"));
+        assert_stands(&other, &office, key, known[number].2).await;
+        seen[number] = true;
+    }
+    assert_eq!(seen, [true; 4], "not every point was hit: {stood:?}");
 }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use e2e::{Ask, Caller, Gateway, LEASE, Office, await_that, within};
 use steadfast_faults::{Direction, FaultProxy, Plan};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::{
     postgres::Server,
@@ -30,7 +31,7 @@ async fn a_paused_gateways_claims_are_doubted_and_its_late_answers_end_the_doubt
 
     let keys: Vec<_> = (0..8).map(|number| format!("order-{number}")).collect();
     proxy.hold(Direction::TowardClient);
-    let mut waiting = tokio::task::JoinSet::new();
+    let mut waiting = JoinSet::new();
     for key in &keys {
         let (mut caller, ask) = (Caller::new(paused.addr(), CLAIMED_WITHIN * 2), Ask::order(key));
         waiting.spawn(async move { caller.ask(&ask).await });
@@ -117,7 +118,7 @@ async fn a_store_that_stalls_past_the_lease_expires_nothing() {
         gateway.start().await;
     }
     upstream.hold(Direction::TowardClient);
-    let mut waiting = tokio::task::JoinSet::new();
+    let mut waiting = JoinSet::new();
     for (number, gateway) in gateways.iter().enumerate() {
         let mut caller = Caller::new(gateway.addr(), CLAIMED_WITHIN * 3);
         waiting.spawn(async move { caller.ask(&Ask::order(&format!("order-{number}"))).await });
@@ -136,7 +137,7 @@ async fn a_store_that_stalls_past_the_lease_expires_nothing() {
         (counts.status == 200).then_some(())
     })
     .await;
-    tokio::time::sleep(LEASE * 2 / 3).await;
+    tokio::time::sleep(LEASE / 2).await;
     let counts = gateways[0].admin("/api/counts").await;
     assert_eq!((&counts["claimed"], &counts["in_doubt"]), (&2.into(), &0.into()), "{counts}");
     upstream.release(Direction::TowardClient);
@@ -160,7 +161,7 @@ async fn a_gateway_on_sqlite_that_sleeps_past_its_lease_goes_on_where_it_was() {
     gateway.start().await;
     proxy.hold(Direction::TowardClient);
     let mut caller = Caller::new(gateway.addr(), CLAIMED_WITHIN * 2);
-    let mut waiting = tokio::task::JoinSet::new();
+    let mut waiting = JoinSet::new();
     waiting.spawn(async move { caller.ask(&Ask::order("order")).await });
     await_that("it is executed", PATIENCE, async || (office.counts("order") == (1, 1)).then_some(())).await;
     gateway.pause();

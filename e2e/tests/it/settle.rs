@@ -91,7 +91,7 @@ async fn what_did_not_happen_is_released_and_the_retry_executes() {
     let reason = ["--reason", "the box office has no trace of it", "--by", "ada"];
     let settle = [&["settle", &id, "--did-not-happen"], &reason[..]].concat();
     let unasked = desk.operations(&settle);
-    assert_eq!(unasked.status.code(), Some(4), "without --yes and without a terminal nobody can be asked");
+    assert_eq!(unasked.status.code(), Some(2), "without --yes and without a terminal nobody can be asked");
     let planned = desk.json(&[&settle[..], &["--dry-run"]].concat());
     assert_eq!((&planned["state"], &planned["dry_run"]), (&"released".into(), &true.into()));
     assert_eq!(desk.buy("order").await.status, 409);
