@@ -3,7 +3,10 @@
 //! It is random and not a counter on the row, so that a row that expired and was made again can never meet a
 //! holder from its earlier life.
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
+
+/// How many fences' randomness is asked of the operating system at once.
+const DRAWN_AT_ONCE: usize = 32;
 
 /// The random 128-bit id of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,9 +19,19 @@ impl Fence {
     /// Where the operating system has no randomness: nothing can be promised then.
     #[must_use]
     pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-        Self(bytes)
+        // Drawn for many fences at once: asking the kernel costs about as much for one.
+        thread_local!(static DRAWN: RefCell<(usize, [u8; 16 * DRAWN_AT_ONCE])> =
+            const { RefCell::new((DRAWN_AT_ONCE, [0; 16 * DRAWN_AT_ONCE])) });
+        DRAWN.with_borrow_mut(|(used, drawn)| {
+            if *used == DRAWN_AT_ONCE {
+                getrandom::fill(drawn).expect("the operating system gives random bytes");
+                *used = 0;
+            }
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&drawn[*used * 16..(*used + 1) * 16]);
+            *used += 1;
+            Self(bytes)
+        })
     }
 
     /// The fence with these bytes, as a store kept them.

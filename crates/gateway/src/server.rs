@@ -96,7 +96,7 @@ async fn accept(listener: TcpListener, edge: Arc<Edge>, limits: EdgeLimits, drai
     drop(listener);
     while connections.join_next().await.is_some() {}
     // Attempts whose callers have left run in tasks of their own on this runtime: they are given time too.
-    while !edge.ledger.live().all().is_empty() {
+    while !edge.ledger.live().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -102,6 +102,20 @@ pub struct Retention {
     pub tombstone: Option<Duration>,
 }
 
+/// How long the answer of a window's operation is kept at least once it is there: time enough for whoever waits
+/// for it to read it, or a duplicate that came within the window would execute again.
+pub(crate) const WINDOW_READ_TIME: Duration = Duration::from_secs(2);
+
+impl Retention {
+    /// When an operation expires that was first claimed at `claimed_at` and finishes at `now`.
+    pub(crate) fn expiry(&self, claimed_at: Timestamp, now: Timestamp) -> Timestamp {
+        match self.from {
+            KeepFrom::Finish => now.after(self.keep),
+            KeepFrom::Claim => claimed_at.after(self.keep).max(now.after(WINDOW_READ_TIME)),
+        }
+    }
+}
+
 /// When a claim counts as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {

@@ -148,7 +148,7 @@ impl PostgresLedger {
     fn admit(&self) -> Result<Claiming<'_>, LedgerError> {
         let open_max = self.shared.options.open_max;
         let claiming = Claiming::new(&self.shared);
-        if claiming.before + self.shared.live.all().len() >= open_max {
+        if claiming.before + self.shared.live.len() >= open_max {
             return Err(LedgerError::Overloaded { open_max });
         }
         Ok(claiming)

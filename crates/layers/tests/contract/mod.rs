@@ -177,6 +177,7 @@ macro_rules! every_claim {
                 equal_fields_are_one_operation
                 a_triple_click_within_the_window_executes_once
                 after_the_window_the_same_request_executes_again_with_another_key
+                a_duplicate_that_waits_past_its_window_gets_the_answer
                 a_window_is_bound_while_its_operation_is_unfinished
                 a_window_needs_to_know_who_is_calling
                 two_callers_have_two_windows

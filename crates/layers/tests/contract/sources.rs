@@ -119,6 +119,22 @@ pub(crate) async fn a_window_is_bound_while_its_operation_is_unfinished(stand: S
     assert_eq!(stand.backend.count(), 1);
 }
 
+pub(crate) async fn a_duplicate_that_waits_past_its_window_gets_the_answer(stand: Stand) {
+    let gate = Gate::closed();
+    stand.backend.will(Act::answer(201, "slow").held_by(&gate));
+    let mut first = stand.send(&Ask::post("/window")).await;
+    stand.backend.reached(1).await;
+    let mut second = stand.send(&Ask::post("/window")).await;
+    // The first asks once; the second asks, subscribes, and asks again before it waits.
+    stand.ledger.claims_asked(3).await;
+    stand.advance(WINDOW);
+    gate.open();
+    assert_eq!(first.answer("POST").await.expect("an answer").text(), "slow");
+    let waited = second.answer("POST").await.expect("an answer");
+    assert_eq!((waited.text().as_str(), waited.is_replay()), ("slow", true));
+    assert_eq!(stand.backend.count(), 1);
+}
+
 pub(crate) async fn a_window_needs_to_know_who_is_calling(stand: Stand) {
     stand.ask(&Ask::post("/window").by("")).await.refused(401, "unauthenticated", Again::Never);
     assert_eq!(stand.backend.count(), 0);

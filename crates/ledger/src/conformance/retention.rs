@@ -11,7 +11,7 @@ use super::{
         replay, request, standing, sweep,
     },
 };
-use crate::{ClaimRequest, KeepFrom, Occupied};
+use crate::{ClaimRequest, KeepFrom, Occupied, claim::WINDOW_READ_TIME};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -51,7 +51,8 @@ pub async fn counts_a_window_from_its_claim<H: Harness>(mut harness: H) {
     assert_ne!(next.operation, claim.operation);
 }
 
-/// A window that ended while its operation is unfinished still binds; once it finishes, it is over.
+/// A window that ended while its operation is unfinished still binds. Whoever waited for it can read its answer
+/// once it finishes, and then it is over.
 pub async fn binds_a_window_while_it_is_unfinished<H: Harness>(mut harness: H) {
     let ledger = harness.ledger();
     let window = || keeping("k", KeepFrom::Claim, None);
@@ -60,6 +61,8 @@ pub async fn binds_a_window_while_it_is_unfinished<H: Harness>(mut harness: H) {
     assert!(matches!(standing(&ledger, window()).await.occupied, Occupied::Claimed { .. }));
     assert_eq!(sweep(&ledger, 10).await, (0, 0));
     finish(&ledger, &claim, answered(200, "one")).await;
+    replay(&ledger, window()).await;
+    harness.advance(2 * WINDOW_READ_TIME).await;
     let next = granted(&ledger, window()).await;
     assert_ne!(next.operation, claim.operation);
 }

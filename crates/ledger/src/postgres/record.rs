@@ -87,11 +87,8 @@ impl Stored {
 
     /// When the operation expires, should its retention begin `now`.
     pub(super) fn expiry(&self, now: Timestamp) -> Timestamp {
-        match self.retention.from {
-            KeepFrom::Finish => now.after(self.retention.keep),
-            // A window counts from the claim that may have been sent, not from one that was released.
-            KeepFrom::Claim => self.first_sent.after(self.retention.keep),
-        }
+        // A window counts from the claim that may have been sent, not from one that was released.
+        self.retention.expiry(self.first_sent, now)
     }
 
     /// How it stands for somebody who cannot claim it; `None` where it can be claimed.

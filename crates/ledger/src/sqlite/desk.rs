@@ -12,7 +12,7 @@ use super::{
     row::{self, Head, head_columns},
     sweeping::SweepClock,
 };
-use crate::{BootInstant, Clock, KeepFrom};
+use crate::{BootInstant, Clock};
 
 /// What the writer works with. One batch is one transaction; what is kept in memory follows it.
 #[derive(Debug)]
@@ -167,14 +167,10 @@ impl Desk {
 
     /// When an operation that finishes now, in `state`, expires.
     fn expiry(&self, head: &Head, state: State) -> Timestamp {
-        let from = match head.retention.from {
-            KeepFrom::Finish => self.now,
-            KeepFrom::Claim => head.created_at,
-        };
         match (state, head.tombstone_until()) {
             // However late it was swept, its time counts from its expiry.
             (State::Tombstone, Some(until)) => until,
-            _ => from.after(head.retention.keep),
+            _ => head.retention.expiry(head.created_at, self.now),
         }
     }
 
