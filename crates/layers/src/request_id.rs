@@ -37,9 +37,11 @@ impl RequestId {
 
     /// A new one: 32 hexadecimal digits. Unique, not secret.
     fn new() -> Self {
-        let text = format!("{:016x}{:016x}", next_random(), next_random());
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let number = u128::from(next_random()) << 64 | u128::from(next_random());
+        let text: [u8; 32] = std::array::from_fn(|place| DIGITS[(number >> (124 - place * 4)) as usize & 15]);
         // Hexadecimal digits are always a valid value.
-        Self(HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown")))
+        Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown")))
     }
 }
 

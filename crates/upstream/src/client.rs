@@ -92,12 +92,14 @@ where
     let mut resend = None;
     let mut reused_allowed = true;
     loop {
-        let (mut connection, reused) = match shared.pool.take().filter(|_| reused_allowed) {
+        let safe = can_be_sent_again(&request);
+        let kept = if reused_allowed { shared.pool.take(!safe) } else { None };
+        let (mut connection, reused) = match kept {
             Some(connection) => (connection, true),
             None => (open(&shared).await?, false),
         };
-        if reused {
-            resend = copy_if_safe(&request);
+        if reused && safe {
+            resend = Some(copy(&request));
         }
         limits.check(&shared.clock)?;
         let exchange = connection.exchange(request);
@@ -140,16 +142,19 @@ where
     }
 }
 
-/// A copy of a safe request without a body, to send again should a kept connection turn out closed.
-fn copy_if_safe<B: Body + From<Bytes>>(request: &Request<B>) -> Option<Request<B>> {
-    if !(request.method().is_safe() && request.body().is_end_stream()) {
-        return None;
-    }
+/// Whether a request is safe and has no body to lose: it may be sent again should a kept connection turn out
+/// closed, so nobody need look at the connection first.
+fn can_be_sent_again<B: Body>(request: &Request<B>) -> bool {
+    request.method().is_safe() && request.body().is_end_stream()
+}
+
+/// A copy of a request without a body.
+fn copy<B: Body + From<Bytes>>(request: &Request<B>) -> Request<B> {
     let mut copy = Request::new(B::from(Bytes::new()));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    copy
 }
 
 /// Until when a request may be handed over.

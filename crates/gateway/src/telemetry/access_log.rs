@@ -150,10 +150,11 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     write_string(line, entry.route);
     write!(
         line,
-        ",\"status\":{},\"bytes\":{},\"duration_ms\":{:.3}",
+        ",\"status\":{},\"bytes\":{},\"duration_ms\":{}.{:03}",
         entry.status,
         entry.bytes,
-        entry.duration.as_secs_f64() * 1_000.0
+        entry.duration.as_millis(),
+        entry.duration.subsec_micros() % 1_000
     )?;
     if let Some(decision) = entry.decision {
         write!(line, ",\"idempotency\":\"{}\"", decision.as_str())?;

@@ -55,7 +55,7 @@ enum Reply<R> {
 }
 
 /// Makes the attempt and answers its caller. Runs to its end whether or not the caller waits.
-pub(super) async fn run<S, B, R>(attempt: Attempt, inner: S) -> Response<HeldBody<R>>
+pub(super) async fn run<S, B, R>(mut attempt: Attempt, inner: S) -> Response<HeldBody<R>>
 where
     S: Service<Request<B>, Response = Response<R>> + Send + 'static,
     S::Future: Send,
@@ -73,7 +73,7 @@ where
     }
     let began = Instant::now();
     let times = attempt.shared.policy.times;
-    let request = outgoing(&attempt);
+    let request = outgoing(&mut attempt);
     let (shared, after_doubt, send_by) =
         (Arc::clone(&attempt.shared), attempt.claim.after_doubt, attempt.claim.send_by);
     let until = began + times.total + times.late;
@@ -121,10 +121,11 @@ fn failed_exchange<R>(failed: AttemptFailed) -> Exchanged<R> {
     Exchanged { end, reply: Reply::Failed(failed) }
 }
 
-/// The request as the inner service gets it.
-fn outgoing<B: From<Bytes>>(attempt: &Attempt) -> Request<B> {
-    let KeyedRequest { parts, body, named, owner, .. } = &*attempt.request;
-    let mut parts = parts.clone();
+/// The request as the inner service gets it. It is taken out of the attempt, which needs it no more.
+fn outgoing<B: From<Bytes>>(attempt: &mut Attempt) -> Request<B> {
+    let KeyedRequest { parts, body, named, owner, .. } = &mut *attempt.request;
+    let nothing = Request::new(()).into_parts().0;
+    let mut parts = std::mem::replace(parts, nothing);
     let own_header = named.origin == naming::KeyOrigin::Header && owner.principal.is_none();
     if !own_header {
         let key = naming::forwarded_key(named, owner, attempt.claim.operation);
@@ -140,7 +141,7 @@ fn outgoing<B: From<Bytes>>(attempt: &Attempt) -> Request<B> {
         attempt: attempt.claim.attempt,
         after_doubt: attempt.claim.after_doubt,
     });
-    Request::from_parts(parts, B::from(body.clone()))
+    Request::from_parts(parts, B::from(std::mem::take(body)))
 }
 
 async fn exchange<S, B, R>(
