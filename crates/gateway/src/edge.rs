@@ -15,10 +15,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use steadfast_core::{Code, UnknownCause};
-use steadfast_layers::{
-    AttemptFailed, Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, owner_of,
-};
+use steadfast_core::Code;
+use steadfast_layers::{Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, owner_of};
 use steadfast_ledger::{Clock, SharedLedger};
 use tower::{Layer, Service, service_fn};
 
@@ -115,7 +113,10 @@ impl Edge {
         let request_id = request.extensions().get::<RequestId>().cloned();
         let mut response = match stack.call(request).await {
             Ok(response) => response,
-            Err(failed) => unkeyed_failure(failed).instance(request_id.as_ref()).into_response(),
+            Err(failed) => {
+                tracing::info!(%failed, "an unkeyed request failed");
+                failed.unprotected().instance(request_id.as_ref()).into_response()
+            }
         };
         response.extensions_mut().insert(mark);
         Ok(response)
@@ -145,24 +146,6 @@ fn unclear_framing(request_id: Option<&RequestId>) -> EdgeResponse {
     let mut response: EdgeResponse = problem.instance(request_id).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// The refusal for a request that no ledger protects.
-fn unkeyed_failure(failed: AttemptFailed) -> Problem {
-    tracing::info!(%failed, "an unkeyed request failed");
-    match failed {
-        AttemptFailed::NotSent { cause: steadfast_core::NotSentCause::DeadlinePassed, .. } => {
-            Problem::new(Code::DeadlineExceeded)
-        }
-        AttemptFailed::NotSent { .. } => Problem::new(Code::UpstreamUnavailable),
-        AttemptFailed::Lost { cause: UnknownCause::Timeout, .. } => {
-            Problem::new(Code::UpstreamAnswerLost).status(504)
-        }
-        AttemptFailed::Lost { .. } => Problem::new(Code::UpstreamAnswerLost),
-        AttemptFailed::Broken { .. } => {
-            Problem::new(Code::BodyInvalid).detail("The body did not arrive whole.")
-        }
-    }
 }
 
 /// The trace id of a valid W3C `traceparent`.

@@ -3,8 +3,10 @@
 
 use std::convert::Infallible;
 
-use steadfast_core::{NotSentCause, UnknownCause};
+use steadfast_core::{Code, NotSentCause, UnknownCause};
 use steadfast_ledger::BootInstant;
+
+use crate::Problem;
 
 /// A request's extension: the instant on the boot clock after which it may not be handed to a connection any
 /// more. Whoever sends checks it just before.
@@ -36,6 +38,22 @@ pub enum AttemptFailed {
         /// What happened, for the log.
         detail: String,
     },
+}
+
+impl AttemptFailed {
+    /// The refusal for a request that no ledger protects: nobody will find out what became of it.
+    #[must_use]
+    pub fn unprotected(&self) -> Problem {
+        match self {
+            Self::NotSent { cause: NotSentCause::DeadlinePassed, .. } => Problem::new(Code::DeadlineExceeded),
+            Self::NotSent { .. } => Problem::new(Code::UpstreamUnavailable),
+            Self::Lost { cause: UnknownCause::Timeout, .. } => {
+                Problem::new(Code::UpstreamAnswerLost).status(504)
+            }
+            Self::Lost { .. } => Problem::new(Code::UpstreamAnswerLost),
+            Self::Broken { .. } => Problem::new(Code::BodyInvalid).detail("The body did not arrive whole."),
+        }
+    }
 }
 
 /// A handler in the same process always answers.

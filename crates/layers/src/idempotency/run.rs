@@ -331,20 +331,6 @@ fn failure(failed: AttemptFailed, repeatable: bool) -> Problem {
     }
 }
 
-/// The refusal for a failure of a request that no ledger protects.
-pub(super) fn unprotected_failure(failed: AttemptFailed) -> Problem {
-    match failed {
-        AttemptFailed::NotSent { .. } => failure(failed, false),
-        AttemptFailed::Lost { cause: UnknownCause::Timeout, .. } => {
-            Problem::new(Code::UpstreamAnswerLost).status(504)
-        }
-        AttemptFailed::Lost { .. } => Problem::new(Code::UpstreamAnswerLost),
-        AttemptFailed::Broken { .. } => {
-            Problem::new(Code::BodyInvalid).detail("The body did not arrive whole.")
-        }
-    }
-}
-
 /// Writes an outcome, and tries again for as long as this holder lives.
 async fn finish_surely(shared: &Shared, claim: &Claim, end: AttemptEnd) -> Result<Finished, LedgerError> {
     let mut pause = Duration::from_millis(10);

@@ -323,7 +323,7 @@ where
     };
     let mut response = match result {
         Ok(response) => response.map(HeldBody::Passed),
-        Err(error) => run::unprotected_failure(error.into()).instance(request_id.as_ref()).into_response(),
+        Err(error) => error.into().unprotected().instance(request_id.as_ref()).into_response(),
     };
     response.headers_mut().insert(replay::PROTECTION, HeaderValue::from_static("none"));
     decided(response, Protection::Unprotected, None)
