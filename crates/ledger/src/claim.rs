@@ -104,8 +104,10 @@ pub struct Retention {
 
 /// How long the answer of a window's operation is kept at least once it is there: time enough for whoever waits
 /// for it to read it, or a duplicate that came within the window would execute again.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "conformance"))]
 pub(crate) const WINDOW_READ_TIME: Duration = Duration::from_secs(2);
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl Retention {
     /// When an operation expires that was first claimed at `claimed_at` and finishes at `now`.
     pub(crate) fn expiry(&self, claimed_at: Timestamp, now: Timestamp) -> Timestamp {

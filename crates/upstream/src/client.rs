@@ -93,7 +93,7 @@ where
     let mut reused_allowed = true;
     loop {
         let safe = can_be_sent_again(&request);
-        let kept = if reused_allowed { shared.pool.take(!safe) } else { None };
+        let kept = if reused_allowed { shared.pool.take() } else { None };
         let (mut connection, reused) = match kept {
             Some(connection) => (connection, true),
             None => (open(&shared).await?, false),
@@ -143,7 +143,7 @@ where
 }
 
 /// Whether a request is safe and has no body to lose: it may be sent again should a kept connection turn out
-/// closed, so nobody need look at the connection first.
+/// closed.
 fn can_be_sent_again<B: Body>(request: &Request<B>) -> bool {
     request.method().is_safe() && request.body().is_end_stream()
 }

@@ -3,12 +3,7 @@
 //! No task stands behind it: the exchange that uses it polls it, so a request crosses no channel to another task
 //! and wakes nobody. While it is idle nobody polls it; before it is used again it is looked at.
 
-use std::{
-    os::fd::OwnedFd,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{os::fd::OwnedFd, pin::Pin, task::Context, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -26,11 +21,11 @@ use crate::Address;
 /// A connection and the way to send requests over it.
 pub(crate) struct Connection<B: Body + 'static> {
     sender: http1::SendRequest<B>,
-    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, B>>>,
+    /// `None` once it has ended: the connection is of no more use. It is dropped at that moment, because what it
+    /// still held is answered by its drop.
+    driver: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, B>>>>,
     /// The same socket, to look at without reading from it.
     socket: OwnedFd,
-    /// The driver has ended: the connection is of no more use.
-    ended: bool,
     /// When it was last used.
     used_at: Instant,
 }
@@ -67,7 +62,7 @@ where
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| format!("{address}: {error}"))?;
-        Ok(Self { sender, driver: Box::pin(driver), socket, ended: false, used_at: Instant::now() })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), socket, used_at: Instant::now() })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -76,24 +71,13 @@ where
         request: Request<B>,
     ) -> Result<Response<Incoming>, ExchangeError<B>> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let (driver, ended) = (&mut self.driver, &mut self.ended);
-        let result = std::future::poll_fn(|context| {
-            if !*ended {
-                *ended = driver.as_mut().poll(context).is_ready();
-            }
-            match answer.as_mut().poll(context) {
-                Poll::Ready(result) => Poll::Ready(Some(result)),
-                // The driver answers everything it took before it ends; this guards against waiting for ever.
-                Poll::Pending if *ended => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
+        let driver = &mut self.driver;
+        std::future::poll_fn(|context| {
+            drive(driver, context);
+            answer.as_mut().poll(context)
         })
-        .await;
-        match result {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(error)) => Err(Self::failure(error)),
-            None => unreachable!("a driver that ended has answered its requests"),
-        }
+        .await
+        .map_err(Self::failure)
     }
 
     fn failure(mut error: TrySendError<Request<B>>) -> ExchangeError<B> {
@@ -105,14 +89,12 @@ where
 
     /// Lets the connection read and write what it can.
     pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
-        if !self.ended {
-            self.ended = self.driver.as_mut().poll(context).is_ready();
-        }
+        drive(&mut self.driver, context);
     }
 
     /// Whether another request can be sent over it.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+        self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Whether it was used within `idle`.
@@ -133,5 +115,12 @@ where
             recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT),
             Err(rustix::io::Errno::AGAIN)
         )
+    }
+}
+
+/// Polls a driver, and drops it when it ends.
+fn drive<F: Future>(driver: &mut Option<Pin<Box<F>>>, context: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+        *driver = None;
     }
 }

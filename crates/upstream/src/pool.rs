@@ -45,9 +45,9 @@ where
         Self { shelves, idle_timeout, idle_max }
     }
 
-    /// Takes the connection that was used last and is still good. `look` asks the kernel whether the peer closed
-    /// it meanwhile: for requests that cannot be sent again.
-    pub(crate) fn take(&self, look: bool) -> Option<Connection<B>> {
+    /// Takes the connection that was used last and is still good: open, and silent. Bytes that nobody asked for
+    /// would be taken for the next request's answer.
+    pub(crate) fn take(&self) -> Option<Connection<B>> {
         let mut shelf = self.shelf();
         let now = Instant::now();
         while let Some(connection) = shelf.pop() {
@@ -56,7 +56,7 @@ where
                 shelf.clear();
                 return None;
             }
-            if connection.is_ready() && (!look || connection.is_silent()) {
+            if connection.is_ready() && connection.is_silent() {
                 return Some(connection);
             }
         }
