@@ -23,12 +23,15 @@ pub(crate) struct Connection<B: Body + 'static> {
     sender: http1::SendRequest<B>,
     /// `None` once it has ended: the connection is of no more use. It is dropped at that moment, because what it
     /// still held is answered by its drop.
-    driver: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, B>>>>,
+    driver: Option<Pin<Box<Driver<B>>>>,
     /// The same socket, to look at without reading from it.
     socket: OwnedFd,
     /// When it was last used.
     used_at: Instant,
 }
+
+/// What reads and writes for it.
+type Driver<B> = http1::Connection<TokioIo<TcpStream>, B>;
 
 /// How an exchange failed.
 pub(crate) enum ExchangeError<B> {
