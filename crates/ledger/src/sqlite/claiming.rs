@@ -1,14 +1,16 @@
-//! Claiming: one insert where the name is new; otherwise what the state machine says.
+//! Claiming: one entry in the log where the name is new; otherwise what the state machine says.
 
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use steadfast_core::{
-    Answer, Event, Mode, OperationDigest, Refused, Rerun, State, Timestamp, Transition, rerun, transition,
+    Answer, Bucket, Event, Fence, Mode, OperationDigest, Refused, Rerun, State, Timestamp, Transition, rerun,
+    transition,
 };
 
 use super::{
     desk::Desk,
+    entry,
     failure::damaged,
     headers,
     row::{self, Head, Whole, whole_columns},
@@ -18,33 +20,64 @@ use crate::{Claim, ClaimOutcome, ClaimRequest, LedgerError, Occupied, Standing};
 /// The longest path that is kept, in bytes.
 const PATH_BYTES_MAX: usize = 1_024;
 
+/// What became of a claim, or why the ledger cannot say.
+type Claimed = std::result::Result<ClaimOutcome, LedgerError>;
+
 impl Desk {
-    /// Claims what `request` names, or says how it stands.
-    pub(super) fn claim(
-        &mut self,
-        request: &ClaimRequest,
-    ) -> Result<std::result::Result<ClaimOutcome, LedgerError>> {
+    /// Claims a new operation in memory and in the log, or says how one that there is stands. `None`, with the
+    /// request left where it is, where rows of the tables have to be changed.
+    pub(super) fn claim_at_once(&mut self, request: &mut Option<ClaimRequest>) -> Result<Option<Claimed>> {
+        let Some(asked) = request.as_ref() else { return Ok(None) };
+        let digest = asked.name.digest();
+        if let Some(recent) = self.recent.by_digest(digest) {
+            return Ok(match Way::of(&recent.whole, asked, self.now) {
+                Way::Collision => Some(Err(LedgerError::DigestCollision)),
+                Way::Occupied(state) => {
+                    let stored = recent.ended.as_ref().and_then(|ended| ended.answer.as_ref());
+                    let answer = stored.map(|stored| stored.answer.clone());
+                    Some(Ok(occupied(recent.whole.clone(), state, answer)?))
+                }
+                Way::Anew | Way::Released | Way::Again | Way::Doubtful => None,
+            });
+        }
+        match self.by_digest(digest)? {
+            Some(found) => match Way::of(&found, asked, self.now) {
+                Way::Collision => Ok(Some(Err(LedgerError::DigestCollision))),
+                Way::Occupied(state) => self.occupied(found, state).map(|outcome| Some(Ok(outcome))),
+                Way::Anew | Way::Released | Way::Again | Way::Doubtful => Ok(None),
+            },
+            None => {
+                if let Some(stuck) = &self.stuck {
+                    return Ok(Some(Err(stuck.clone())));
+                }
+                let Some(asked) = request.take() else { return Ok(None) };
+                let operation = self.new_operation(asked)?;
+                let State::Claimed { fence, .. } = operation.head.state else {
+                    return Err(damaged("a claim was not granted as one"));
+                };
+                entry::claimed(self.log.entries(), &operation, fence);
+                let granted = self.granted(&operation.head, operation.name.bucket(), fence, false, self.now);
+                self.recent.insert(operation, false);
+                Ok(Some(Ok(granted)))
+            }
+        }
+    }
+
+    /// Claims what `request` names in the tables, which have everything that the log says, or says how it stands.
+    pub(super) fn claim(&mut self, request: &ClaimRequest) -> Result<Claimed> {
         let Some(found) = self.by_digest(request.name.digest())? else {
             return self.claim_new(request).map(Ok);
         };
-        if found.name != request.name {
-            return Ok(Err(LedgerError::DigestCollision));
-        }
-        let state = expired(&found.head, self.now);
-        match state {
-            State::Absent => {
+        match Way::of(&found, request, self.now) {
+            Way::Collision => Ok(Err(LedgerError::DigestCollision)),
+            Way::Anew => {
                 self.remove(found.head.seq)?;
                 self.claim_new(request).map(Ok)
             }
-            State::Released => self.claim_released(&found.head, request).map(Ok),
-            State::Claimed { fence, .. } if fence == request.fence => {
-                Ok(Ok(self.claim_again(&found.head, request)))
-            }
-            _ if found.fingerprint != request.fingerprint => self.occupied(found, state).map(Ok),
-            State::InDoubt { .. } if found.owner.discloses_to(&request.owner) => {
-                self.claim_doubtful(found, request).map(Ok)
-            }
-            _ => self.occupied(found, state).map(Ok),
+            Way::Released => self.claim_released(&found.head, request).map(Ok),
+            Way::Again => Ok(Ok(self.claim_again(&found.head, request))),
+            Way::Doubtful => self.claim_doubtful(found, request).map(Ok),
+            Way::Occupied(state) => self.occupied(found, state).map(Ok),
         }
     }
 
@@ -54,38 +87,33 @@ impl Desk {
     }
 
     fn claim_new(&mut self, request: &ClaimRequest) -> Result<ClaimOutcome> {
-        const SQL: &str = "INSERT INTO operations (seq, digest, state, mode, doubt, fence, attempts, created_at, \
-                           began_at, changed_at, keep_ms, keep_from, tombstone_ms, repeatable_ms, fingerprint, \
-                           namespace, key, principal, credential, route, method, path) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-                           ?16, ?17, ?18, ?19)";
-        let Transition { state, .. } = claimed(State::Absent, request, Rerun::Forbidden)?;
-        let columns = row::state_columns(state);
+        let operation = self.new_operation(request.clone())?;
+        self.insert_operation(&operation)?;
+        let bucket = operation.name.bucket();
+        Ok(self.granted(&operation.head, bucket, request.fence, false, self.now))
+    }
+
+    /// The operation that the claim of an absent one makes.
+    fn new_operation(&mut self, request: ClaimRequest) -> Result<Whole> {
+        let Transition { state, .. } = claimed(State::Absent, &request, Rerun::Forbidden)?;
         let seq = self.seq_next;
         self.seq_next += 1;
-        let (name, owner, retention) = (&request.name, &request.owner, &request.retention);
-        self.conn.prepare_cached(SQL)?.execute(params![
+        let head = Head {
             seq,
-            name.digest().as_bytes(),
-            columns.state,
-            row::mode_name(Mode::Synchronous),
-            columns.doubt,
-            columns.fence,
-            self.now.as_millis(),
-            row::millis(retention.keep),
-            row::keep_from_name(retention.from),
-            retention.tombstone.map(row::millis),
-            request.repeatable_for.map(row::millis),
-            request.fingerprint.as_bytes(),
-            name.namespace().as_str(),
-            name.key().as_str(),
-            owner.principal.as_ref().map(|principal| principal.as_str()),
-            owner.credential.map(|credential| *credential.as_bytes()),
-            &*request.route,
-            &*request.method,
-            kept_path(&request.path),
-        ])?;
-        Ok(self.granted(seq, 1, false, self.now, request))
+            digest: request.name.digest(),
+            state,
+            mode: Mode::Synchronous,
+            attempts: 1,
+            created_at: self.now,
+            began_at: Some(self.now),
+            changed_at: self.now,
+            expires_at: None,
+            retention: request.retention,
+            repeatable_for: request.repeatable_for,
+        };
+        let ClaimRequest { name, fingerprint, owner, route, method, path, .. } = request;
+        let path = if path.len() > PATH_BYTES_MAX { kept_path(&path).into() } else { path };
+        Ok(Whole { head, fingerprint, name, owner, route, method, path })
     }
 
     /// A released operation took no effect, so everything about it is as new as the request that claims it; it
@@ -117,7 +145,8 @@ impl Desk {
             &*request.method,
             kept_path(&request.path),
         ])?;
-        Ok(self.granted(head.seq, attempt, false, self.now, request))
+        let head = Head { attempts: attempt, ..*head };
+        Ok(self.granted(&head, request.name.bucket(), request.fence, false, self.now))
     }
 
     /// An operation in doubt runs again only where that is allowed. Everything that binds it stays.
@@ -140,56 +169,96 @@ impl Desk {
             attempt,
             self.now.as_millis(),
         ])?;
-        Ok(self.granted(head.seq, attempt, true, head.created_at, request))
+        let head = Head { attempts: attempt, ..*head };
+        Ok(self.granted(&head, request.name.bucket(), request.fence, true, head.created_at))
     }
 
     /// The claim was written by an earlier try whose end nobody knew.
     fn claim_again(&mut self, head: &Head, request: &ClaimRequest) -> ClaimOutcome {
-        self.granted(head.seq, head.attempts, head.state.is_doubtful(), head.created_at, request)
+        let after_doubt = head.state.is_doubtful();
+        self.granted(head, request.name.bucket(), request.fence, after_doubt, head.created_at)
     }
 
     fn granted(
         &mut self,
-        seq: i64,
-        attempt: u32,
+        head: &Head,
+        bucket: Bucket,
+        fence: Fence,
         after_doubt: bool,
         claimed_at: Timestamp,
-        request: &ClaimRequest,
     ) -> ClaimOutcome {
-        let digest = request.name.digest();
         ClaimOutcome::Granted(Claim {
-            operation: row::id(request.name.bucket(), seq, &digest),
-            digest,
-            fence: request.fence,
-            attempt,
+            operation: row::id(bucket, head.seq, &head.digest),
+            digest: head.digest,
+            fence,
+            attempt: head.attempts,
             after_doubt,
             claimed_at,
-            send_by: self.leases.begin(seq, request.fence, self.boot),
+            send_by: self.leases.begin(head.seq, fence, self.boot),
         })
     }
 
     fn occupied(&self, found: Whole, state: State) -> Result<ClaimOutcome> {
-        let head = &found.head;
-        let occupied = match state {
-            State::Claimed { .. } => Occupied::Claimed { since: head.began_at.unwrap_or(head.changed_at) },
-            State::InDoubt { .. } => Occupied::InDoubt { since: head.changed_at },
-            State::Completed { answer } => Occupied::Completed {
-                answer: match answer {
-                    Some(_) => stored_answer(&self.conn, head.seq)?,
-                    None => None,
-                },
-                expires_at: head.expires_at.ok_or_else(|| damaged("a completed operation never expires"))?,
-            },
-            State::Queued { .. } | State::Waiting { .. } => Occupied::Queued,
-            State::Dead { .. } => Occupied::Dead,
-            State::Cancelled => Occupied::Cancelled,
-            State::Tombstone => Occupied::Tombstone,
-            State::Absent | State::Released => return Err(damaged("what is free cannot be occupied")),
+        let answer = match state {
+            State::Completed { answer: Some(_) } => stored_answer(&self.conn, found.head.seq)?,
+            _ => None,
         };
-        let operation = found.id();
-        let Whole { fingerprint, name, owner, .. } = found;
-        Ok(ClaimOutcome::Occupied(Arc::new(Standing { operation, name, fingerprint, owner, occupied })))
+        occupied(found, state, answer)
     }
+}
+
+/// What becomes of a claim of an operation that there is.
+enum Way {
+    /// Its name is not the one that was asked for.
+    Collision,
+    /// It has expired.
+    Anew,
+    /// It took no effect.
+    Released,
+    /// This very attempt holds the claim.
+    Again,
+    /// Its outcome is unknown, and the caller may know of it.
+    Doubtful,
+    /// It stands in this state, and cannot be claimed.
+    Occupied(State),
+}
+
+impl Way {
+    fn of(found: &Whole, request: &ClaimRequest, now: Timestamp) -> Self {
+        if found.name != request.name {
+            return Self::Collision;
+        }
+        let state = expired(&found.head, now);
+        match state {
+            State::Absent => Self::Anew,
+            State::Released => Self::Released,
+            State::Claimed { fence, .. } if fence == request.fence => Self::Again,
+            _ if found.fingerprint != request.fingerprint => Self::Occupied(state),
+            State::InDoubt { .. } if found.owner.discloses_to(&request.owner) => Self::Doubtful,
+            _ => Self::Occupied(state),
+        }
+    }
+}
+
+/// How an operation that cannot be claimed stands.
+fn occupied(found: Whole, state: State, answer: Option<Answer>) -> Result<ClaimOutcome> {
+    let head = &found.head;
+    let occupied = match state {
+        State::Claimed { .. } => Occupied::Claimed { since: head.began_at.unwrap_or(head.changed_at) },
+        State::InDoubt { .. } => Occupied::InDoubt { since: head.changed_at },
+        State::Completed { .. } => Occupied::Completed {
+            answer,
+            expires_at: head.expires_at.ok_or_else(|| damaged("a completed operation never expires"))?,
+        },
+        State::Queued { .. } | State::Waiting { .. } => Occupied::Queued,
+        State::Dead { .. } => Occupied::Dead,
+        State::Cancelled => Occupied::Cancelled,
+        State::Tombstone => Occupied::Tombstone,
+        State::Absent | State::Released => return Err(damaged("what is free cannot be occupied")),
+    };
+    let operation = found.id();
+    let Whole { fingerprint, name, owner, .. } = found;
+    Ok(ClaimOutcome::Occupied(Arc::new(Standing { operation, name, fingerprint, owner, occupied })))
 }
 
 /// The state of an operation, its expiry taken into account: whether it was swept makes no difference.

@@ -1,4 +1,5 @@
-//! Where a batch is written: the connection, the time it counts by, and how a transition gets onto disk.
+//! Where everything is written: the log, the tables, the time that counts, and how a transition gets into the
+//! tables.
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use steadfast_core::{
@@ -9,15 +10,28 @@ use steadfast_core::{
 use super::{
     headers,
     leases::Leases,
-    row::{self, Head, head_columns},
+    log::Log,
+    recent::Recent,
+    row::{self, Head, Whole, head_columns, whole_columns},
     sweeping::SweepClock,
 };
-use crate::{BootInstant, Clock};
+use crate::{BootInstant, Clock, LedgerError};
 
-/// What the writer works with. One batch is one transaction; what is kept in memory follows it.
+/// What the writer works with. What is kept in memory follows what is written.
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) conn: Connection,
+    /// Whether the next commit waits for the disk.
+    pub(super) synced: bool,
+    pub(super) log: Log,
+    /// The newest frame of the log whose entries are in `recent` or in the tables.
+    pub(super) log_newest: u64,
+    /// What the log says and the tables do not, yet.
+    pub(super) recent: Recent,
+    /// Whether a transaction is open in which the tables follow the log.
+    pub(super) folding: bool,
+    /// Why the tables cannot follow the log: until they do, nothing new is claimed.
+    pub(super) stuck: Option<LedgerError>,
     pub(super) clock: Clock,
     /// The wall time of the batch.
     pub(super) now: Timestamp,
@@ -41,7 +55,7 @@ pub(super) struct Told<'a> {
 }
 
 /// How the attempt under way ended, as `attempts` writes it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct EndColumns {
     pub(super) end: &'static str,
     pub(super) cause: Option<&'static str>,
@@ -65,28 +79,68 @@ impl EndColumns {
 
 impl Desk {
     /// A desk for a ledger that was just opened.
-    pub(super) fn new(conn: Connection, clock: Clock, lease: std::time::Duration) -> Result<Self> {
+    pub(super) fn new(
+        conn: Connection,
+        clock: Clock,
+        lease: std::time::Duration,
+        log: Log,
+    ) -> Result<Self> {
         conn.set_prepared_statement_cache_capacity(64);
-        let counted: i64 =
-            conn.query_row("SELECT value FROM counters WHERE name = 'seq'", [], |row| row.get(0))?;
-        let newest: i64 =
-            conn.query_row("SELECT coalesce(max(seq), 0) FROM operations", [], |row| row.get(0))?;
         let (now, boot) = (clock.wall(), clock.boot());
-        Ok(Self {
+        let mut desk = Self {
             leases: Leases::new(lease, boot),
             sweeping: SweepClock::new(now, boot),
-            seq_next: counted.max(newest) + 1,
+            seq_next: 1,
             wakes: Vec::new(),
             conn,
+            synced: true,
+            log_newest: log.newest(),
+            log,
+            recent: Recent::default(),
+            folding: false,
+            stuck: None,
             clock,
             now,
             boot,
-        })
+        };
+        desk.number_from_tables()?;
+        Ok(desk)
     }
 
-    /// Reads the clocks for the batch that begins.
-    pub(super) fn begin(&mut self) -> Result<()> {
+    /// Numbers operations from the highest number on that was ever given out.
+    pub(super) fn number_from_tables(&mut self) -> Result<()> {
+        let counted: i64 =
+            self.conn.query_row("SELECT value FROM counters WHERE name = 'seq'", [], |row| row.get(0))?;
+        let newest: i64 =
+            self.conn.query_row("SELECT coalesce(max(seq), 0) FROM operations", [], |row| row.get(0))?;
+        self.seq_next = counted.max(newest) + 1;
+        Ok(())
+    }
+
+    /// Reads the clocks for what comes now.
+    pub(super) fn look_at_clocks(&mut self) {
         (self.now, self.boot) = (self.clock.wall(), self.clock.boot());
+    }
+
+    /// Hands to the kernel what was done at once; whether there was anything to sync. On an error it is as if
+    /// nothing of it had been done.
+    pub(super) fn write_log(&mut self) -> std::io::Result<bool> {
+        let written = self.log.write();
+        if written.is_ok() {
+            self.log_newest = self.log.newest();
+            self.leases.commit();
+            self.recent.commit();
+        } else {
+            self.leases.roll_back();
+            self.recent.roll_back();
+            self.wakes.clear();
+        }
+        written
+    }
+
+    /// Begins a batch that changes the tables themselves. They have everything that the log says.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.look_at_clocks();
         self.conn.prepare_cached("BEGIN")?.execute([])?;
         Ok(())
     }
@@ -98,15 +152,38 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes the batch back. An error that SQLite rolled back for by itself leaves nothing to do.
+    /// Takes the batch back.
     pub(super) fn roll_back(&mut self) {
         self.leases.roll_back();
         self.wakes.clear();
+        self.roll_back_transaction();
+    }
+
+    /// Rolls the transaction back. An error that SQLite rolled back for by itself leaves nothing to do.
+    pub(super) fn roll_back_transaction(&self) {
         if !self.conn.is_autocommit()
             && let Err(error) = self.conn.execute_batch("ROLLBACK")
         {
-            tracing::error!(%error, "a batch could not be rolled back");
+            tracing::error!(%error, "a transaction could not be rolled back");
         }
+    }
+
+    /// Whether the next commit waits for the disk. In SQLite's own log, a later commit that does covers all earlier
+    /// ones that did not.
+    pub(super) fn sync_on_commit(&mut self, synced: bool) -> Result<()> {
+        if self.synced != synced {
+            let level = if synced { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            self.conn.prepare_cached(level)?.execute([])?;
+            self.synced = synced;
+        }
+        Ok(())
+    }
+
+    /// Changes something, so that the commit writes, and syncs where it should.
+    pub(super) fn must_write(&self) -> Result<()> {
+        const SQL: &str = "UPDATE counters SET value = value + 1 WHERE name = 'writes'";
+        self.conn.prepare_cached(SQL)?.execute([])?;
+        Ok(())
     }
 
     /// The operation that `id` names, unless it is gone.
@@ -114,6 +191,12 @@ impl Desk {
         const SQL: &str = concat!("SELECT ", head_columns!(), " FROM operations WHERE seq = ?1");
         let head = self.conn.prepare_cached(SQL)?.query_row([row::seq(id)], Head::read).optional()?;
         Ok(head.filter(|head| id.names(&head.digest)))
+    }
+
+    /// The whole row.
+    pub(super) fn whole(&self, seq: i64) -> Result<Option<Whole>> {
+        const SQL: &str = concat!("SELECT ", whole_columns!(), " FROM operations WHERE seq = ?1");
+        self.conn.prepare_cached(SQL)?.query_row([seq], Whole::read).optional()
     }
 
     /// Applies `event` to the operation, and writes what follows from it. `told` is the event's answer.
@@ -135,7 +218,7 @@ impl Desk {
                 Effect::BeginAttempt => {}
                 Effect::StoreAnswer => {
                     if let Some(told) = told {
-                        self.store_answer(head.seq, told.answer)?;
+                        self.insert_answer(head.seq, told.answer, &headers::pack(&told.answer.headers))?;
                     }
                 }
                 Effect::KeepEvidence => {
@@ -160,7 +243,9 @@ impl Desk {
         }
         if state != head.state {
             let expires_at = effects.contains(&Effect::BeginRetention).then(|| self.expiry(head, state));
-            self.write_state(head, state, expires_at)?;
+            // A claim that goes on, with evidence beside it, is the same attempt still.
+            let began_at = head.began_at.filter(|_| matches!(state, State::Claimed { .. }));
+            self.update_state(&Head { state, began_at, changed_at: self.now, expires_at, ..*head })?;
         }
         Ok(Ok(state))
     }
@@ -174,12 +259,11 @@ impl Desk {
         }
     }
 
-    fn write_state(&self, head: &Head, state: State, expires_at: Option<Timestamp>) -> Result<()> {
+    /// Writes what an event changes of an operation.
+    pub(super) fn update_state(&self, head: &Head) -> Result<()> {
         const SQL: &str = "UPDATE operations SET state = ?2, doubt = ?3, evidence = ?4, fence = ?5, answer = ?6, \
                            began_at = ?7, changed_at = ?8, expires_at = ?9 WHERE seq = ?1";
-        let columns = row::state_columns(state);
-        // A claim that goes on, with evidence beside it, is the same attempt still.
-        let began_at = head.began_at.filter(|_| columns.fence.is_some());
+        let columns = row::state_columns(head.state);
         self.conn.prepare_cached(SQL)?.execute(params![
             head.seq,
             columns.state,
@@ -187,22 +271,73 @@ impl Desk {
             columns.evidence,
             columns.fence,
             columns.answer,
-            began_at.map(Timestamp::as_millis),
-            self.now.as_millis(),
-            expires_at.map(Timestamp::as_millis),
+            head.began_at.map(Timestamp::as_millis),
+            head.changed_at.as_millis(),
+            head.expires_at.map(Timestamp::as_millis),
         ])?;
         Ok(())
     }
 
+    /// Writes an operation that the tables do not have.
+    pub(super) fn insert_operation(&self, operation: &Whole) -> Result<()> {
+        const SQL: &str = "INSERT INTO operations (seq, digest, state, mode, doubt, fence, attempts, created_at, \
+                           began_at, changed_at, expires_at, keep_ms, keep_from, tombstone_ms, repeatable_ms, \
+                           answer, fingerprint, namespace, key, principal, credential, route, method, path) \
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+                           ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
+        let Whole { head, fingerprint, name, owner, route, method, path } = operation;
+        let columns = row::state_columns(head.state);
+        self.conn.prepare_cached(SQL)?.execute(params![
+            head.seq,
+            head.digest.as_bytes(),
+            columns.state,
+            row::mode_name(head.mode),
+            columns.doubt,
+            columns.fence,
+            head.attempts,
+            head.created_at.as_millis(),
+            head.began_at.map(Timestamp::as_millis),
+            head.changed_at.as_millis(),
+            head.expires_at.map(Timestamp::as_millis),
+            row::millis(head.retention.keep),
+            row::keep_from_name(head.retention.from),
+            head.retention.tombstone.map(row::millis),
+            head.repeatable_for.map(row::millis),
+            columns.answer,
+            fingerprint.as_bytes(),
+            name.namespace().as_str(),
+            name.key().as_str(),
+            owner.principal.as_ref().map(|principal| principal.as_str()),
+            owner.credential.map(|credential| *credential.as_bytes()),
+            &**route,
+            &**method,
+            &**path,
+        ])?;
+        Ok(())
+    }
+
+    /// Writes how the attempt that `head` has under way ended, now.
     fn end_attempt(&self, head: &Head, fence: Fence, end: EndColumns) -> Result<()> {
+        self.insert_attempt(head, fence, head.began_at.unwrap_or(head.created_at), self.now, end)
+    }
+
+    /// Writes an attempt of an operation that has ended.
+    pub(super) fn insert_attempt(
+        &self,
+        head: &Head,
+        fence: Fence,
+        began_at: Timestamp,
+        ended_at: Timestamp,
+        end: EndColumns,
+    ) -> Result<()> {
         const SQL: &str = "INSERT INTO attempts (seq, number, fence, began_at, ended_at, end, cause, status) \
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         self.conn.prepare_cached(SQL)?.execute(params![
             head.seq,
             head.attempts,
             fence.as_bytes(),
-            head.began_at.unwrap_or(head.created_at).as_millis(),
-            self.now.as_millis(),
+            began_at.as_millis(),
+            ended_at.as_millis(),
             end.end,
             end.cause,
             end.status,
@@ -210,15 +345,11 @@ impl Desk {
         Ok(())
     }
 
-    fn store_answer(&self, seq: i64, answer: &Answer) -> Result<()> {
+    /// Writes an operation's answer, its header fields packed.
+    pub(super) fn insert_answer(&self, seq: i64, answer: &Answer, packed: &[u8]) -> Result<()> {
         const SQL: &str = "INSERT INTO answers (seq, status, headers, body) VALUES (?1, ?2, ?3, ?4)";
-        let headers = headers::pack(&answer.headers);
-        self.conn.prepare_cached(SQL)?.execute(params![
-            seq,
-            answer.status,
-            headers,
-            answer.body.as_deref()
-        ])?;
+        let body = answer.body.as_deref();
+        self.conn.prepare_cached(SQL)?.execute(params![seq, answer.status, packed, body])?;
         Ok(())
     }
 

@@ -29,6 +29,15 @@ pub(super) fn ledger_error(error: &Error) -> LedgerError {
     }
 }
 
+/// What an error of the log means while the ledger runs.
+pub(super) fn io_error(error: &std::io::Error) -> LedgerError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => LedgerError::Full,
+        std::io::ErrorKind::ReadOnlyFilesystem => LedgerError::ReadOnly,
+        _ => LedgerError::Unreachable(error.to_string()),
+    }
+}
+
 /// What the error means while the ledger is being opened.
 pub(super) fn open_error(path: &str, error: &Error) -> OpenError {
     let (path, reason) = (path.to_owned(), error.to_string());

@@ -2,17 +2,54 @@
 
 use rusqlite::{OptionalExtension, Result, params};
 use steadfast_core::{
-    AfterUnknown, AfterUnsent, AttemptEnd, Event, Fence, OperationId, State, StateName, UnknownCause,
+    AfterUnknown, AttemptEnd, Event, Fence, OperationId, State, StateName, UnknownCause,
 };
 
 use super::{
     desk::{Desk, EndColumns, Told},
-    row::Head,
+    entry,
+    recent::{self, After},
+    row::{self, Head},
 };
 use crate::{Finished, LedgerError, SettleError, Settled, Settlement, Verdict};
 
 impl Desk {
-    /// Writes how the attempt with this fence ended.
+    /// Writes down in memory and in the log how the attempt that holds the claim ended. `None`, with the end left
+    /// where it is, where it takes more than that.
+    pub(super) fn finish_at_once(
+        &mut self,
+        operation: OperationId,
+        fence: Fence,
+        end: &mut Option<AttemptEnd>,
+    ) -> Result<Option<Finished>> {
+        let (seq, Some(ended)) = (row::seq(operation), end.as_ref()) else { return Ok(None) };
+        if self.recent.get(seq).is_none() {
+            // It was claimed a while ago, so the tables have it.
+            let Some(found) = self.whole(seq)? else { return Ok(None) };
+            if recent::after(&found.head, fence, ended, self.now).is_none() {
+                return Ok(None);
+            }
+            self.recent.insert(found, true);
+        }
+        let head = self.recent.get(seq).map(|recent| &recent.whole.head);
+        let head = head.filter(|head| operation.names(&head.digest));
+        let Some(After { head, wakes }) = head.and_then(|head| recent::after(head, fence, ended, self.now))
+        else {
+            return Ok(None);
+        };
+        let Some(ended) = end.take() else { return Ok(None) };
+        let (digest, state) = (head.digest, head.state.name());
+        let packed = recent::packed(&ended);
+        entry::ended(self.log.entries(), seq, fence, self.now, &ended, &packed);
+        self.recent.end(seq, fence, ended, packed, head);
+        self.leases.end(seq);
+        if wakes {
+            self.wakes.push(digest);
+        }
+        Ok(Some(Finished::Recorded(state)))
+    }
+
+    /// Writes how the attempt with this fence ended into the tables, which have everything that the log says.
     pub(super) fn finish(
         &mut self,
         operation: OperationId,
@@ -39,14 +76,8 @@ impl Desk {
                     Err(_) => Finished::Superseded(head.state.name()),
                 }
             }
-            AttemptEnd::NotSent(_) => {
-                self.end(&head, Event::NotSent { fence, then: AfterUnsent::TryAgain }, fence, columns)?
-            }
-            AttemptEnd::Refused { .. } => {
-                self.end(&head, Event::Refused { fence, then: AfterUnsent::TryAgain }, fence, columns)?
-            }
-            AttemptEnd::Unknown { .. } => {
-                self.end(&head, Event::Unknown { fence, then: AfterUnknown::Hold }, fence, columns)?
+            AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => {
+                self.end(&head, recent::event(fence, end), fence, columns)?
             }
         };
         Ok(Ok(finished))

@@ -1,46 +1,51 @@
-//! What is asked of the writer: something to run in a batch, and whom to answer when the batch is on disk.
+//! What is asked of the writer: something to do, and whom to answer when it is on disk.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
-    mpsc,
 };
 
 use rusqlite::Result;
-use steadfast_core::{AttemptEnd, NotSentCause};
-use tokio::sync::oneshot;
+use steadfast_core::{AttemptEnd, Fence, NotSentCause, OperationId};
 
-use super::desk::Desk;
-use crate::{Claim, ClaimOutcome, ClaimRequest, Durability, LedgerError};
+use super::{
+    desk::Desk,
+    inbox::Inbox,
+    reply::{Replier, Reply, Wakes, reply},
+};
+use crate::{Claim, ClaimOutcome, ClaimRequest, Durability, Finished, LedgerError};
 
-/// What the writer takes from its channel.
-pub(super) enum Message {
-    /// Something to do.
-    Job(Box<dyn Job>),
-    /// Finish what was asked before this, then end.
-    Stop,
-}
-
-/// One thing to do in a batch.
+/// One thing to do.
 pub(super) trait Job: Send {
-    /// Does it, in the transaction that is open, and keeps the result. It may be run again after the batch was
-    /// rolled back.
+    /// Does it at once, in memory and in the log, and keeps the result; whether it could.
+    fn at_once(&mut self, _: &mut Desk) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Does it in the tables, which have everything that the log says, in the transaction that is open, and keeps
+    /// the result. It may be run again after the transaction was rolled back.
     fn run(&mut self, desk: &mut Desk) -> Result<()>;
 
-    /// How durable the batch must be before the answer goes out.
+    /// Whether [`Job::run`] does anything.
+    fn runs(&self) -> bool {
+        true
+    }
+
+    /// How durable what was done must be before the answer goes out.
     fn durability(&self) -> Durability {
         Durability::Synced
     }
 
-    /// Answers with what the last run kept, or with what went wrong.
-    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>);
+    /// Answers with what was kept, or with what went wrong.
+    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>, wakes: &mut Wakes);
 }
 
 /// A job that is a function.
 pub(super) struct Task<F, R> {
     run: F,
+    at_once: bool,
     result: Option<R>,
-    reply: oneshot::Sender<R>,
+    replier: Replier<R>,
 }
 
 impl<F, T, E> Task<F, std::result::Result<T, E>>
@@ -49,42 +54,114 @@ where
     T: Send + 'static,
     E: From<LedgerError> + Send + 'static,
 {
-    /// The job, and where its answer comes.
-    pub(super) fn boxed(run: F) -> (Box<dyn Job>, oneshot::Receiver<std::result::Result<T, E>>) {
-        let (reply, answer) = oneshot::channel();
-        (Box::new(Self { run, result: None, reply }), answer)
+    /// The job, and where its answer comes. With `at_once` it touches nothing but memory.
+    pub(super) fn boxed(run: F, at_once: bool) -> (Box<dyn Job>, Reply<std::result::Result<T, E>>) {
+        let (replier, answer) = reply();
+        (Box::new(Self { run, at_once, result: None, replier }), answer)
     }
 }
 
 impl<F, T, E> Job for Task<F, std::result::Result<T, E>>
 where
     F: FnMut(&mut Desk) -> Result<std::result::Result<T, E>> + Send,
-    T: Send,
-    E: From<LedgerError> + Send,
+    T: Send + 'static,
+    E: From<LedgerError> + Send + 'static,
 {
+    fn at_once(&mut self, desk: &mut Desk) -> Result<bool> {
+        if self.at_once {
+            self.run(desk)?;
+        }
+        Ok(self.at_once)
+    }
+
     fn run(&mut self, desk: &mut Desk) -> Result<()> {
         self.result = Some((self.run)(desk)?);
         Ok(())
     }
 
-    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>) {
+    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>, wakes: &mut Wakes) {
         let result = match (outcome, self.result) {
             (Ok(()), Some(result)) => result,
             (Ok(()), None) => Err(LedgerError::Closed.into()),
             (Err(error), _) => Err(error.into()),
         };
-        // Nobody waits any more: what was done stands.
-        let _ = self.reply.send(result);
+        self.replier.give(result, wakes);
+    }
+}
+
+/// The end of an attempt.
+pub(super) struct FinishJob {
+    operation: OperationId,
+    fence: Fence,
+    end: Option<AttemptEnd>,
+    result: Option<std::result::Result<Finished, LedgerError>>,
+    replier: Replier<std::result::Result<Finished, LedgerError>>,
+}
+
+impl FinishJob {
+    /// The job, and where its answer comes.
+    pub(super) fn boxed(
+        operation: OperationId,
+        fence: Fence,
+        end: AttemptEnd,
+    ) -> (Box<dyn Job>, Reply<std::result::Result<Finished, LedgerError>>) {
+        let (replier, answer) = reply();
+        (Box::new(Self { operation, fence, end: Some(end), result: None, replier }), answer)
+    }
+}
+
+impl Job for FinishJob {
+    fn at_once(&mut self, desk: &mut Desk) -> Result<bool> {
+        self.result = desk.finish_at_once(self.operation, self.fence, &mut self.end)?.map(Ok);
+        Ok(self.result.is_some())
+    }
+
+    fn run(&mut self, desk: &mut Desk) -> Result<()> {
+        if let Some(end) = &self.end {
+            self.result = Some(desk.finish(self.operation, self.fence, end)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>, wakes: &mut Wakes) {
+        let Self { result, replier, .. } = *self;
+        replier.give(outcome.and_then(|()| result.unwrap_or(Err(LedgerError::Closed))), wakes);
+    }
+}
+
+/// Waits until the tables have everything that was done before: for whoever reads them.
+pub(super) struct CatchUp(Replier<std::result::Result<(), LedgerError>>);
+
+impl CatchUp {
+    /// The job, and where it says that the tables have caught up.
+    pub(super) fn boxed() -> (Box<dyn Job>, Reply<std::result::Result<(), LedgerError>>) {
+        let (replier, answer) = reply();
+        (Box::new(Self(replier)), answer)
+    }
+}
+
+impl Job for CatchUp {
+    fn run(&mut self, _: &mut Desk) -> Result<()> {
+        Ok(())
+    }
+
+    fn runs(&self) -> bool {
+        false
+    }
+
+    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>, wakes: &mut Wakes) {
+        self.0.give(outcome, wakes);
     }
 }
 
 /// A claim. Unlike anything else it is taken back where nobody is there to hear that it was granted.
 pub(super) struct ClaimJob {
-    request: ClaimRequest,
+    request: Option<ClaimRequest>,
+    durability: Durability,
     result: Option<std::result::Result<ClaimOutcome, LedgerError>>,
-    reply: oneshot::Sender<Granting>,
+    replier: Replier<Granting>,
     slot: Slot,
-    writer: mpsc::Sender<Message>,
+    inbox: Inbox,
 }
 
 impl ClaimJob {
@@ -92,28 +169,40 @@ impl ClaimJob {
     pub(super) fn boxed(
         request: ClaimRequest,
         slot: Slot,
-        writer: mpsc::Sender<Message>,
-    ) -> (Box<dyn Job>, oneshot::Receiver<Granting>) {
-        let (reply, answer) = oneshot::channel();
-        (Box::new(Self { request, result: None, reply, slot, writer }), answer)
+        inbox: Inbox,
+    ) -> (Box<dyn Job>, Reply<Granting>) {
+        let (replier, answer) = reply();
+        let durability = request.durability;
+        (Box::new(Self { request: Some(request), durability, result: None, replier, slot, inbox }), answer)
     }
 }
 
 impl Job for ClaimJob {
+    fn at_once(&mut self, desk: &mut Desk) -> Result<bool> {
+        self.result = desk.claim_at_once(&mut self.request)?;
+        Ok(self.result.is_some())
+    }
+
     fn run(&mut self, desk: &mut Desk) -> Result<()> {
-        self.result = Some(desk.claim(&self.request)?);
+        if let Some(request) = &self.request {
+            self.result = Some(desk.claim(request)?);
+        }
         Ok(())
     }
 
     fn durability(&self) -> Durability {
-        self.request.durability
+        // What was read must be on disk; only the loss of what was claimed costs nothing but a repeat.
+        match self.result {
+            Some(Ok(ClaimOutcome::Granted(_))) => self.durability,
+            _ => Durability::Synced,
+        }
     }
 
-    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>) {
-        let Self { result, reply, slot, writer, .. } = *self;
+    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>, wakes: &mut Wakes) {
+        let Self { result, replier, slot, inbox, .. } = *self;
         let outcome = outcome.and_then(|()| result.unwrap_or(Err(LedgerError::Closed)));
         // Where nobody waits any more, the answer comes back, and taking it back begins with its drop.
-        let _ = reply.send(Granting { outcome: Some(outcome), writer, _slot: slot });
+        replier.give(Granting { outcome: Some(outcome), inbox, _slot: slot }, wakes);
     }
 }
 
@@ -121,7 +210,7 @@ impl Job for ClaimJob {
 /// its attempt can have been sent.
 pub(super) struct Granting {
     outcome: Option<std::result::Result<ClaimOutcome, LedgerError>>,
-    writer: mpsc::Sender<Message>,
+    inbox: Inbox,
     _slot: Slot,
 }
 
@@ -137,9 +226,9 @@ impl Drop for Granting {
         if let Some(Ok(ClaimOutcome::Granted(claim))) = self.outcome.take() {
             let Claim { operation, fence, .. } = claim;
             let end = AttemptEnd::NotSent(NotSentCause::HeldBack);
-            let (job, _) = Task::boxed(move |desk: &mut Desk| desk.finish(operation, fence, &end));
+            let (job, _) = FinishJob::boxed(operation, fence, end);
             // A writer that has ended leaves the claim to whoever opens the file next.
-            let _ = self.writer.send(Message::Job(job));
+            drop(self.inbox.add(job));
         }
     }
 }

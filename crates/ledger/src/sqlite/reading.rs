@@ -240,7 +240,7 @@ fn record(tx: &Connection, found: Whole) -> Result<OperationRecord> {
         mode: head.mode,
         fingerprint,
         owner,
-        route,
+        route: (*route).into(),
         method,
         path,
         attempts: head.attempts,

@@ -1,6 +1,6 @@
 //! A row of `operations`, read into the state machine's terms and back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Result, Row, types::FromSql};
 use steadfast_core::{
@@ -54,7 +54,7 @@ pub(super) struct Whole {
     pub(super) fingerprint: Fingerprint,
     pub(super) name: OperationName,
     pub(super) owner: Owner,
-    pub(super) route: Box<str>,
+    pub(super) route: Arc<str>,
     pub(super) method: Box<str>,
     pub(super) path: Box<str>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Result, params};
+use rusqlite::{Result, params};
 use steadfast_core::{Event, Fence, OperationId, State, Timestamp};
 
 use super::{
@@ -124,14 +124,7 @@ impl Desk {
 
     /// Proves that the ledger can be written.
     pub(super) fn check(&self) -> Result<()> {
-        const SQL: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'seq'";
-        self.conn.prepare_cached(SQL)?.execute([self.seq_next - 1])?;
-        Ok(())
-    }
-
-    fn whole(&self, seq: i64) -> Result<Option<Whole>> {
-        const SQL: &str = concat!("SELECT ", whole_columns!(), " FROM operations WHERE seq = ?1");
-        self.conn.prepare_cached(SQL)?.query_row([seq], Whole::read).optional()
+        self.must_write()
     }
 }
 

@@ -38,8 +38,8 @@ impl Harness for Sqlite {
     /// Opens the files as a process that was killed at this moment would leave them to the next.
     async fn restart(&mut self) {
         let folder = tempfile::tempdir().expect("a folder");
-        // The file first: its log is only added to, so what is copied later covers what was copied before.
-        for name in ["ledger.db", "ledger.db-wal"] {
+        // The file first: the logs are only added to, so what is copied later covers what was copied before.
+        for name in ["ledger.db", "ledger.db-wal", "ledger.db-log"] {
             std::fs::copy(self.folder.path().join(name), folder.path().join(name)).expect("a copy");
         }
         self.ledger.close();
