@@ -1,5 +1,6 @@
 /* See killer.rs. Orders are "w N", "s N" or "a N": kill in place of the Nth write, in place of the Nth sync, or
-   after the Nth sync of a file whose name ends in "-wal". */
+   after the Nth sync of a file whose name ends in "-log"; or "f N": in place of the Nth write of one whose name ends
+   in "-wal". */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -12,13 +13,13 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char what;
-static int at, writes, syncs;
+static int at, writes, folded, syncs;
 
-static int is_log(int file) {
+static int is_named(int file, const char *end) {
     char link[64], name[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, name, sizeof name);
-    return length > 4 && memcmp(name + length - 4, "-wal", 4) == 0;
+    return length > 4 && memcmp(name + length - 4, end, 4) == 0;
 }
 
 static int is_armed(void) {
@@ -34,8 +35,8 @@ static int is_armed(void) {
 }
 
 /* Counts one call, and returns its number, or 0 where it does not count. */
-static int count(int file, int *counter) {
-    if (!is_log(file)) return 0;
+static int count(int file, const char *end, int *counter) {
+    if (!is_named(file, end)) return 0;
     pthread_mutex_lock(&lock);
     int number = is_armed() ? ++*counter : 0;
     pthread_mutex_unlock(&lock);
@@ -48,8 +49,10 @@ static void die(void) {
 }
 
 static void before_write(int file) {
-    int number = count(file, &writes);
+    int number = count(file, "-log", &writes);
     if (number && what == 'w' && number == at) die();
+    number = count(file, "-wal", &folded);
+    if (number && what == 'f' && number == at) die();
 }
 
 #define REAL(type, name) static type real; if (!real) real = (type)dlsym(RTLD_NEXT, name)
@@ -76,7 +79,7 @@ ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t offset) {
 }
 
 static int synced(int file, int (*real)(int)) {
-    int number = count(file, &syncs);
+    int number = count(file, "-log", &syncs);
     if (number && what == 's' && number == at) die();
     int result = real(file);
     if (number && what == 'a' && number == at) die();

@@ -1,5 +1,6 @@
 //! Death at a chosen moment of a gateway's writing: a small library that is loaded into the process, counts what is
-//! done to the write-ahead log once it is armed, and kills the process at the moment that was named.
+//! done to the ledger's log, and to the log of the tables behind it, once it is armed, and kills the process at the
+//! moment that was named.
 //!
 //! The product knows nothing of it. SIGKILL leaves what was handed to the kernel, so "before the sync" stands for a
 //! crash of the process; that a sync really reaches the disk is the kernel's promise.
@@ -11,7 +12,7 @@ use std::{
     process::Command,
 };
 
-/// When to kill, counted over the calls on the write-ahead log from the moment it is armed.
+/// When to kill, counted over the calls on the ledger's log from the moment it is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// In place of the nth write.
@@ -20,6 +21,8 @@ pub enum Moment {
     InPlaceOfSync(u32),
     /// Right after the nth sync.
     AfterSync(u32),
+    /// In place of the nth write by which the tables follow: to SQLite's own log.
+    InPlaceOfFold(u32),
 }
 
 /// The library, and the file that arms it.
@@ -63,6 +66,7 @@ impl Killer {
             Moment::InPlaceOfWrite(number) => ('w', number),
             Moment::InPlaceOfSync(number) => ('s', number),
             Moment::AfterSync(number) => ('a', number),
+            Moment::InPlaceOfFold(number) => ('f', number),
         };
         // Whole or not at all, for whoever reads it meanwhile.
         let draft = self.orders.with_extension("draft");
