@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+use crate::domain::{Domain, truncated};
+
+static ANSWER: Domain = Domain::new("steadfast answer digest v1");
+
 /// One header field of an answer, its name in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderField {
@@ -28,13 +32,13 @@ impl Answer {
     /// answer (dates, trace ids), so they do not count.
     #[must_use]
     pub fn digest(&self) -> AnswerDigest {
-        let mut hasher = blake3::Hasher::new_derive_key("steadfast answer digest v1");
+        let mut hasher = ANSWER.hasher();
         hasher.update(&self.status.to_le_bytes());
         if let Some(body) = &self.body {
             hasher.update(&[1]);
             hasher.update(body);
         }
-        AnswerDigest(crate::digest::truncated(&hasher))
+        AnswerDigest(truncated(&hasher))
     }
 }
 

@@ -6,7 +6,15 @@
 
 use std::fmt;
 
-use crate::{Key, Namespace, OperationId};
+use crate::{
+    Key, Namespace, OperationId,
+    domain::{Domain, truncated},
+};
+
+static OPERATION: Domain = Domain::new("steadfast operation digest v1");
+static BUCKET: Domain = Domain::new("steadfast bucket v1");
+static FORWARDED_KEY: Domain = Domain::new("steadfast forwarded key v1");
+static FORWARDED_WINDOW_KEY: Domain = Domain::new("steadfast forwarded window key v1");
 
 /// The 16-byte digest of namespace and key: what a store indexes. The full name is compared on a hit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,7 +24,7 @@ impl OperationDigest {
     /// The digest of the operation that `key` names in `namespace`.
     #[must_use]
     pub fn of(namespace: &Namespace, key: &Key) -> Self {
-        Self(truncated(&hash_name("steadfast operation digest v1", namespace, key)))
+        Self(truncated(&hash_name(&OPERATION, namespace, key)))
     }
 
     /// The digest with these bytes, as a store kept them.
@@ -55,7 +63,7 @@ impl Bucket {
     /// The bucket of everything in `namespace`.
     #[must_use]
     pub fn of(namespace: &Namespace) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("steadfast bucket v1");
+        let mut hasher = BUCKET.hasher();
         hasher.update(namespace.as_str().as_bytes());
         let bytes: [u8; 16] = truncated(&hasher);
         Self(u16::from_le_bytes([bytes[0], bytes[1]]) % Self::COUNT)
@@ -83,14 +91,14 @@ impl ForwardedKey {
     /// crash, carries the same one.
     #[must_use]
     pub fn of(namespace: &Namespace, key: &Key) -> Self {
-        Self::from_hash(&hash_name("steadfast forwarded key v1", namespace, key))
+        Self::from_hash(&hash_name(&FORWARDED_KEY, namespace, key))
     }
 
     /// The forwarded key of a window's operation. A window's key comes back after the window, for another
     /// operation, so here the operation itself is what must be named.
     #[must_use]
     pub fn of_window(operation: OperationId) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("steadfast forwarded window key v1");
+        let mut hasher = FORWARDED_WINDOW_KEY.hasher();
         hasher.update(&operation.to_bytes());
         Self::from_hash(&hasher)
     }
@@ -107,20 +115,13 @@ impl ForwardedKey {
     }
 }
 
-fn hash_name(domain: &str, namespace: &Namespace, key: &Key) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new_derive_key(domain);
+fn hash_name(domain: &Domain, namespace: &Namespace, key: &Key) -> blake3::Hasher {
+    let mut hasher = domain.hasher();
     // The key needs no length: it is the last component.
     hasher.update(&(namespace.as_str().len() as u64).to_le_bytes());
     hasher.update(namespace.as_str().as_bytes());
     hasher.update(key.as_str().as_bytes());
     hasher
-}
-
-/// The first 16 bytes of a BLAKE3 hash.
-pub(crate) fn truncated(hasher: &blake3::Hasher) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    hasher.finalize_xof().fill(&mut bytes);
-    bytes
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 
 use std::fmt;
 
+use crate::domain::{Domain, truncated};
+
+static FINGERPRINT: Domain = Domain::new("steadfast fingerprint v1");
+
 /// A 16-byte digest of method, path, query, content type and body.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 16]);
@@ -35,7 +39,7 @@ impl FingerprintBuilder {
     /// Begins with the request's head. An absent query or content type differs from an empty one.
     #[must_use]
     pub fn new(method: &str, path: &str, query: Option<&str>, content_type: Option<&[u8]>) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("steadfast fingerprint v1");
+        let mut hasher = FINGERPRINT.hasher();
         for part in [Some(method.as_bytes()), Some(path.as_bytes()), query.map(str::as_bytes), content_type] {
             match part {
                 Some(part) => {
@@ -59,7 +63,7 @@ impl FingerprintBuilder {
     /// The fingerprint of all that was taken in.
     #[must_use]
     pub fn finish(&self) -> Fingerprint {
-        Fingerprint(crate::digest::truncated(&self.0))
+        Fingerprint(truncated(&self.0))
     }
 }
 

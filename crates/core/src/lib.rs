@@ -8,6 +8,7 @@ mod answer;
 mod attempt;
 mod canonical_json;
 mod digest;
+mod domain;
 mod fence;
 mod fingerprint;
 mod key;

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use crate::domain::{Domain, truncated};
+
+static CREDENTIAL: Domain = Domain::new("steadfast credential digest v1");
+
 /// Who is calling, verified: by the gateway's authentication, or by the service that uses the layers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal(Box<str>);
@@ -31,14 +35,13 @@ impl CredentialDigest {
     pub fn of<'a>(values: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Option<Self> {
         let mut hasher = None;
         for (name, value) in values {
-            let hasher = hasher
-                .get_or_insert_with(|| blake3::Hasher::new_derive_key("steadfast credential digest v1"));
+            let hasher = hasher.get_or_insert_with(|| CREDENTIAL.hasher());
             for part in [name.as_bytes(), value] {
                 hasher.update(&(part.len() as u64).to_le_bytes());
                 hasher.update(part);
             }
         }
-        hasher.map(|hasher| Self(crate::digest::truncated(&hasher)))
+        hasher.map(|hasher| Self(truncated(&hasher)))
     }
 
     /// The digest with these bytes, as a store kept them.

@@ -79,12 +79,7 @@ impl EndColumns {
 
 impl Desk {
     /// A desk for a ledger that was just opened.
-    pub(super) fn new(
-        conn: Connection,
-        clock: Clock,
-        lease: std::time::Duration,
-        log: Log,
-    ) -> Result<Self> {
+    pub(super) fn new(conn: Connection, clock: Clock, lease: std::time::Duration, log: Log) -> Result<Self> {
         conn.set_prepared_statement_cache_capacity(64);
         let (now, boot) = (clock.wall(), clock.boot());
         let mut desk = Self {

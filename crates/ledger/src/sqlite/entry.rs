@@ -52,7 +52,14 @@ pub(super) fn claimed(to: &mut Vec<u8>, operation: &Whole, fence: Fence) {
 }
 
 /// Adds that the attempt with this fence ended at this time. `packed` are the header fields of its answer.
-pub(super) fn ended(to: &mut Vec<u8>, seq: i64, fence: Fence, at: Timestamp, end: &AttemptEnd, packed: &[u8]) {
+pub(super) fn ended(
+    to: &mut Vec<u8>,
+    seq: i64,
+    fence: Fence,
+    at: Timestamp,
+    end: &AttemptEnd,
+    packed: &[u8],
+) {
     to.push(ENDED);
     to.extend_from_slice(&seq.to_le_bytes());
     to.extend_from_slice(fence.as_bytes());
@@ -159,9 +166,7 @@ impl<'a> Reader<'a> {
         let (seq, fence) = (self.number()?, Fence::from_bytes(self.array()?));
         let at = Timestamp::from_millis(self.number()?);
         let end = match self.byte()? {
-            NOT_SENT => {
-                AttemptEnd::NotSent(NotSentCause::from_name(self.text()?).ok_or_else(unreadable)?)
-            }
+            NOT_SENT => AttemptEnd::NotSent(NotSentCause::from_name(self.text()?).ok_or_else(unreadable)?),
             REFUSED => AttemptEnd::Refused { status: self.status()? },
             UNKNOWN => AttemptEnd::Unknown {
                 cause: UnknownCause::from_name(self.text()?).ok_or_else(unreadable)?,

@@ -1,9 +1,7 @@
 //! Ends of attempts, of the holder's and of those that were superseded.
 
 use rusqlite::{OptionalExtension, Result, params};
-use steadfast_core::{
-    AfterUnknown, AttemptEnd, Event, Fence, OperationId, State, StateName, UnknownCause,
-};
+use steadfast_core::{AfterUnknown, AttemptEnd, Event, Fence, OperationId, State, StateName, UnknownCause};
 
 use super::{
     desk::{Desk, EndColumns, Told},

@@ -166,11 +166,7 @@ pub(super) struct ClaimJob {
 
 impl ClaimJob {
     /// The job, and where its answer comes.
-    pub(super) fn boxed(
-        request: ClaimRequest,
-        slot: Slot,
-        inbox: Inbox,
-    ) -> (Box<dyn Job>, Reply<Granting>) {
+    pub(super) fn boxed(request: ClaimRequest, slot: Slot, inbox: Inbox) -> (Box<dyn Job>, Reply<Granting>) {
         let (replier, answer) = reply();
         let durability = request.durability;
         (Box::new(Self { request: Some(request), durability, result: None, replier, slot, inbox }), answer)

@@ -191,8 +191,10 @@ impl Recent {
 /// The operation after its attempt with this fence ended so, at this time; `None` where that takes more than to
 /// write the end down: where the claim is not this fence's, or an earlier attempt is in doubt.
 pub(super) fn after(head: &Head, fence: Fence, end: &AttemptEnd, at: Timestamp) -> Option<After> {
-    let is_plain = matches!(head.state, State::Claimed { fence: live, doubt: Doubt::None, .. } if live == fence);
-    let Transition { state, effects } = transition(head.state, event(fence, end)).ok().filter(|_| is_plain)?;
+    let is_plain =
+        matches!(head.state, State::Claimed { fence: live, doubt: Doubt::None, .. } if live == fence);
+    let Transition { state, effects } =
+        transition(head.state, event(fence, end)).ok().filter(|_| is_plain)?;
     let (mut wakes, mut expires_at) = (false, None);
     for effect in effects {
         match effect {

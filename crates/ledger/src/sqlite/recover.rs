@@ -1,10 +1,6 @@
 //! Opening: the tables are brought up to what the log says, before anybody asks.
 
-use std::{
-    fs::File,
-    path::Path,
-    time::Duration,
-};
+use std::{fs::File, path::Path, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 

@@ -193,7 +193,9 @@ mod tests {
         Pin::new(reply).poll(&mut Context::from_waker(&waker))
     }
 
-    fn three() -> (Vec<Replier<u8>>, Vec<Reply<u8>>, Vec<Arc<Counted>>) {
+    type Many = (Vec<Replier<u8>>, Vec<Reply<u8>>, Vec<Arc<Counted>>);
+
+    fn three() -> Many {
         let counted: Vec<_> = (0..3).map(|_| Arc::<Counted>::default()).collect();
         let (repliers, mut replies): (Vec<_>, Vec<_>) = (0..3).map(|_| reply()).unzip();
         for (reply, counted) in replies.iter_mut().zip(&counted) {

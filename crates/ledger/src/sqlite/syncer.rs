@@ -7,7 +7,7 @@ use std::{
     fs::File,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -42,6 +42,8 @@ enum Message {
 /// The writer's end of it.
 pub(super) struct Syncer {
     inbox: mpsc::SyncSender<Message>,
+    /// How many batches are not answered yet.
+    waiting: Arc<AtomicUsize>,
     stood_still: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -52,6 +54,8 @@ impl Syncer {
         let (inbox, batches) = mpsc::sync_channel(BATCHES_MAX);
         let stood_still = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stood_still);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let served = Arc::clone(&waiting);
         let thread = thread::Builder::new().name("ledger-syncer".into()).spawn(move || {
             while let Ok(first) = batches.recv() {
                 serve(first, &batches, &file, &hub, |took| {
@@ -59,20 +63,30 @@ impl Syncer {
                         tracing::warn!(took_ms = took.as_millis(), "the ledger's disk stood still");
                         told.store(true, Ordering::Release);
                     }
+                    served.fetch_sub(1, Ordering::Release);
                 });
             }
         })?;
-        Ok(Self { inbox, stood_still, thread })
+        Ok(Self { inbox, waiting, stood_still, thread })
     }
 
     /// Answers a batch when it is on disk.
     pub(super) fn submit(&self, batch: Batch) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         // A thread that has died drops the jobs, which tells whoever waits.
         let _ = self.inbox.send(Message::Batch(batch));
     }
 
+    /// Whether everything that was submitted is on disk.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
     /// Waits until everything that was submitted is on disk and answered.
     pub(super) fn drain(&self) {
+        if self.is_idle() {
+            return;
+        }
         let (done, drained) = mpsc::sync_channel(1);
         if self.inbox.send(Message::Drain(done)).is_ok() {
             let _ = drained.recv();
@@ -99,7 +113,7 @@ fn serve(
     inbox: &mpsc::Receiver<Message>,
     file: &File,
     hub: &WatchHub,
-    took: impl Fn(Duration),
+    served: impl Fn(Duration),
 ) {
     let messages: Vec<_> = std::iter::once(first).chain(inbox.try_iter()).collect();
     let waits = |message: &Message| matches!(message, Message::Batch(batch) if batch.synced);
@@ -113,8 +127,9 @@ fn serve(
     for message in messages {
         match message {
             Message::Batch(batch) => {
-                took(batch.began.elapsed());
+                let began = batch.began;
                 answer(batch, hub, &mut wakes);
+                served(began.elapsed());
             }
             Message::Drain(done) => drained.push(done),
         }

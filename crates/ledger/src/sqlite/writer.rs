@@ -140,7 +140,12 @@ impl Writer {
             Ok(wrote) => {
                 self.tally.batches.fetch_add(1, Ordering::Relaxed);
                 let changed = std::mem::take(&mut self.desk.wakes);
-                self.syncer.submit(Batch { jobs, synced: synced && wrote, changed, began });
+                let batch = Batch { jobs, synced: synced && wrote, changed, began };
+                if batch.synced || !self.syncer.is_idle() {
+                    self.syncer.submit(batch);
+                } else {
+                    self.answer(batch);
+                }
             }
             Err(error) => refuse(jobs, &io_error(&error)),
         }
@@ -153,16 +158,16 @@ impl Writer {
             return refuse(jobs, &error);
         }
         if !jobs.iter().any(|job| job.runs()) {
-            return self.answer(jobs, Instant::now());
+            return self.answer_from_tables(jobs, Instant::now());
         }
         let began = Instant::now();
         match self.write(&mut jobs) {
-            Ok(()) => self.answer(jobs, began),
+            Ok(()) => self.answer_from_tables(jobs, began),
             Err(error) if jobs.len() == 1 => refuse(jobs, &ledger_error(&error)),
             Err(_) => {
                 for mut job in jobs {
                     match self.write(std::slice::from_mut(&mut job)) {
-                        Ok(()) => self.answer(vec![job], began),
+                        Ok(()) => self.answer_from_tables(vec![job], began),
                         Err(error) => refuse([job], &ledger_error(&error)),
                     }
                 }
@@ -192,10 +197,15 @@ impl Writer {
     }
 
     /// What was done in the tables is on disk: says so.
-    fn answer(&mut self, jobs: Vec<Box<dyn Job>>, began: Instant) {
+    fn answer_from_tables(&mut self, jobs: Vec<Box<dyn Job>>, began: Instant) {
         let changed = std::mem::take(&mut self.desk.wakes);
+        self.answer(Batch { jobs, synced: false, changed, began });
+    }
+
+    /// Answers a batch that waits for no disk.
+    fn answer(&self, batch: Batch) {
         let mut wakes = Wakes::default();
-        syncer::answer(Batch { jobs, synced: false, changed, began }, &self.hub, &mut wakes);
+        syncer::answer(batch, &self.hub, &mut wakes);
         wakes.wake();
     }
 
