@@ -24,6 +24,7 @@ mod recent;
 mod recover;
 mod reply;
 mod row;
+mod rows;
 mod sweeping;
 mod syncer;
 mod writer;

@@ -14,6 +14,7 @@ use super::{
     failure::damaged,
     headers,
     row::{self, Head, Whole, whole_columns},
+    rows,
 };
 use crate::{Claim, ClaimOutcome, ClaimRequest, LedgerError, Occupied, Standing};
 
@@ -88,7 +89,7 @@ impl Desk {
 
     fn claim_new(&mut self, request: &ClaimRequest) -> Result<ClaimOutcome> {
         let operation = self.new_operation(request.clone())?;
-        self.insert_operation(&operation)?;
+        rows::Insert::of(&self.conn)?.run(&operation)?;
         let bucket = operation.name.bucket();
         Ok(self.granted(&operation.head, bucket, request.fence, false, self.now))
     }

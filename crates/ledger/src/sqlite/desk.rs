@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use steadfast_core::{
-    Answer, AnswerDigest, AttemptEnd, Doubt, Effect, Event, Fence, OperationDigest, OperationId, Refused,
-    State, Timestamp, Transition, transition,
+    Answer, AnswerDigest, Doubt, Effect, Event, Fence, OperationDigest, OperationId, Refused, State,
+    Timestamp, Transition, transition,
 };
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     log::Log,
     recent::Recent,
     row::{self, Head, Whole, head_columns, whole_columns},
+    rows::{self, EndColumns},
     sweeping::SweepClock,
 };
 use crate::{BootInstant, Clock, LedgerError};
@@ -52,29 +53,6 @@ pub(super) struct Told<'a> {
     pub(super) by: Option<Fence>,
     pub(super) answer: &'a Answer,
     pub(super) digest: AnswerDigest,
-}
-
-/// How the attempt under way ended, as `attempts` writes it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EndColumns {
-    pub(super) end: &'static str,
-    pub(super) cause: Option<&'static str>,
-    pub(super) status: Option<u16>,
-}
-
-impl EndColumns {
-    pub(super) fn of(end: &AttemptEnd) -> Self {
-        match end {
-            AttemptEnd::NotSent(cause) => Self { end: "not_sent", cause: Some(cause.name()), status: None },
-            AttemptEnd::Refused { status } => Self { end: "refused", cause: None, status: Some(*status) },
-            AttemptEnd::Unknown { cause, status } => {
-                Self { end: "unknown", cause: Some(cause.name()), status: *status }
-            }
-            AttemptEnd::Answered(answer) => {
-                Self { end: "answered", cause: None, status: Some(answer.status) }
-            }
-        }
-    }
 }
 
 impl Desk {
@@ -213,7 +191,8 @@ impl Desk {
                 Effect::BeginAttempt => {}
                 Effect::StoreAnswer => {
                     if let Some(told) = told {
-                        self.insert_answer(head.seq, told.answer, &headers::pack(&told.answer.headers))?;
+                        let packed = headers::pack(&told.answer.headers);
+                        rows::InsertAnswer::of(&self.conn)?.run(head.seq, told.answer, &packed)?;
                     }
                 }
                 Effect::KeepEvidence => {
@@ -233,14 +212,16 @@ impl Desk {
         if let (State::Claimed { fence, .. }, Some(end)) = (head.state, end)
             && !matches!(state, State::Claimed { .. })
         {
-            self.end_attempt(head, fence, end)?;
+            let began_at = head.began_at.unwrap_or(head.created_at);
+            rows::InsertAttempt::of(&self.conn)?.run(head, fence, began_at, self.now, end)?;
             self.leases.end(head.seq);
         }
         if state != head.state {
             let expires_at = effects.contains(&Effect::BeginRetention).then(|| self.expiry(head, state));
             // A claim that goes on, with evidence beside it, is the same attempt still.
             let began_at = head.began_at.filter(|_| matches!(state, State::Claimed { .. }));
-            self.update_state(&Head { state, began_at, changed_at: self.now, expires_at, ..*head })?;
+            let head = Head { state, began_at, changed_at: self.now, expires_at, ..*head };
+            rows::Update::of(&self.conn)?.run(&head)?;
         }
         Ok(Ok(state))
     }
@@ -252,100 +233,6 @@ impl Desk {
             (State::Tombstone, Some(until)) => until,
             _ => head.retention.expiry(head.created_at, self.now),
         }
-    }
-
-    /// Writes what an event changes of an operation.
-    pub(super) fn update_state(&self, head: &Head) -> Result<()> {
-        const SQL: &str = "UPDATE operations SET state = ?2, doubt = ?3, evidence = ?4, fence = ?5, answer = ?6, \
-                           began_at = ?7, changed_at = ?8, expires_at = ?9 WHERE seq = ?1";
-        let columns = row::state_columns(head.state);
-        self.conn.prepare_cached(SQL)?.execute(params![
-            head.seq,
-            columns.state,
-            columns.doubt,
-            columns.evidence,
-            columns.fence,
-            columns.answer,
-            head.began_at.map(Timestamp::as_millis),
-            head.changed_at.as_millis(),
-            head.expires_at.map(Timestamp::as_millis),
-        ])?;
-        Ok(())
-    }
-
-    /// Writes an operation that the tables do not have.
-    pub(super) fn insert_operation(&self, operation: &Whole) -> Result<()> {
-        const SQL: &str = "INSERT INTO operations (seq, digest, state, mode, doubt, fence, attempts, created_at, \
-                           began_at, changed_at, expires_at, keep_ms, keep_from, tombstone_ms, repeatable_ms, \
-                           answer, fingerprint, namespace, key, principal, credential, route, method, path) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-                           ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
-        let Whole { head, fingerprint, name, owner, route, method, path } = operation;
-        let columns = row::state_columns(head.state);
-        self.conn.prepare_cached(SQL)?.execute(params![
-            head.seq,
-            head.digest.as_bytes(),
-            columns.state,
-            row::mode_name(head.mode),
-            columns.doubt,
-            columns.fence,
-            head.attempts,
-            head.created_at.as_millis(),
-            head.began_at.map(Timestamp::as_millis),
-            head.changed_at.as_millis(),
-            head.expires_at.map(Timestamp::as_millis),
-            row::millis(head.retention.keep),
-            row::keep_from_name(head.retention.from),
-            head.retention.tombstone.map(row::millis),
-            head.repeatable_for.map(row::millis),
-            columns.answer,
-            fingerprint.as_bytes(),
-            name.namespace().as_str(),
-            name.key().as_str(),
-            owner.principal.as_ref().map(|principal| principal.as_str()),
-            owner.credential.map(|credential| *credential.as_bytes()),
-            &**route,
-            &**method,
-            &**path,
-        ])?;
-        Ok(())
-    }
-
-    /// Writes how the attempt that `head` has under way ended, now.
-    fn end_attempt(&self, head: &Head, fence: Fence, end: EndColumns) -> Result<()> {
-        self.insert_attempt(head, fence, head.began_at.unwrap_or(head.created_at), self.now, end)
-    }
-
-    /// Writes an attempt of an operation that has ended.
-    pub(super) fn insert_attempt(
-        &self,
-        head: &Head,
-        fence: Fence,
-        began_at: Timestamp,
-        ended_at: Timestamp,
-        end: EndColumns,
-    ) -> Result<()> {
-        const SQL: &str = "INSERT INTO attempts (seq, number, fence, began_at, ended_at, end, cause, status) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        self.conn.prepare_cached(SQL)?.execute(params![
-            head.seq,
-            head.attempts,
-            fence.as_bytes(),
-            began_at.as_millis(),
-            ended_at.as_millis(),
-            end.end,
-            end.cause,
-            end.status,
-        ])?;
-        Ok(())
-    }
-
-    /// Writes an operation's answer, its header fields packed.
-    pub(super) fn insert_answer(&self, seq: i64, answer: &Answer, packed: &[u8]) -> Result<()> {
-        const SQL: &str = "INSERT INTO answers (seq, status, headers, body) VALUES (?1, ?2, ?3, ?4)";
-        let body = answer.body.as_deref();
-        self.conn.prepare_cached(SQL)?.execute(params![seq, answer.status, packed, body])?;
-        Ok(())
     }
 
     /// Keeps the answer beside the operation; whether it was new.

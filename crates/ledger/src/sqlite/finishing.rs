@@ -4,10 +4,11 @@ use rusqlite::{OptionalExtension, Result, params};
 use steadfast_core::{AfterUnknown, AttemptEnd, Event, Fence, OperationId, State, StateName, UnknownCause};
 
 use super::{
-    desk::{Desk, EndColumns, Told},
+    desk::{Desk, Told},
     entry,
     recent::{self, After},
     row::{self, Head},
+    rows::EndColumns,
 };
 use crate::{Finished, LedgerError, SettleError, Settled, Settlement, Verdict};
 

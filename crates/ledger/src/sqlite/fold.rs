@@ -4,13 +4,9 @@
 //! show what could still be lost; and how far they are is written with them, so that whoever opens the ledger next
 //! knows which frames to read.
 
-use rusqlite::Result;
+use rusqlite::{Connection, Result};
 
-use super::{
-    desk::Desk,
-    recent::{Ended, Operation},
-    row::Head,
-};
+use super::{desk::Desk, recent::Operation, rows};
 
 impl Desk {
     /// Writes those that have ended into the tables, at most so many, in a transaction that stays open. On an
@@ -24,9 +20,11 @@ impl Desk {
     pub(super) fn fold(&mut self, synced: bool) -> Result<()> {
         let folded = self.begin_fold().and_then(|()| {
             self.write_ended(usize::MAX)?;
+            let mut insert = rows::Insert::of(&self.conn)?;
             for operation in self.recent.under_way() {
-                self.insert_operation(&operation.whole)?;
+                insert.run(&operation.whole)?;
             }
+            drop(insert);
             const SQL: &str = "UPDATE counters SET value = ?1 WHERE name = 'log_applied'";
             self.conn.prepare_cached(SQL)?.execute([self.log_newest.cast_signed()])?;
             self.conn.prepare_cached("COMMIT")?.execute([])?;
@@ -59,10 +57,12 @@ impl Desk {
     }
 
     fn write_ended(&mut self, limit: usize) -> Result<()> {
+        let Self { conn, recent, .. } = self;
+        let mut tables = Tables::of(conn)?;
         for _ in 0..limit {
-            let Some(operation) = self.recent.next_ended() else { break };
-            self.write_operation(operation)?;
-            self.recent.folded_one();
+            let Some(operation) = recent.next_ended() else { break };
+            tables.write(operation)?;
+            recent.folded_one();
         }
         Ok(())
     }
@@ -75,24 +75,37 @@ impl Desk {
         }
         folded
     }
+}
 
-    fn write_operation(&self, operation: &Operation) -> Result<()> {
-        let head = &operation.whole.head;
-        if operation.is_row {
-            self.update_state(head)?;
-        } else {
-            self.insert_operation(&operation.whole)?;
-        }
-        match &operation.ended {
-            Some(ended) => self.write_end(head, ended),
-            None => Ok(()),
-        }
+/// The statements that write operations into the tables, found once for many.
+struct Tables<'a> {
+    insert: rows::Insert<'a>,
+    update: rows::Update<'a>,
+    attempt: rows::InsertAttempt<'a>,
+    answer: rows::InsertAnswer<'a>,
+}
+
+impl<'a> Tables<'a> {
+    fn of(conn: &'a Connection) -> Result<Self> {
+        Ok(Self {
+            insert: rows::Insert::of(conn)?,
+            update: rows::Update::of(conn)?,
+            attempt: rows::InsertAttempt::of(conn)?,
+            answer: rows::InsertAnswer::of(conn)?,
+        })
     }
 
-    fn write_end(&self, head: &Head, ended: &Ended) -> Result<()> {
-        self.insert_attempt(head, ended.fence, ended.began_at, head.changed_at, ended.columns)?;
+    fn write(&mut self, operation: &Operation) -> Result<()> {
+        let head = &operation.whole.head;
+        if operation.is_row {
+            self.update.run(head)?;
+        } else {
+            self.insert.run(&operation.whole)?;
+        }
+        let Some(ended) = &operation.ended else { return Ok(()) };
+        self.attempt.run(head, ended.fence, ended.began_at, head.changed_at, ended.columns)?;
         match &ended.answer {
-            Some(stored) => self.insert_answer(head.seq, &stored.answer, &stored.packed),
+            Some(stored) => self.answer.run(head.seq, &stored.answer, &stored.packed),
             None => Ok(()),
         }
     }

@@ -11,9 +11,9 @@ use steadfast_core::{
 };
 
 use super::{
-    desk::EndColumns,
     headers,
     row::{Head, Whole},
+    rows::EndColumns,
 };
 
 /// With so many of them the tables are written: a bound on how long that takes.
