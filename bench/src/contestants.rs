@@ -129,7 +129,19 @@ pub(crate) fn sqlite_ledger(place: &Workplace, name: &str) -> String {
     format!("sqlite:{}", place.folder().join(format!("{name}.db")).display())
 }
 
-/// A service with `axum-idempotent`, its sessions and answers in `redis`; and cookies of sessions begun with it.
+/// A service with our layers round its own handler, its ledger at `ledger`.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn library(place: &Workplace, name: &str, ledger: &Path, bytes: usize) -> anyhow::Result<Running> {
+    let port = free_port()?;
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("steadfast-library-peer"));
+    command.arg(port.to_string()).arg(ledger).arg(bytes.to_string());
+    begin(place, name, command, port)
+}
+
+/// A service with `axum-idempotent`, its sessions and answers in `redis`, that answers by itself or passes requests on
+/// to `upstream`; and cookies of sessions begun with it.
 ///
 /// # Errors
 /// It does not start, or begins no session.
@@ -138,12 +150,14 @@ pub(crate) fn axum_idempotent(
     name: &str,
     redis: u16,
     bytes: usize,
+    upstream: Option<u16>,
 ) -> anyhow::Result<(Running, Vec<String>)> {
     /// As many as there are connections in the benchmark: one user each.
     const SESSIONS: usize = 64;
     let port = free_port()?;
     let mut command = Command::new(std::env::current_exe()?.with_file_name("axum-idempotent-peer"));
     command.args([port.to_string(), format!("redis://127.0.0.1:{redis}"), bytes.to_string()]);
+    command.args(upstream.map(|port| port.to_string()));
     let running = begin(place, name, command, port)?;
     let cookies = (0..SESSIONS).map(|_| begin_session(port)).collect::<anyhow::Result<_>>()?;
     Ok((running, cookies))

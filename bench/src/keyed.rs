@@ -101,7 +101,7 @@ impl Keyed {
             ring.contestants.push(gateway);
             ring.stores.push(postgres);
         }
-        self.enter_libraries(&place, &mut ring)?;
+        self.enter_libraries(&place, &mut ring, upstream.port)?;
 
         let contestants: Vec<_> =
             ring.entries.iter().enumerate().map(|(index, entry)| self.contestant(index, entry)).collect();
@@ -113,6 +113,15 @@ impl Keyed {
         report.relate("vs_axum_idempotent", "first_sqlite", "axum_idempotent", Bar::AtLeast(2.0));
         report.relate("vs_express_idempotency", "first_sqlite", "express_idempotency", Bar::AtLeast(2.0));
         report.relate("vs_axum_idempotent_synced", "first_sqlite", "axum_idempotent_synced", Bar::Reported);
+        report.relate("gateway_vs_gateway", "first_sqlite", "axum_idempotent_gateway", Bar::Reported);
+        report.relate(
+            "gateway_vs_gateway_synced",
+            "first_sqlite",
+            "axum_idempotent_gateway_synced",
+            Bar::Reported,
+        );
+        report.relate("library_vs_library", "library_sqlite", "axum_idempotent", Bar::Reported);
+        report.relate("library_vs_library_synced", "library_sqlite", "axum_idempotent_synced", Bar::Reported);
         report.relate(
             "vs_express_idempotency_synced",
             "first_sqlite",
@@ -126,8 +135,10 @@ impl Keyed {
         ));
         report.notes.push(
             "The libraries are the service: a handler answers within the same process. Ours is a gateway with an \
-             upstream behind it. They keep no claim before they execute. Redis runs on the load's core with its \
-             append-only file synced once a second, and before each answer for the names that end in _synced."
+             upstream behind it, except library_sqlite, which is our layers round such a handler; and the names with \
+             _gateway are the Rust library in a service that passes requests on to the upstream. They keep no claim \
+             before they execute. Redis runs on the load's core with its append-only file synced once a second, and \
+             before each answer for the names that end in _synced."
                 .to_owned(),
         );
         let stores: Vec<_> = ring.stores.iter().map(|store| store.described.as_str()).collect();
@@ -137,20 +148,41 @@ impl Keyed {
         report.print(place.output)
     }
 
-    fn enter_libraries(&self, place: &Workplace, ring: &mut Ring) -> anyhow::Result<()> {
+    fn enter_libraries(&self, place: &Workplace, ring: &mut Ring, upstream: u16) -> anyhow::Result<()> {
         if !self.takes_part(Group::Axum) && !self.takes_part(Group::Express) {
             return Ok(());
         }
+        if self.takes_part(Group::Axum) {
+            let ledger = place.folder().join("library.db");
+            let ours = contestants::library(place, "library_sqlite", &ledger, self.bytes)?;
+            ring.enter("library_sqlite", ours.port, Traffic::First);
+            ring.contestants.push(ours);
+        }
         let names = [
-            (AppendFsync::EverySecond, "redis", "axum_idempotent", "express_idempotency"),
-            (AppendFsync::Always, "redis-synced", "axum_idempotent_synced", "express_idempotency_synced"),
+            (
+                AppendFsync::EverySecond,
+                "redis",
+                "axum_idempotent",
+                "axum_idempotent_gateway",
+                "express_idempotency",
+            ),
+            (
+                AppendFsync::Always,
+                "redis-synced",
+                "axum_idempotent_synced",
+                "axum_idempotent_gateway_synced",
+                "express_idempotency_synced",
+            ),
         ];
-        for (sync, store, axum, express) in names {
+        for (sync, store, axum, gateway, express) in names {
             let redis = stores::redis(place, store, sync)?;
             if self.takes_part(Group::Axum) {
-                let (peer, cookies) = contestants::axum_idempotent(place, axum, redis.port, self.bytes)?;
-                ring.enter_with(axum, peer.port, Traffic::First, cookies);
-                ring.contestants.push(peer);
+                for (name, upstream) in [(axum, None), (gateway, Some(upstream))] {
+                    let (peer, cookies) =
+                        contestants::axum_idempotent(place, name, redis.port, self.bytes, upstream)?;
+                    ring.enter_with(name, peer.port, Traffic::First, cookies);
+                    ring.contestants.push(peer);
+                }
             }
             if self.takes_part(Group::Express) {
                 let peer = contestants::express_idempotency(place, express, redis.port, self.bytes)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::machine::Conditions;
+use crate::machine::{Conditions, median};
 use crate::rounds::{Measured, percents};
 use crate::workplace::OutputFormat;
 
@@ -73,11 +73,15 @@ impl Report {
         self.contestants.iter().find(|measured| measured.name == name)
     }
 
-    /// Adds the ratio of two contestants' throughput, if both took part.
+    /// Adds the ratio of two contestants' throughput, if both took part: the median of the rounds' ratios, because
+    /// what disturbs the machine disturbs neighbours in a round alike, and rounds differently.
     pub(crate) fn relate(&mut self, ratio: &'static str, ours: &str, theirs: &str, bar: Bar) {
         if let (Some(ours), Some(theirs)) = (self.contestant(ours), self.contestant(theirs)) {
-            let value = Ratio::of(ours.per_second, theirs.per_second, bar);
-            self.ratios.insert(ratio, value);
+            let rounds = ours.rounds.iter().zip(&theirs.rounds);
+            let ratios: Vec<_> = rounds
+                .map(|(ours, theirs)| ours.per_second / theirs.per_second.max(f64::MIN_POSITIVE))
+                .collect();
+            self.ratios.insert(ratio, Ratio::of(median(&ratios), 1.0, bar));
         }
     }
 

@@ -11,10 +11,10 @@ use crate::machine::median;
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Rounds {
     /// Rounds of every contestant, interleaved
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     rounds: u32,
     /// Measured seconds of each contestant in each round
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 4.0)]
     seconds: f64,
     /// Seconds of load before each measurement
     #[arg(long, default_value_t = 1.0)]

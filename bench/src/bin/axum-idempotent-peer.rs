@@ -1,16 +1,24 @@
 //! A service that uses `axum-idempotent` with its Redis store, as its README sets it up: the peer that keyed first
-//! executions are compared with. The service answers by itself: there is no upstream behind it.
+//! executions are compared with. The service answers by itself, or, given an upstream, passes requests on to it, which
+//! is what a gateway does.
 
 use std::env;
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::uri::PathAndQuery;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum_idempotent::{IdempotentLayer, IdempotentOptions};
 use fred::clients::Client;
 use fred::interfaces::ClientLike;
+use hyper_util::client::legacy::Client as Upstream;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use ruts::store::Ttl;
 use ruts::store::redis::RedisStore;
 use ruts::{CookieOptions, Session, SessionLayer};
@@ -25,10 +33,12 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve() -> anyhow::Result<()> {
     let mut arguments = env::args().skip(1);
-    let mut next =
-        |what: &str| arguments.next().with_context(|| format!("usage: PORT REDIS BYTES: no {what}"));
+    let mut next = |what: &str| {
+        arguments.next().with_context(|| format!("usage: PORT REDIS BYTES [UPSTREAM]: no {what}"))
+    };
     let (port, redis, bytes): (u16, _, usize) =
         (next("port")?.parse()?, next("Redis")?, next("size of the answer")?.parse()?);
+    let upstream = arguments.next().map(|port| port.parse::<u16>()).transpose()?;
 
     let client = fred::types::Builder::from_config(fred::types::config::Config::from_url(&redis)?).build()?;
     client.init().await?;
@@ -37,9 +47,16 @@ async fn serve() -> anyhow::Result<()> {
     let options = IdempotentOptions::default()
         .use_idempotency_key_header(Some("Idempotency-Key"), true)
         .expire_after(24 * 60 * 60);
-    let orders = Router::new()
-        .route("/orders", post(move || async move { order(bytes) }))
-        .layer(IdempotentLayer::<Store>::new(options));
+    let handler = match upstream {
+        None => post(move || async move { order(bytes) }),
+        Some(port) => {
+            let mut connector = HttpConnector::new();
+            connector.set_nodelay(true);
+            let client = Upstream::builder(TokioExecutor::new()).build::<_, Body>(connector);
+            post(move |request: Request| pass_on(client.clone(), port, request))
+        }
+    };
+    let orders = Router::new().route("/orders", handler).layer(IdempotentLayer::<Store>::new(options));
     let cookies = CookieOptions::build().name("session").secure(false).max_age(24 * 60 * 60).path("/");
     let app = orders
         .route("/session", get(begin_session))
@@ -49,6 +66,18 @@ async fn serve() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     axum::serve(listener, app).await?;
     Ok(())
+}
+
+async fn pass_on(client: Upstream<HttpConnector, Body>, port: u16, mut request: Request) -> Response {
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    match Uri::try_from(format!("http://127.0.0.1:{port}{path}")) {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+    }
+    match client.request(request).await {
+        Ok(response) => response.into_response(),
+        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
 }
 
 fn order(bytes: usize) -> (StatusCode, [(header::HeaderName, &'static str); 1], String) {
