@@ -216,7 +216,11 @@ fn fill(path: &Path, rows: u64) -> anyhow::Result<()> {
     let template: i64 = ledger.query_row("SELECT seq FROM operations", [], |row| row.get(0))?;
     let indexes = take_indexes(&ledger)?;
     // What is not named here is copied, so that a column that is added later is copied too.
-    let operations = copying(&ledger, "operations", &[("seq", "?1"), ("digest", "?3"), ("key", "?4")])?;
+    let operations = copying(
+        &ledger,
+        "operations",
+        &[("seq", "?1"), ("digest", "?3"), ("key", "?4"), ("digest_head", "?5")],
+    )?;
     let answers = copying(&ledger, "answers", &[("seq", "?1")])?;
     let attempts = copying(&ledger, "attempts", &[("seq", "?1")])?;
     let namespace = Namespace::global();
@@ -230,7 +234,8 @@ fn fill(path: &Path, rows: u64) -> anyhow::Result<()> {
             for _ in 0..ROWS_AT_ONCE.min(rows - number) {
                 let (seq, key) = (template + 1 + number as i64, key_of(number));
                 let digest = OperationDigest::of(&namespace, &Key::new(&key)?);
-                operation.execute(params![seq, template, digest.as_bytes(), key])?;
+                let head = i64::from_be_bytes(std::array::from_fn(|at| digest.as_bytes()[at]));
+                operation.execute(params![seq, template, digest.as_bytes(), key, head])?;
                 answer.execute(params![seq, template])?;
                 attempt.execute(params![seq, template])?;
                 number += 1;

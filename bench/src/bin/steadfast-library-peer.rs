@@ -30,7 +30,8 @@ async fn serve() -> anyhow::Result<()> {
     let file = SqliteLedger::open(&ledger, SqliteOptions::default())?;
     let ledger: SharedLedger = Arc::new(Remembering::new(file, clock.clone(), 16 << 20));
     let _workers = Workers::start(Arc::clone(&ledger), clock.clone(), &Handle::current());
-    let policy = IdempotencyPolicy { required: true, anonymous: true, ..IdempotencyPolicy::for_route("/orders") };
+    let policy =
+        IdempotencyPolicy { required: true, anonymous: true, ..IdempotencyPolicy::for_route("/orders") };
     let layers = (RequestIdLayer, IdempotencyLayer::new(policy, ledger, clock)?);
     let app = Router::new().route("/orders", post(move || async move { order(bytes) })).layer(layers);
 

@@ -83,8 +83,10 @@ impl Desk {
     }
 
     fn by_digest(&self, digest: OperationDigest) -> Result<Option<Whole>> {
-        const SQL: &str = concat!("SELECT ", whole_columns!(), " FROM operations WHERE digest = ?1");
-        self.conn.prepare_cached(SQL)?.query_row([digest.as_bytes()], Whole::read).optional()
+        const SQL: &str =
+            concat!("SELECT ", whole_columns!(), " FROM operations WHERE digest_head = ?1 AND digest = ?2");
+        let name = params![row::digest_head(&digest), digest.as_bytes()];
+        self.conn.prepare_cached(SQL)?.query_row(name, Whole::read).optional()
     }
 
     fn claim_new(&mut self, request: &ClaimRequest) -> Result<ClaimOutcome> {

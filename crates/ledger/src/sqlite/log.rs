@@ -28,8 +28,11 @@ const GROWTH_BYTES_MIN: u64 = 256 << 10;
 /// The most that is written in advance at once: a bound on how long a batch waits for it.
 const GROWTH_BYTES_MAX: u64 = 4 << 20;
 
-/// A frame's head: the run, the frame's number, its length in bytes, and the digest of all that and of the rest.
-const HEAD_BYTES: usize = 16 + 8 + 4 + 16;
+/// A frame's head: the run, the frame's number, and the length of its entries in bytes.
+const HEAD_BYTES: usize = 16 + 8 + 4;
+
+/// Behind the entries: the digest of everything before it.
+const DIGEST_BYTES: usize = 16;
 
 /// Above this a batch is written, and the next frame begun.
 const FRAME_BYTES_FULL: usize = 1 << 20;
@@ -121,9 +124,9 @@ impl Log {
             self.frame[..16].copy_from_slice(&self.run);
             self.frame[16..24].copy_from_slice(&number.to_le_bytes());
             let bytes = u32::try_from(self.frame.len() - HEAD_BYTES).map_err(io::Error::other)?;
-            self.frame[24..28].copy_from_slice(&bytes.to_le_bytes());
-            let digest = digest(&self.frame[..28], &self.frame[HEAD_BYTES..]);
-            self.frame[28..HEAD_BYTES].copy_from_slice(&digest);
+            self.frame[24..HEAD_BYTES].copy_from_slice(&bytes.to_le_bytes());
+            let digest = digest(&self.frame);
+            self.frame.extend_from_slice(&digest);
             self.file.write_all_at(&self.frame, self.offset)
         });
         if written.is_ok() {
@@ -153,7 +156,7 @@ impl Log {
     /// Writes zeros where the frame does not fit into what is written: a file that grows with each frame would
     /// have its size synced with each.
     fn grow(&mut self) -> io::Result<()> {
-        let end = self.offset + self.frame.len() as u64;
+        let end = self.offset + (self.frame.len() + DIGEST_BYTES) as u64;
         if end > self.written_to {
             let growth = self.written_to.clamp(GROWTH_BYTES_MIN, GROWTH_BYTES_MAX);
             let zeros = vec![0; usize::try_from(end - self.written_to + growth).map_err(io::Error::other)?];
@@ -202,23 +205,23 @@ fn read_frame(
     let number = u64::from_le_bytes(std::array::from_fn(|at| head[16 + at]));
     let length = u32::from_le_bytes(std::array::from_fn(|at| head[24 + at]));
     let continues = before.is_none_or(|(of, newest)| of == run && number == newest + 1);
-    if !continues || length == 0 || u64::from(length) > *bytes {
+    let rest = u64::from(length) + DIGEST_BYTES as u64;
+    if !continues || length == 0 || rest > *bytes {
         return Ok(None);
     }
-    let mut entries = vec![0; length as usize];
-    reader.read_exact(&mut entries)?;
-    *bytes -= u64::from(length);
-    if digest(&head[..28], &entries)[..] != head[28..] {
+    let mut frame = head.to_vec();
+    reader.take(rest).read_to_end(&mut frame)?;
+    *bytes -= rest;
+    let found = frame.split_off(frame.len().saturating_sub(DIGEST_BYTES));
+    if found[..] != digest(&frame) {
         return Ok(None);
     }
     *before = Some((run, number));
-    Ok(Some(Frame { number, entries }))
+    Ok(Some(Frame { number, entries: frame.split_off(HEAD_BYTES) }))
 }
 
-fn digest(head: &[u8], entries: &[u8]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(head).update(entries);
-    let digest = *hasher.finalize().as_bytes();
+fn digest(frame: &[u8]) -> [u8; DIGEST_BYTES] {
+    let digest = *blake3::hash(frame).as_bytes();
     std::array::from_fn(|at| digest[at])
 }
 
@@ -275,8 +278,8 @@ mod tests {
         write(&mut log, b"first");
         write(&mut log, b"second");
         let whole = std::fs::read(&path).expect("readable");
-        let first = HEAD_BYTES + 5;
-        for at in 0..first + HEAD_BYTES + 6 {
+        let first = HEAD_BYTES + 5 + DIGEST_BYTES;
+        for at in 0..first + HEAD_BYTES + 6 + DIGEST_BYTES {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x40;
             std::fs::write(&path, &damaged).expect("writable");

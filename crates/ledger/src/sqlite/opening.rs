@@ -16,7 +16,7 @@ use crate::OpenError;
 const APPLICATION_ID: i64 = 0x5374_6673;
 
 /// The schema, one step a version.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
 /// Files up to this many bytes are checked whole when they are opened; that takes well under a second.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
@@ -130,7 +130,7 @@ impl Owned {
         for end in [
             "SELECT min(seq), max(seq), max(state) FROM operations WHERE seq IN \
              ((SELECT min(seq) FROM operations), (SELECT max(seq) FROM operations))",
-            "SELECT min(digest), max(digest), 0 FROM operations",
+            "SELECT min(digest_head), max(digest_head), 0 FROM operations",
             "SELECT min(expires_at), max(expires_at), 0 FROM operations WHERE expires_at IS NOT NULL",
             "SELECT min(seq), max(seq), 0 FROM answers",
             "SELECT min(seq), max(seq), 0 FROM attempts",

@@ -147,6 +147,12 @@ pub(super) fn seq(id: OperationId) -> i64 {
     id.sequence().cast_signed()
 }
 
+/// The first 8 bytes of a digest, as its index has them.
+pub(super) fn digest_head(digest: &OperationDigest) -> i64 {
+    let bytes = digest.as_bytes();
+    i64::from_be_bytes(std::array::from_fn(|at| bytes[at]))
+}
+
 /// A duration as it is kept: whole milliseconds, as far as they fit.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -44,9 +44,10 @@ impl<'a> Insert<'a> {
     pub(super) fn of(conn: &'a Connection) -> Result<Self> {
         const SQL: &str = "INSERT INTO operations (seq, digest, state, mode, doubt, fence, attempts, created_at, \
                            began_at, changed_at, expires_at, keep_ms, keep_from, tombstone_ms, repeatable_ms, \
-                           answer, fingerprint, namespace, key, principal, credential, route, method, path) \
+                           answer, fingerprint, namespace, key, principal, credential, route, method, path, \
+                           digest_head) \
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-                           ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
+                           ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)";
         conn.prepare_cached(SQL).map(Self)
     }
 
@@ -78,6 +79,7 @@ impl<'a> Insert<'a> {
             &**route,
             &**method,
             &**path,
+            row::digest_head(&head.digest),
         ])?;
         Ok(())
     }
