@@ -11,8 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use rusqlite::{Connection, params};
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, FingerprintBuilder, HeaderField, Key, Namespace, OperationDigest,
-    Owner,
+    Answer, AttemptEnd, Fence, Fingerprint, FingerprintBuilder, Key, Namespace, OperationDigest, Owner,
 };
 use steadfast_ledger::sqlite::{SqliteLedger, SqliteOptions};
 use steadfast_ledger::{
@@ -313,10 +312,9 @@ fn fingerprint() -> Fingerprint {
 }
 
 fn answered() -> AttemptEnd {
-    let kind = HeaderField { name: "content-type".into(), value: b"application/json".to_vec().into() };
     AttemptEnd::Answered(Answer {
         status: 201,
-        headers: vec![kind],
+        headers: [("content-type", "application/json")].into_iter().collect(),
         body: Some(vec![b'x'; BODY_BYTES].into()),
     })
 }

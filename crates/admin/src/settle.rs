@@ -9,7 +9,8 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use steadfast_core::{
-    Answer, Doubt, Event, Fence, HeaderField, OperationId, Refused, State as LifeState, StateName, transition,
+    Answer, Doubt, Event, Fence, HeaderFields, OperationId, Refused, State as LifeState, StateName,
+    transition,
 };
 use steadfast_ledger::{OperationRecord, SettleError, Settlement, Verdict};
 
@@ -174,7 +175,8 @@ fn read_answer(answer: SettleAnswer) -> Result<Answer, Problem> {
     if headers.len() > ANSWER_HEADERS_MAX {
         return Err(bad_answer(format!("It has more than {ANSWER_HEADERS_MAX} header fields.")));
     }
-    let headers = headers.iter().map(|(name, value)| read_header(name, value)).collect::<Result<_, _>>()?;
+    let headers = headers.iter().map(|(name, value)| read_header(name, value));
+    let headers = headers.collect::<Result<HeaderFields, _>>()?;
     let body = match (body, body_base64) {
         (Some(_), Some(_)) => return Err(bad_answer("It has both a `body` and a `body_base64`.".to_owned())),
         (Some(text), None) => Bytes::from(text),
@@ -192,7 +194,7 @@ fn read_answer(answer: SettleAnswer) -> Result<Answer, Problem> {
     Ok(Answer { status, headers, body: Some(body) })
 }
 
-fn read_header(name: &str, value: &str) -> Result<HeaderField, Problem> {
+fn read_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Problem> {
     let shown: String = name.chars().take(64).collect();
     let name = HeaderName::from_bytes(name.as_bytes());
     let name = name.map_err(|_| bad_answer(format!("`{shown}` is not a header field's name.")))?;
@@ -202,7 +204,7 @@ fn read_header(name: &str, value: &str) -> Result<HeaderField, Problem> {
     let value = HeaderValue::from_str(value).map_err(|_| {
         bad_answer(format!("The value of `{shown}` is not one that a header field can have."))
     })?;
-    Ok(HeaderField { name: name.as_str().into(), value: Bytes::copy_from_slice(value.as_bytes()) })
+    Ok((name, value))
 }
 
 fn bad_answer(found: String) -> Problem {

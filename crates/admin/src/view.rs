@@ -54,7 +54,7 @@ pub(crate) fn attempt(record: &AttemptRecord) -> AttemptView {
 /// A stored answer; its body only where `with_body` says so.
 pub(crate) fn answer(answer: &Answer, with_body: bool) -> AnswerView {
     let headers = answer.headers.iter();
-    let headers = headers.map(|field| (field.name.to_string(), String::from_utf8_lossy(&field.value).into()));
+    let headers = headers.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(&value).into()));
     let (body, body_base64) = match answer.body.as_deref().filter(|_| with_body).map(std::str::from_utf8) {
         None => (None, None),
         Some(Ok(text)) => (Some(text.to_owned()), None),

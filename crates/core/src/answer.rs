@@ -2,18 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::domain::{Domain, truncated};
+use crate::{
+    HeaderFields,
+    domain::{Domain, truncated},
+};
 
 static ANSWER: Domain = Domain::new("steadfast answer digest v1");
-
-/// One header field of an answer, its name in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderField {
-    /// The field's name in lower case.
-    pub name: Box<str>,
-    /// The field's value, as it came.
-    pub value: Bytes,
-}
 
 /// A final answer: status, the header fields that replays keep, and the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +15,7 @@ pub struct Answer {
     /// The HTTP status code, 200 to 599.
     pub status: u16,
     /// The header fields that replays keep, in the order they came.
-    pub headers: Vec<HeaderField>,
+    pub headers: HeaderFields,
     /// The whole body, or `None` where it was too large, streamed or cut off: the operation is completed, but
     /// its answer cannot be replayed.
     pub body: Option<Bytes>,
@@ -66,7 +60,7 @@ mod tests {
 
     #[test]
     fn an_empty_body_differs_from_one_that_is_unavailable() {
-        let answer = |status, body| Answer { status, headers: Vec::new(), body }.digest();
+        let answer = |status, body| Answer { status, headers: HeaderFields::default(), body }.digest();
         assert_ne!(answer(200, Some(Bytes::new())), answer(200, None));
         assert_ne!(answer(200, None), answer(201, None));
         assert_eq!(answer(200, Some(Bytes::from("a"))), answer(200, Some(Bytes::from("a"))));

@@ -105,7 +105,8 @@ impl ForwardedKey {
 
     fn from_hash(hasher: &blake3::Hasher) -> Self {
         let bytes: [u8; 16] = truncated(hasher);
-        Self(format!("sf_{}", crate::operation_id::base32(u128::from_be_bytes(bytes))))
+        let digits = crate::operation_id::base32(u128::from_be_bytes(bytes));
+        Self("sf_".chars().chain(digits.map(char::from)).collect())
     }
 
     /// The key as it goes into the header: 29 characters.

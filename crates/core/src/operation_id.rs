@@ -10,6 +10,9 @@ use crate::{Bucket, OperationDigest};
 /// Crockford's base 32, in lower case: no `i`, `l`, `o` or `u` to mistake.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// What every id begins with.
+const PREFIX: &[u8] = b"op_";
+
 /// How many characters 128 bits take.
 const BASE32_CHARS: usize = 26;
 
@@ -27,6 +30,9 @@ pub struct OperationId {
 pub struct InvalidOperationId;
 
 impl OperationId {
+    /// How many characters an id is written with.
+    pub const CHARS: usize = PREFIX.len() + BASE32_CHARS;
+
     /// The largest sequence number: 48 bits.
     pub const SEQUENCE_MAX: u64 = (1 << 48) - 1;
 
@@ -57,6 +63,13 @@ impl OperationId {
         digest.as_bytes()[..8] == self.tag.to_be_bytes()
     }
 
+    /// The id as it is written, in ASCII.
+    #[must_use]
+    pub fn to_ascii(self) -> [u8; Self::CHARS] {
+        let digits = base32(self.to_number());
+        std::array::from_fn(|at| if at < PREFIX.len() { PREFIX[at] } else { digits[at - PREFIX.len()] })
+    }
+
     /// The id as 16 bytes.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
@@ -70,7 +83,7 @@ impl OperationId {
 
 impl fmt::Display for OperationId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "op_{}", base32(self.to_number()))
+        formatter.write_str(std::str::from_utf8(&self.to_ascii()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -101,8 +114,13 @@ impl FromStr for OperationId {
 }
 
 /// 128 bits as 26 characters, the most significant first.
-pub(crate) fn base32(number: u128) -> String {
-    (0..BASE32_CHARS).rev().map(|place| char::from(ALPHABET[(number >> (place * 5) & 31) as usize])).collect()
+pub(crate) fn base32(mut number: u128) -> [u8; BASE32_CHARS] {
+    let mut digits = [0; BASE32_CHARS];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[(number & 31) as usize];
+        number >>= 5;
+    }
+    digits
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use steadfast_core::{Answer, AttemptEnd, Fence, Fingerprint, HeaderField, Key, Namespace, Owner};
+use steadfast_core::{Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, Owner};
 use steadfast_ledger::{
     ClaimOutcome, ClaimRequest, Claims as _, Durability, KeepFrom, OperationName, Retention,
     sqlite::{SqliteLedger, SqliteOptions},
@@ -126,7 +126,7 @@ async fn execute(ledger: &SqliteLedger, durability: Durability) -> Result<(), Fa
         return Err("a random key was taken".into());
     };
     let _held = ledger.live().hold(claim.operation, claim.fence);
-    let headers = vec![HeaderField { name: "content-type".into(), value: Bytes::from("application/json") }];
+    let headers = [("content-type", "application/json")].into_iter().collect();
     let answer = Answer { status: 201, headers, body: Some(Bytes::from_static(&[b'x'; 300])) };
     ledger.finish(&claim, AttemptEnd::Answered(answer)).await?;
     Ok(())

@@ -36,9 +36,8 @@ impl Weighter<OperationDigest, Arc<Standing>> for ByBytes {
             Occupied::Completed { answer: Some(answer), .. } => answer,
             _ => return ROW_BYTES as u64,
         };
-        let headers: usize =
-            answer.headers.iter().map(|field| field.name.len() + field.value.len() + 48).sum();
-        (ROW_BYTES + headers + answer.body.as_ref().map_or(0, bytes::Bytes::len)) as u64
+        (ROW_BYTES + answer.headers.as_packed().len() + answer.body.as_ref().map_or(0, bytes::Bytes::len))
+            as u64
     }
 }
 

@@ -13,7 +13,6 @@ mod entry;
 mod failure;
 mod finishing;
 mod fold;
-mod headers;
 mod inbox;
 mod job;
 mod leases;

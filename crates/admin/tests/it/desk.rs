@@ -13,8 +13,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use steadfast_admin::{AdminParts, BoxFuture, Control, Readiness, ReloadReport, router, serve};
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, HeaderField, Key, Namespace, OperationId, Owner, Principal,
-    UnknownCause,
+    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
 };
 use steadfast_ledger::{
     Claim, ClaimOutcome, ClaimRequest, Claims, Durability, KeepFrom, OperationName, Retention,
@@ -169,7 +168,7 @@ impl Desk {
 
     pub(crate) async fn completed(&self, key: &str, body: &'static [u8]) -> OperationId {
         let claim = self.claimed(key).await;
-        let headers = vec![HeaderField { name: "content-type".into(), value: Bytes::from("text/plain") }];
+        let headers = [("content-type", "text/plain")].into_iter().collect();
         let answer = Answer { status: 201, headers, body: Some(Bytes::from_static(body)) };
         self.ledger.finish(&claim, AttemptEnd::Answered(answer)).await.unwrap();
         claim.operation

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use steadfast_core::{Answer, HeaderField, OperationId};
+use steadfast_core::{Answer, HeaderFields, OperationId};
 
 /// Marks a replay.
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -46,14 +46,11 @@ fn is_kept(name: &HeaderName) -> bool {
 }
 
 /// The fields that replays repeat, in the order they came.
-pub(super) fn kept(headers: &HeaderMap) -> Vec<HeaderField> {
+pub(super) fn kept(headers: &HeaderMap) -> HeaderFields {
     headers
         .iter()
         .filter(|(name, _)| is_kept(name) && !named_by_connection(headers, name))
-        .map(|(name, value)| HeaderField {
-            name: name.as_str().into(),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-        })
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect()
 }
 
@@ -71,13 +68,11 @@ pub(super) fn response<B: From<Bytes>>(answer: &Answer, operation: OperationId) 
     let mut response = Response::new(B::from(answer.body.clone()?));
     *response.status_mut() = StatusCode::from_u16(answer.status).ok()?;
     let headers = response.headers_mut();
-    headers.reserve(answer.headers.len() + 2);
-    for field in &answer.headers {
+    for (name, value) in answer.headers.iter() {
         // Both were valid when they came.
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(field.name.as_bytes()),
-            HeaderValue::from_maybe_shared(field.value.clone()),
-        ) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value))
+        {
             headers.append(name, value);
         }
     }
@@ -88,7 +83,7 @@ pub(super) fn response<B: From<Bytes>>(answer: &Answer, operation: OperationId) 
 
 /// Names the operation in an answer's headers.
 pub(super) fn mark_operation(headers: &mut HeaderMap, operation: OperationId) {
-    if let Ok(value) = HeaderValue::from_str(&operation.to_string()) {
+    if let Ok(value) = HeaderValue::from_bytes(&operation.to_ascii()) {
         headers.insert(OPERATION, value);
     }
 }
@@ -115,7 +110,7 @@ mod tests {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        let kept: Vec<_> = kept(&headers).into_iter().map(|field| field.name.to_string()).collect();
+        let kept: Vec<_> = kept(&headers).iter().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(kept, ["location", "etag", "content-type", "content-language"]);
     }
 

@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, HeaderField, Key, Namespace, OperationId, Owner, Principal,
-    UnknownCause,
+    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
 };
 
 use super::Harness;
@@ -58,7 +57,7 @@ pub(super) fn keeping(key: &str, from: KeepFrom, tombstone: Option<Duration>) ->
 }
 
 pub(super) fn answer(status: u16, body: &'static str) -> Answer {
-    let headers = vec![HeaderField { name: "content-type".into(), value: Bytes::from("text/plain") }];
+    let headers = [("content-type", "text/plain")].into_iter().collect();
     Answer { status, headers, body: Some(Bytes::from(body)) }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use steadfast_core::{
-    Answer, AnswerDigest, Bucket, CredentialDigest, Doubt, Fence, Fingerprint, HeaderField, Key, Mode,
+    Answer, AnswerDigest, Bucket, CredentialDigest, Doubt, Fence, Fingerprint, HeaderFields, Key, Mode,
     Namespace, OperationDigest, OperationId, Owner, Principal, State, StateName, Timestamp,
 };
 use tokio_postgres::{Row, types::FromSql};
@@ -166,38 +166,10 @@ pub(super) fn answer(row: &Row) -> Result<Option<Answer>, Failure> {
     let Some(status) = get::<Option<i32>>(row, "status")? else { return Ok(None) };
     Ok(Some(Answer {
         status: u16::try_from(status).map_err(|_| corrupt("status"))?,
-        headers: decode_headers(get(row, "headers")?).ok_or_else(|| corrupt("headers"))?,
+        headers: HeaderFields::from_packed(Bytes::copy_from_slice(get(row, "headers")?))
+            .map_err(|_| corrupt("headers"))?,
         body: get::<Option<&[u8]>>(row, "body")?.map(Bytes::copy_from_slice),
     }))
-}
-
-/// Header fields as one column: each name and value with its length before it.
-pub(super) fn encode_headers(headers: &[HeaderField]) -> Vec<u8> {
-    let mut bytes =
-        Vec::with_capacity(headers.iter().map(|field| field.name.len() + field.value.len() + 8).sum());
-    for field in headers {
-        for part in [field.name.as_bytes(), &field.value] {
-            // No part is 4 GiB long.
-            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
-            bytes.extend_from_slice(part);
-        }
-    }
-    bytes
-}
-
-fn decode_headers(mut bytes: &[u8]) -> Option<Vec<HeaderField>> {
-    fn part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        *bytes = rest;
-        Some(part)
-    }
-    let mut headers = Vec::new();
-    while !bytes.is_empty() {
-        let name = std::str::from_utf8(part(&mut bytes)?).ok()?.into();
-        headers.push(HeaderField { name, value: Bytes::copy_from_slice(part(&mut bytes)?) });
-    }
-    Some(headers)
 }
 
 /// A column's value.
@@ -228,21 +200,4 @@ fn duration(millis: i64) -> Duration {
 
 fn corrupt(column: &str) -> Failure {
     Failure::Corrupt(format!("column {column} of an operation holds what no version of this program wrote"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_survive_being_written_and_read() {
-        let field = |name: &str, value: &'static [u8]| HeaderField {
-            name: name.into(),
-            value: Bytes::from_static(value),
-        };
-        for headers in [vec![], vec![field("a", b""), field("x-b", b"\x00\xff, ;\""), field("a", b"2")]] {
-            assert_eq!(decode_headers(&encode_headers(&headers)), Some(headers));
-        }
-        assert_eq!(decode_headers(&[9, 0, 0, 0, b'a']), None);
-    }
 }

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::{
     decide::{Change, Grant},
     failure::{Failure, first},
-    record::{Stored, doubt_columns, encode_headers, millis},
+    record::{Stored, doubt_columns, millis},
     session::Session,
     statements,
 };
@@ -121,7 +121,7 @@ impl Answers {
         self.bucket.push(bucket_column(row.id.bucket()));
         self.seq.push(seq_column(row.id.sequence()));
         self.status.push(i32::from(answer.status));
-        self.headers.push(encode_headers(&answer.headers));
+        self.headers.push(answer.headers.as_packed().to_vec());
         self.body.push(answer.body.clone());
     }
 }

@@ -12,7 +12,6 @@ use super::{
     desk::Desk,
     entry,
     failure::damaged,
-    headers,
     row::{self, Head, Whole, whole_columns},
     rows,
 };
@@ -34,8 +33,7 @@ impl Desk {
             return Ok(match Way::of(&recent.whole, asked, self.now) {
                 Way::Collision => Some(Err(LedgerError::DigestCollision)),
                 Way::Occupied(state) => {
-                    let stored = recent.ended.as_ref().and_then(|ended| ended.answer.as_ref());
-                    let answer = stored.map(|stored| stored.answer.clone());
+                    let answer = recent.ended.as_ref().and_then(|ended| ended.answer.clone());
                     Some(Ok(occupied(recent.whole.clone(), state, answer)?))
                 }
                 Way::Anew | Way::Released | Way::Again | Way::Doubtful => None,
@@ -278,7 +276,7 @@ pub(super) fn stored_answer(conn: &Connection, seq: i64) -> Result<Option<Answer
     const SQL: &str = "SELECT status, headers, body FROM answers WHERE seq = ?1";
     let answer = conn.prepare_cached(SQL)?.query_row([seq], |row| {
         let body: Option<Vec<u8>> = row.get(2)?;
-        Ok(Answer { status: row.get(0)?, headers: headers::unpack(row.get(1)?)?, body: body.map(Into::into) })
+        Ok(Answer { status: row.get(0)?, headers: row::headers(row, 1)?, body: body.map(Into::into) })
     });
     answer.optional()
 }

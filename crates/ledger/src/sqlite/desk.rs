@@ -8,7 +8,6 @@ use steadfast_core::{
 };
 
 use super::{
-    headers,
     leases::Leases,
     log::Log,
     recent::Recent,
@@ -191,8 +190,7 @@ impl Desk {
                 Effect::BeginAttempt => {}
                 Effect::StoreAnswer => {
                     if let Some(told) = told {
-                        let packed = headers::pack(&told.answer.headers);
-                        rows::InsertAnswer::of(&self.conn)?.run(head.seq, told.answer, &packed)?;
+                        rows::InsertAnswer::of(&self.conn)?.run(head.seq, told.answer)?;
                     }
                 }
                 Effect::KeepEvidence => {
@@ -245,7 +243,7 @@ impl Desk {
             told.digest.as_bytes(),
             self.now.as_millis(),
             told.answer.status,
-            headers::pack(&told.answer.headers),
+            told.answer.headers.as_packed(),
             told.answer.body.as_deref(),
         ])?;
         Ok(inserted == 1)

@@ -4,13 +4,12 @@
 use bytes::Bytes;
 use rusqlite::Result;
 use steadfast_core::{
-    Answer, AttemptEnd, CredentialDigest, Doubt, Fence, Fingerprint, Key, Mode, Namespace, NotSentCause,
-    Owner, Principal, State, Timestamp, UnknownCause,
+    Answer, AttemptEnd, CredentialDigest, Doubt, Fence, Fingerprint, HeaderFields, Key, Mode, Namespace,
+    NotSentCause, Owner, Principal, State, Timestamp, UnknownCause,
 };
 
 use super::{
     failure::damaged,
-    headers,
     row::{self, Head, Whole},
 };
 use crate::{KeepFrom, OperationName, Retention};
@@ -51,15 +50,8 @@ pub(super) fn claimed(to: &mut Vec<u8>, operation: &Whole, fence: Fence) {
     optional(to, owner.credential, |to, credential| to.extend_from_slice(credential.as_bytes()));
 }
 
-/// Adds that the attempt with this fence ended at this time. `packed` are the header fields of its answer.
-pub(super) fn ended(
-    to: &mut Vec<u8>,
-    seq: i64,
-    fence: Fence,
-    at: Timestamp,
-    end: &AttemptEnd,
-    packed: &[u8],
-) {
+/// Adds that the attempt with this fence ended at this time.
+pub(super) fn ended(to: &mut Vec<u8>, seq: i64, fence: Fence, at: Timestamp, end: &AttemptEnd) {
     to.push(ENDED);
     to.extend_from_slice(&seq.to_le_bytes());
     to.extend_from_slice(fence.as_bytes());
@@ -82,7 +74,7 @@ pub(super) fn ended(
         AttemptEnd::Answered(answer) => {
             to.push(ANSWERED);
             status(to, answer.status);
-            blob(to, packed);
+            blob(to, answer.headers.as_packed());
             optional(to, answer.body.as_deref(), blob);
         }
     }
@@ -174,7 +166,8 @@ impl<'a> Reader<'a> {
             },
             ANSWERED => AttemptEnd::Answered(Answer {
                 status: self.status()?,
-                headers: headers::unpack(self.blob()?.to_vec())?,
+                headers: HeaderFields::from_packed(Bytes::copy_from_slice(self.blob()?))
+                    .map_err(|_| unreadable())?,
                 body: self.optional(Self::blob)?.map(Bytes::copy_from_slice),
             }),
             _ => return Err(unreadable()),
@@ -226,8 +219,6 @@ impl<'a> Reader<'a> {
 mod tests {
     use std::time::Duration;
 
-    use steadfast_core::HeaderField;
-
     use super::*;
 
     fn operation(optional: bool) -> (Whole, Fence) {
@@ -263,7 +254,7 @@ mod tests {
 
     fn ends() -> Vec<AttemptEnd> {
         let answer = |body| {
-            let headers = vec![HeaderField { name: "etag".into(), value: Bytes::from_static(b"\xff1") }];
+            let headers = [("etag", b"\xff1")].into_iter().collect();
             AttemptEnd::Answered(Answer { status: 201, headers, body })
         };
         let mut ends = vec![AttemptEnd::Refused { status: 429 }, answer(None), answer(Some("body".into()))];
@@ -276,11 +267,7 @@ mod tests {
 
     fn write(end: &AttemptEnd) -> Vec<u8> {
         let mut written = Vec::new();
-        let packed = match end {
-            AttemptEnd::Answered(answer) => headers::pack(&answer.headers),
-            _ => Vec::new(),
-        };
-        ended(&mut written, 5, Fence::from_bytes([1; 16]), Timestamp::from_millis(6), end, &packed);
+        ended(&mut written, 5, Fence::from_bytes([1; 16]), Timestamp::from_millis(6), end);
         written
     }
 

@@ -38,9 +38,8 @@ impl Desk {
         };
         let Some(ended) = end.take() else { return Ok(None) };
         let (digest, state) = (head.digest, head.state.name());
-        let packed = recent::packed(&ended);
-        entry::ended(self.log.entries(), seq, fence, self.now, &ended, &packed);
-        self.recent.end(seq, fence, ended, packed, head);
+        entry::ended(self.log.entries(), seq, fence, self.now, &ended);
+        self.recent.end(seq, fence, ended, head);
         self.leases.end(seq);
         if wakes {
             self.wakes.push(digest);

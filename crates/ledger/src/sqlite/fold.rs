@@ -105,7 +105,7 @@ impl<'a> Tables<'a> {
         let Some(ended) = &operation.ended else { return Ok(()) };
         self.attempt.run(head, ended.fence, ended.began_at, head.changed_at, ended.columns)?;
         match &ended.answer {
-            Some(stored) => self.answer.run(head.seq, &stored.answer, &stored.packed),
+            Some(answer) => self.answer.run(head.seq, answer),
             None => Ok(()),
         }
     }

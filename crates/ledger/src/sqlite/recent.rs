@@ -11,7 +11,6 @@ use steadfast_core::{
 };
 
 use super::{
-    headers,
     row::{Head, Whole},
     rows::EndColumns,
 };
@@ -56,14 +55,7 @@ pub(super) struct Ended {
     pub(super) fence: Fence,
     pub(super) began_at: Timestamp,
     pub(super) columns: EndColumns,
-    pub(super) answer: Option<Stored>,
-}
-
-/// An answer, its header fields packed as the tables keep them.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) answer: Answer,
-    pub(super) packed: Vec<u8>,
+    pub(super) answer: Option<Answer>,
 }
 
 #[derive(Debug)]
@@ -97,16 +89,17 @@ impl Recent {
         self.undo.push(Undo::Insert(seq));
     }
 
-    /// Ends the attempt of one of them as [`after`] said; `packed` is what [`packed`] made of the end.
-    pub(super) fn end(&mut self, seq: i64, fence: Fence, end: AttemptEnd, packed: Vec<u8>, head: Head) {
+    /// Ends the attempt of one of them as [`after`] said.
+    pub(super) fn end(&mut self, seq: i64, fence: Fence, end: AttemptEnd, head: Head) {
         let Some(operation) = self.operations.get_mut(&seq) else { return };
         let before = std::mem::replace(&mut operation.whole.head, head);
         let began_at = before.began_at.unwrap_or(before.created_at);
         let columns = EndColumns::of(&end);
         let answer = match end {
             AttemptEnd::Answered(answer) => {
-                self.bytes += packed.len() + answer.body.as_ref().map_or(0, bytes::Bytes::len);
-                Some(Stored { answer, packed })
+                let body_bytes = answer.body.as_ref().map_or(0, bytes::Bytes::len);
+                self.bytes += answer.headers.as_packed().len() + body_bytes;
+                Some(answer)
             }
             AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => None,
         };
@@ -208,14 +201,6 @@ pub(super) fn after(head: &Head, fence: Fence, end: &AttemptEnd, at: Timestamp) 
         }
     }
     Some(After { head: Head { state, began_at: None, changed_at: at, expires_at, ..*head }, wakes })
-}
-
-/// The header fields of the answer that an attempt brought, packed.
-pub(super) fn packed(end: &AttemptEnd) -> Vec<u8> {
-    match end {
-        AttemptEnd::Answered(answer) => headers::pack(&answer.headers),
-        AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => Vec::new(),
-    }
 }
 
 /// What the end of a synchronous attempt is to the state machine.

@@ -95,8 +95,7 @@ fn take_in(desk: &mut Desk, entry: Entry) -> Result<()> {
             let head = desk.recent.get(seq).map(|operation| &operation.whole.head);
             let after = head.and_then(|head| recent::after(head, fence, &end, at));
             let after = after.ok_or_else(|| damaged("it ends an attempt that was not under way"))?;
-            let packed = recent::packed(&end);
-            desk.recent.end(seq, fence, end, packed, after.head);
+            desk.recent.end(seq, fence, end, after.head);
         }
     }
     Ok(())

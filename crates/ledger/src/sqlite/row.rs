@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Result, Row, types::FromSql};
 use steadfast_core::{
-    AnswerDigest, Bucket, CredentialDigest, Doubt, Fence, Fingerprint, Key, Mode, Namespace, OperationDigest,
-    OperationId, Owner, Principal, State, StateName, Timestamp,
+    AnswerDigest, Bucket, CredentialDigest, Doubt, Fence, Fingerprint, HeaderFields, Key, Mode, Namespace,
+    OperationDigest, OperationId, Owner, Principal, State, StateName, Timestamp,
 };
 
 use super::failure::damaged;
@@ -172,6 +172,12 @@ pub(super) fn keep_from_name(from: KeepFrom) -> &'static str {
         KeepFrom::Finish => "finish",
         KeepFrom::Claim => "claim",
     }
+}
+
+/// An answer's header fields.
+pub(super) fn headers(row: &Row<'_>, column: usize) -> Result<HeaderFields> {
+    let packed = row.get::<_, Vec<u8>>(column)?.into();
+    HeaderFields::from_packed(packed).map_err(|_| damaged("an answer's header fields cannot be read"))
 }
 
 fn timestamp(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {

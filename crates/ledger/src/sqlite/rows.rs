@@ -144,9 +144,9 @@ impl<'a> InsertAnswer<'a> {
         conn.prepare_cached(SQL).map(Self)
     }
 
-    /// `packed` are the answer's header fields.
-    pub(super) fn run(&mut self, seq: i64, answer: &Answer, packed: &[u8]) -> Result<()> {
-        self.0.execute(params![seq, answer.status, packed, answer.body.as_deref()])?;
+    pub(super) fn run(&mut self, seq: i64, answer: &Answer) -> Result<()> {
+        let (headers, body) = (answer.headers.as_packed(), answer.body.as_deref());
+        self.0.execute(params![seq, answer.status, headers, body])?;
         Ok(())
     }
 }

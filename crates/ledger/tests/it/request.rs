@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use std::time::Duration;
-use steadfast_core::{Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, Owner};
+use steadfast_core::{Answer, AttemptEnd, Fence, Fingerprint, HeaderFields, Key, Namespace, Owner};
 use steadfast_ledger::{
     Claim, ClaimOutcome, ClaimRequest, Claims, Durability, KeepFrom, LedgerError, Occupied, OperationName,
     Retention,
@@ -25,7 +25,7 @@ pub(crate) fn request(key: &str) -> ClaimRequest {
 }
 
 pub(crate) fn answered(body: impl Into<Bytes>) -> AttemptEnd {
-    AttemptEnd::Answered(Answer { status: 201, headers: Vec::new(), body: Some(body.into()) })
+    AttemptEnd::Answered(Answer { status: 201, headers: HeaderFields::default(), body: Some(body.into()) })
 }
 
 /// Claims, and expects to be granted.
