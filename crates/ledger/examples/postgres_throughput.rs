@@ -59,7 +59,7 @@ mod measure {
             let outcome = ledger.claim(request(fence)).await.expect("a ledger that works");
             let ClaimOutcome::Granted(claim) = outcome else { panic!("a random key was taken") };
             let body = Some(vec![b'x'; 300].into());
-            let answer = Answer { status: 201, headers: Vec::new(), body };
+            let answer = Answer { status: 201, headers: steadfast_core::HeaderFields::default(), body };
             ledger.finish(&claim, AttemptEnd::Answered(answer)).await.expect("a ledger that works");
             latencies.push(begun.elapsed());
         }

@@ -64,7 +64,7 @@ pub(crate) fn granted(outcome: ClaimOutcome) -> Claim {
 pub(crate) fn answered(body: &str) -> AttemptEnd {
     AttemptEnd::Answered(Answer {
         status: 201,
-        headers: Vec::new(),
+        headers: steadfast_core::HeaderFields::default(),
         body: Some(Bytes::copy_from_slice(body.as_bytes())),
     })
 }
