@@ -29,7 +29,7 @@ const GROWTH_BYTES_MIN: u64 = 256 << 10;
 const GROWTH_BYTES_MAX: u64 = 4 << 20;
 
 /// A frame's head: the run, the frame's number, and the length of its entries in bytes.
-const HEAD_BYTES: usize = 16 + 8 + 4;
+const HEAD_BYTES: usize = 8 + 8 + 4;
 
 /// Behind the entries: the digest of everything before it.
 const DIGEST_BYTES: usize = 16;
@@ -37,12 +37,15 @@ const DIGEST_BYTES: usize = 16;
 /// Above this a batch is written, and the next frame begun.
 const FRAME_BYTES_FULL: usize = 1 << 20;
 
+/// Names one run of the process, from opening the ledger to closing it; never 0.
+pub(super) type Run = i64;
+
 /// The log of this run of the process.
 #[derive(Debug)]
 pub(super) struct Log {
     file: Arc<File>,
     path: PathBuf,
-    run: [u8; 16],
+    run: Run,
     /// The number of the newest frame that was written, by this run or before.
     newest: u64,
     /// Where the next frame goes.
@@ -56,6 +59,7 @@ pub(super) struct Log {
 /// A frame as it was found.
 #[derive(Debug)]
 pub(super) struct Frame {
+    pub(super) run: Run,
     pub(super) number: u64,
     pub(super) entries: Vec<u8>,
 }
@@ -75,7 +79,7 @@ impl Log {
         Ok(Self {
             file: Arc::new(file),
             path,
-            run: *Fence::random().as_bytes(),
+            run: new_run(),
             newest,
             offset: 0,
             written_to,
@@ -96,6 +100,11 @@ impl Log {
     /// Whether enough is in the frame to write it.
     pub(super) fn is_full(&self) -> bool {
         self.frame.len() >= FRAME_BYTES_FULL
+    }
+
+    /// The run that writes it.
+    pub(super) fn run(&self) -> Run {
+        self.run
     }
 
     /// The number of the newest frame that was written.
@@ -121,10 +130,10 @@ impl Log {
         }
         let number = self.newest + 1;
         let written = self.grow().and_then(|()| {
-            self.frame[..16].copy_from_slice(&self.run);
-            self.frame[16..24].copy_from_slice(&number.to_le_bytes());
+            self.frame[..8].copy_from_slice(&self.run.to_le_bytes());
+            self.frame[8..16].copy_from_slice(&number.to_le_bytes());
             let bytes = u32::try_from(self.frame.len() - HEAD_BYTES).map_err(io::Error::other)?;
-            self.frame[24..HEAD_BYTES].copy_from_slice(&bytes.to_le_bytes());
+            self.frame[16..HEAD_BYTES].copy_from_slice(&bytes.to_le_bytes());
             let digest = digest(&self.frame);
             self.frame.extend_from_slice(&digest);
             self.file.write_all_at(&self.frame, self.offset)
@@ -167,6 +176,11 @@ impl Log {
     }
 }
 
+fn new_run() -> Run {
+    let random = *Fence::random().as_bytes();
+    Run::from_le_bytes(std::array::from_fn(|at| random[at])) | 1
+}
+
 /// The frames of the log at `path` in their order, each as it is wanted; none where there is no such file.
 pub(super) fn frames(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Frame>>> {
     let mut file = match File::open(path) {
@@ -193,7 +207,7 @@ pub(super) fn frames(path: &Path) -> io::Result<impl Iterator<Item = io::Result<
 fn read_frame(
     reader: &mut impl Read,
     bytes: &mut u64,
-    before: &mut Option<([u8; 16], u64)>,
+    before: &mut Option<(Run, u64)>,
 ) -> io::Result<Option<Frame>> {
     let mut head = [0; HEAD_BYTES];
     if *bytes < HEAD_BYTES as u64 {
@@ -201,9 +215,9 @@ fn read_frame(
     }
     reader.read_exact(&mut head)?;
     *bytes -= HEAD_BYTES as u64;
-    let run: [u8; 16] = std::array::from_fn(|at| head[at]);
-    let number = u64::from_le_bytes(std::array::from_fn(|at| head[16 + at]));
-    let length = u32::from_le_bytes(std::array::from_fn(|at| head[24 + at]));
+    let run = Run::from_le_bytes(std::array::from_fn(|at| head[at]));
+    let number = u64::from_le_bytes(std::array::from_fn(|at| head[8 + at]));
+    let length = u32::from_le_bytes(std::array::from_fn(|at| head[16 + at]));
     let continues = before.is_none_or(|(of, newest)| of == run && number == newest + 1);
     let rest = u64::from(length) + DIGEST_BYTES as u64;
     if !continues || length == 0 || rest > *bytes {
@@ -217,7 +231,7 @@ fn read_frame(
         return Ok(None);
     }
     *before = Some((run, number));
-    Ok(Some(Frame { number, entries: frame.split_off(HEAD_BYTES) }))
+    Ok(Some(Frame { run, number, entries: frame.split_off(HEAD_BYTES) }))
 }
 
 fn digest(frame: &[u8]) -> [u8; DIGEST_BYTES] {

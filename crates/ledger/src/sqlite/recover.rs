@@ -8,7 +8,7 @@ use super::{
     desk::Desk,
     entry::{self, Entry},
     failure::{damaged, open_error},
-    log::{self, Log},
+    log::{self, Log, Run},
     recent,
 };
 use crate::{Clock, OpenError};
@@ -26,7 +26,8 @@ pub(super) fn open(path: &Path, conn: Connection, clock: Clock, lease: Duration)
         |error: std::io::Error| OpenError::Unreachable { path: shown.clone(), reason: error.to_string() };
 
     let is_new = !log_path.exists();
-    if is_new && counter(&conn, "log_open").map_err(failed)? != 0 {
+    let open_run: Run = counter(&conn, "log_open").map_err(failed)?;
+    if is_new && open_run != CLOSED {
         return Err(corrupt(format!(
             "it is gone, and the ledger was not closed: what was acknowledged last may be missing. Put it back \
              beside the ledger; or, to go on without what was in it: sqlite3 '{}' \"UPDATE counters SET value = 0 \
@@ -47,9 +48,10 @@ pub(super) fn open(path: &Path, conn: Connection, clock: Clock, lease: Duration)
         if frame.number <= applied {
             continue;
         }
-        if frame.number != applied + 1 {
+        if frame.run != open_run || frame.number != applied + 1 {
             return Err(corrupt(format!(
-                "it goes on at frame {}, but the ledger has them up to {applied} only: is it another ledger's?",
+                "it goes on at frame {}, and the ledger has them up to {applied}, or is another one: put the log \
+                 back that belongs beside it",
                 frame.number
             )));
         }
@@ -67,7 +69,7 @@ pub(super) fn open(path: &Path, conn: Connection, clock: Clock, lease: Duration)
     desk.recent.commit();
     // Whatever a former process left unsynced in the tables is synced by this, before the log is written over.
     desk.fold(true).map_err(failed)?;
-    set_open(&desk.conn, true).map_err(failed)?;
+    set_open(&desk.conn, desk.log.run()).map_err(failed)?;
     desk.number_from_tables().map_err(failed)?;
     Ok(desk)
 }
@@ -76,7 +78,7 @@ pub(super) fn open(path: &Path, conn: Connection, clock: Clock, lease: Duration)
 pub(super) fn close(mut desk: Desk) -> Result<Connection, rusqlite::Error> {
     desk.fold(true)?;
     let Desk { conn, log, .. } = desk;
-    set_open(&conn, false)?;
+    set_open(&conn, CLOSED)?;
     if let Err(error) = log.remove() {
         // The tables know that they have it all; the next owner begins it anew.
         tracing::warn!(%error, "the ledger's log could not be removed");
@@ -101,9 +103,12 @@ fn take_in(desk: &mut Desk, entry: Entry) -> Result<()> {
     Ok(())
 }
 
-/// Notes whether the log holds, or may hold, what the tables do not. The connection syncs what it commits.
-fn set_open(conn: &Connection, open: bool) -> Result<()> {
-    conn.execute("UPDATE counters SET value = ?1 WHERE name = 'log_open'", params![open])?;
+/// No run's log holds what the tables do not.
+const CLOSED: Run = 0;
+
+/// Notes the run whose log holds, or may hold, what the tables do not. The connection syncs what it commits.
+fn set_open(conn: &Connection, run: Run) -> Result<()> {
+    conn.execute("UPDATE counters SET value = ?1 WHERE name = 'log_open'", params![run])?;
     Ok(())
 }
 

@@ -11,8 +11,8 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 
 -- `seq`: above it none was ever given out; kept because the newest operation may be swept. `log_applied`: up to which
--- frame of the log the tables are written. `log_open`: 1 while the log may hold what the tables do not, so that a ledger
--- whose log is gone is not taken for whole. `writes`: counts up where something must be written, because SQLite neither
+-- frame of the log the tables are written. `log_open`: which run's log may hold what the tables do not (0: none), so that
+-- a ledger whose log is gone, or is another's, is not taken for whole. `writes`: counts up where something must be written, because SQLite neither
 -- writes nor syncs a change that changes nothing.
 INSERT INTO counters (name, value) VALUES ('seq', 0), ('log_applied', 0), ('log_open', 0), ('writes', 0);
 

@@ -7,6 +7,7 @@ mod claims;
 mod conformance;
 mod crash;
 mod full;
+mod log;
 mod opening;
 mod request;
 mod syncs;
