@@ -78,7 +78,8 @@ pub struct SqliteOptions {
     pub open_max: usize,
     /// How many requests may wait for other requests' operations; 10,000 unless stated.
     pub waiters_max: usize,
-    /// The most pages of 4 KiB that the file may grow to; `None` leaves that to the disk.
+    /// The most pages of 4 KiB that the file may grow to; `None` leaves that to the disk. The log beside it takes
+    /// up to 36 MiB more.
     pub pages_max: Option<u32>,
     /// By how many pages the write-ahead log grows before it is written back into the file; 4,000 (16 MiB)
     /// unless stated. It grows to about four times that under a load that never pauses.

@@ -24,8 +24,6 @@ pub(super) struct Desk {
     /// Whether the next commit waits for the disk.
     pub(super) synced: bool,
     pub(super) log: Log,
-    /// The newest frame of the log whose entries are in `recent` or in the tables.
-    pub(super) log_newest: u64,
     /// What the log says and the tables do not, yet.
     pub(super) recent: Recent,
     /// Whether a transaction is open in which the tables follow the log.
@@ -66,7 +64,6 @@ impl Desk {
             wakes: Vec::new(),
             conn,
             synced: true,
-            log_newest: log.newest(),
             log,
             recent: Recent::default(),
             folding: false,
@@ -99,7 +96,6 @@ impl Desk {
     pub(super) fn write_log(&mut self) -> std::io::Result<bool> {
         let written = self.log.write();
         if written.is_ok() {
-            self.log_newest = self.log.newest();
             self.leases.commit();
             self.recent.commit();
         } else {

@@ -26,7 +26,7 @@ impl Desk {
             }
             drop(insert);
             const SQL: &str = "UPDATE counters SET value = ?1 WHERE name = 'log_applied'";
-            self.conn.prepare_cached(SQL)?.execute([self.log_newest.cast_signed()])?;
+            self.conn.prepare_cached(SQL)?.execute([self.log.newest().cast_signed()])?;
             self.conn.prepare_cached("COMMIT")?.execute([])?;
             Ok(())
         });

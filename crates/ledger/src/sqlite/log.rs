@@ -112,7 +112,7 @@ impl Log {
         self.newest
     }
 
-    /// Numbers the frames from here on; for a log in which nothing has been written.
+    /// Numbers the frames from here on: for a log of which the tables follow an earlier run's frames.
     pub(super) fn number_from(&mut self, newest: u64) {
         self.newest = newest;
     }

@@ -60,13 +60,12 @@ pub(super) fn open(path: &Path, conn: Connection, clock: Clock, lease: Duration)
             take_in(&mut desk, entry).map_err(|error| corrupt(error.to_string()))?;
         }
         applied = frame.number;
-        desk.log_newest = applied;
+        desk.log.number_from(applied);
+        desk.recent.commit();
         if desk.recent.is_full() {
             desk.fold(false).map_err(failed)?;
         }
     }
-    desk.log.number_from(applied);
-    desk.recent.commit();
     // Whatever a former process left unsynced in the tables is synced by this, before the log is written over.
     desk.fold(true).map_err(failed)?;
     set_open(&desk.conn, desk.log.run()).map_err(failed)?;

@@ -222,6 +222,9 @@ impl Writer {
             let folded = self.desk.fold_ended(FOLD_AT_ONCE);
             let _ = self.note(folded);
         }
+        if !self.desk.folding {
+            self.checkpoints.when_due(&self.desk.conn);
+        }
     }
 
     /// Lets the tables catch up with the log, and commits.
@@ -240,7 +243,6 @@ impl Writer {
         if synced && self.desk.log.is_long() {
             self.desk.log.begin_anew();
         }
-        self.checkpoints.when_due(&self.desk.conn);
         Ok(())
     }
 
