@@ -16,6 +16,10 @@ const ALWAYS: [HeaderName; 7] = [
 
 /// Removes what belongs to the connection that `headers` came over.
 pub(crate) fn remove(headers: &mut HeaderMap) {
+    // Nearly every message has none of them, and a look over its few fields is quicker than a search for each.
+    if !headers.keys().any(|name| name == header::CONNECTION || ALWAYS.contains(name)) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         let listed: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)

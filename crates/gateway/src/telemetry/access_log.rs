@@ -138,11 +138,14 @@ fn write_out(shared: &Shared, out: &mut (dyn Write + Send)) {
 }
 
 fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
-    write!(line, "{{\"time\":\"{}\",\"request_id\":\"{}\"", time(entry.at_ms), entry.request_id)?;
+    line.extend_from_slice(b"{\"time\":\"");
+    write_time(line, entry.at_ms)?;
+    line.extend_from_slice(b"\",\"request_id\":\"");
+    line.extend_from_slice(entry.request_id.as_bytes());
     if let Some(trace_id) = entry.trace_id {
-        write!(line, ",\"trace_id\":\"{trace_id}\"")?;
+        write!(line, "\",\"trace_id\":\"{trace_id}")?;
     }
-    write!(line, ",\"client\":\"{}\",\"method\":", entry.client)?;
+    write!(line, "\",\"client\":\"{}\",\"method\":", entry.client)?;
     write_string(line, entry.method.as_str());
     line.extend_from_slice(b",\"path\":");
     write_string(line, entry.path);
@@ -160,7 +163,9 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
         write!(line, ",\"idempotency\":\"{}\"", decision.as_str())?;
     }
     if let Some(operation) = entry.operation {
-        write!(line, ",\"operation\":\"{operation}\"")?;
+        line.extend_from_slice(b",\"operation\":\"");
+        line.extend_from_slice(&operation.to_ascii());
+        line.push(b'"');
     }
     if !entry.complete {
         line.extend_from_slice(b",\"complete\":false");
@@ -172,6 +177,11 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
 /// A JSON string; methods and paths are nearly always plain.
 fn write_string(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        line.extend_from_slice(text.as_bytes());
+        line.push(b'"');
+        return;
+    }
     for character in text.chars() {
         match character {
             '"' => line.extend_from_slice(b"\\\""),
@@ -188,10 +198,10 @@ fn write_string(line: &mut Vec<u8>, text: &str) {
 }
 
 fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
+    write_time(line, entry.at_ms)?;
     write!(
         line,
-        "{} {} {:<6} {} {:.1} ms",
-        time(entry.at_ms),
+        " {} {:<6} {} {:.1} ms",
         entry.status,
         entry.method.as_str(),
         entry.path,
@@ -211,7 +221,7 @@ fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
 }
 
 /// RFC 3339 with milliseconds. The second is written once and kept: most lines share it.
-fn time(at_ms: i64) -> impl std::fmt::Display {
+fn write_time(line: &mut Vec<u8>, at_ms: i64) -> std::io::Result<()> {
     thread_local!(static SECOND: std::cell::RefCell<(i64, String)> = const { std::cell::RefCell::new((i64::MIN, String::new())) });
     let second = at_ms.div_euclid(1_000);
     SECOND.with_borrow_mut(|(cached, text)| {
@@ -221,7 +231,8 @@ fn time(at_ms: i64) -> impl std::fmt::Display {
             let stamp = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
             text.push_str(stamp.trim_end_matches('Z'));
         }
-        format!("{text}.{:03}Z", at_ms.rem_euclid(1_000))
+        line.extend_from_slice(text.as_bytes());
+        write!(line, ".{:03}Z", at_ms.rem_euclid(1_000))
     })
 }
 

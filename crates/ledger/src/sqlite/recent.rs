@@ -16,10 +16,10 @@ use super::{
 };
 
 /// With so many of them the tables are written: a bound on how long that takes.
-const OPERATIONS_MAX: usize = 4_096;
+const OPERATIONS_MAX: usize = 16_384;
 
 /// With so much of them in memory the tables are written.
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = 16 << 20;
 
 /// What one takes in memory beside its answer, about.
 const OPERATION_BYTES: usize = 600;
