@@ -99,19 +99,9 @@ impl Desk {
         let Transition { state, .. } = claimed(State::Absent, &request, Rerun::Forbidden)?;
         let seq = self.seq_next;
         self.seq_next += 1;
-        let head = Head {
-            seq,
-            digest: request.name.digest(),
-            state,
-            mode: Mode::Synchronous,
-            attempts: 1,
-            created_at: self.now,
-            began_at: Some(self.now),
-            changed_at: self.now,
-            expires_at: None,
-            retention: request.retention,
-            repeatable_for: request.repeatable_for,
-        };
+        let (digest, fence) = (request.name.digest(), request.fence);
+        let head = Head::claimed(seq, digest, fence, self.now, request.retention, request.repeatable_for);
+        let head = Head { state, ..head };
         let ClaimRequest { name, fingerprint, owner, route, method, path, .. } = request;
         let path = if path.len() > PATH_BYTES_MAX { kept_path(&path).into() } else { path };
         Ok(Whole { head, fingerprint, name, owner, route, method, path })

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use rusqlite::Result;
 use steadfast_core::{
-    Answer, AttemptEnd, CredentialDigest, Doubt, Fence, Fingerprint, HeaderFields, Key, Mode, Namespace,
-    NotSentCause, Owner, Principal, State, Timestamp, UnknownCause,
+    Answer, AttemptEnd, CredentialDigest, Fence, Fingerprint, HeaderFields, Key, Namespace, NotSentCause,
+    Owner, Principal, Timestamp, UnknownCause,
 };
 
 use super::{
@@ -138,19 +138,8 @@ impl<'a> Reader<'a> {
         let principal = self.optional(Self::text)?.map(Principal::new);
         let credential = self.optional(Self::array)?.map(CredentialDigest::from_bytes);
         let name = OperationName::new(namespace, key);
-        let head = Head {
-            seq,
-            digest: name.digest(),
-            state: State::Claimed { mode: Mode::Synchronous, fence, doubt: Doubt::None },
-            mode: Mode::Synchronous,
-            attempts: 1,
-            created_at,
-            began_at: Some(created_at),
-            changed_at: created_at,
-            expires_at: None,
-            retention: Retention { keep, from, tombstone },
-            repeatable_for,
-        };
+        let retention = Retention { keep, from, tombstone };
+        let head = Head::claimed(seq, name.digest(), fence, created_at, retention, repeatable_for);
         Ok(Whole { head, fingerprint, name, owner: Owner { principal, credential }, route, method, path })
     }
 
@@ -226,23 +215,12 @@ mod tests {
         let created_at = Timestamp::from_millis(1_700_000_000_123);
         let name = OperationName::new(Namespace::global(), Key::new("order-1").expect("a key"));
         let duration = |seconds| optional.then(|| Duration::from_secs(seconds));
-        let head = Head {
-            seq: 77,
-            digest: name.digest(),
-            state: State::Claimed { mode: Mode::Synchronous, fence, doubt: Doubt::None },
-            mode: Mode::Synchronous,
-            attempts: 1,
-            created_at,
-            began_at: Some(created_at),
-            changed_at: created_at,
-            expires_at: None,
-            retention: Retention {
-                keep: Duration::from_secs(9),
-                from: if optional { KeepFrom::Claim } else { KeepFrom::Finish },
-                tombstone: duration(5),
-            },
-            repeatable_for: duration(6),
+        let retention = Retention {
+            keep: Duration::from_secs(9),
+            from: if optional { KeepFrom::Claim } else { KeepFrom::Finish },
+            tombstone: duration(5),
         };
+        let head = Head::claimed(77, name.digest(), fence, created_at, retention, duration(6));
         let owner = Owner {
             principal: optional.then(|| Principal::new("alice")),
             credential: optional.then(|| CredentialDigest::from_bytes([4; 16])),

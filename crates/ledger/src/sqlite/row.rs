@@ -69,6 +69,31 @@ pub(super) struct StateColumns {
 }
 
 impl Head {
+    /// What the first claim of an operation makes of it.
+    pub(super) fn claimed(
+        seq: i64,
+        digest: OperationDigest,
+        fence: Fence,
+        at: Timestamp,
+        retention: Retention,
+        repeatable_for: Option<Duration>,
+    ) -> Self {
+        let mode = Mode::Synchronous;
+        Self {
+            seq,
+            digest,
+            state: State::Claimed { mode, fence, doubt: Doubt::None },
+            mode,
+            attempts: 1,
+            created_at: at,
+            began_at: Some(at),
+            changed_at: at,
+            expires_at: None,
+            retention,
+            repeatable_for,
+        }
+    }
+
     /// Reads a row of `head_columns`.
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         let mode = match row.get_ref(3)?.as_str()? {
