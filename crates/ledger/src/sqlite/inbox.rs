@@ -2,7 +2,8 @@
 //!
 //! Whoever asks first on a thread does not wake the writer at once: it lets the other tasks that are ready there ask
 //! too, and then rings for all of them. Waking it for each would cost a switch of threads each time, and cut batches
-//! into crumbs wherever the two share a core.
+//! into crumbs wherever the two share a core. Should that task put off looking at its answer, the others wait for no
+//! longer than the writer sleeps.
 
 use std::{
     mem,
