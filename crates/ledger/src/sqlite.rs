@@ -78,12 +78,14 @@ pub struct SqliteOptions {
     pub open_max: usize,
     /// How many requests may wait for other requests' operations; 10,000 unless stated.
     pub waiters_max: usize,
-    /// The most pages of 4 KiB that the file may grow to; `None` leaves that to the disk. The log beside it takes
-    /// up to 36 MiB more.
+    /// The most pages of 4 KiB that the file may grow to; `None` leaves that to the disk. The log beside it
+    /// comes on top.
     pub pages_max: Option<u32>,
     /// By how many pages the write-ahead log grows before it is written back into the file; 4,000 (16 MiB)
     /// unless stated. It grows to about four times that under a load that never pauses.
     pub checkpoint_pages: u32,
+    /// At which size the log beside the file begins anew, in bytes; 32 MiB unless stated.
+    pub log_bytes_max: u64,
 }
 
 impl Default for SqliteOptions {
@@ -95,6 +97,7 @@ impl Default for SqliteOptions {
             waiters_max: 10_000,
             pages_max: None,
             checkpoint_pages: 4_000,
+            log_bytes_max: 32 << 20,
         }
     }
 }
@@ -115,6 +118,7 @@ pub struct SqliteLedger {
     inbox: Inbox,
     reader: Mutex<Option<mpsc::SyncSender<Read>>>,
     waiting: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
     live: LiveClaims,
     hub: WatchHub,
     tally: Arc<Tally>,
@@ -150,7 +154,7 @@ impl SqliteLedger {
         let log = owned.another(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let checkpoints = Checkpoints::watch(&mut conn, log, options.checkpoint_pages)
             .map_err(|error| no_thread(path, &error))?;
-        let mut desk = recover::open(&owned.path, conn, options.clock, options.lease)?;
+        let mut desk = recover::open(&owned.path, conn, &options)?;
         resolve_former(&mut desk).map_err(failed)?;
         let reads = owned.another(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
 
@@ -175,6 +179,7 @@ impl SqliteLedger {
             inbox,
             reader: Mutex::new(Some(reader)),
             waiting: Arc::default(),
+            reads: Arc::default(),
             live: LiveClaims::default(),
             hub,
             tally,
@@ -244,6 +249,10 @@ impl SqliteLedger {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, LedgerError>> {
+        let (slot, before) = Slot::take(&self.reads);
+        if before >= READS_MAX {
+            return Box::pin(std::future::ready(Err(LedgerError::Overloaded { open_max: READS_MAX })));
+        }
         // The tables must have what was acknowledged before this was asked.
         let (job, caught_up) = CatchUp::boxed();
         let caught_up = self.ask(job, caught_up);
@@ -253,6 +262,7 @@ impl SqliteLedger {
             let _ = reply.send(read(conn).map_err(|error| ledger_error(&error)));
         });
         Box::pin(async move {
+            let _slot = slot;
             caught_up.await?;
             match &*self.reader.lock().unwrap_or_else(PoisonError::into_inner) {
                 None => return Err(LedgerError::Closed),

@@ -229,7 +229,7 @@ impl Drop for Granting {
     }
 }
 
-/// A place among the claims that wait; dropping it frees it.
+/// A place among the claims or the reads that wait; dropping it frees it.
 #[derive(Debug)]
 pub(super) struct Slot(Arc<AtomicUsize>);
 

@@ -4,7 +4,7 @@
 //! A commit of SQLite's writes every page that it touched, and the index of digests is touched at random. A frame
 //! is a few hundred bytes an operation, and because its place in the file is written before (with zeros or with
 //! what is obsolete), syncing it moves no metadata. The tables follow when many operations can be written at once
-//! (see [`fold`](super::fold)); what they have is obsolete here, and at [`LOG_BYTES_MAX`] the log begins anew.
+//! (see [`fold`](super::fold)); what they have is obsolete here, and from a certain size on the log begins anew.
 //!
 //! A frame counts where it is whole, continues the numbering, and is of the same run of the process as those before
 //! it: what is left behind it, of an earlier pass or of an earlier run, fails one of the three.
@@ -18,9 +18,6 @@ use std::{
 };
 
 use steadfast_core::Fence;
-
-/// At this size the log begins anew, once the tables have all of it.
-const LOG_BYTES_MAX: u64 = 32 << 20;
 
 /// The file grows by at least this, and by no more than [`GROWTH_BYTES_MAX`].
 const GROWTH_BYTES_MIN: u64 = 256 << 10;
@@ -46,6 +43,8 @@ pub(super) struct Log {
     file: Arc<File>,
     path: PathBuf,
     run: Run,
+    /// At this size it begins anew, once the tables have all of it.
+    bytes_max: u64,
     /// The number of the newest frame that was written, by this run or before.
     newest: u64,
     /// Where the next frame goes.
@@ -72,14 +71,16 @@ pub(super) fn beside(path: &Path) -> PathBuf {
 }
 
 impl Log {
-    /// Begins a log at `path` whose frames are numbered from `newest` on. The tables have what is in it already.
-    pub(super) fn begin(path: PathBuf, newest: u64) -> io::Result<Self> {
+    /// Begins a log at `path` whose frames are numbered from `newest` on. Nothing may be written to it before the
+    /// tables have what an earlier run left in it.
+    pub(super) fn begin(path: PathBuf, newest: u64, bytes_max: u64) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         let written_to = file.metadata()?.len();
         Ok(Self {
             file: Arc::new(file),
             path,
             run: new_run(),
+            bytes_max,
             newest,
             offset: 0,
             written_to,
@@ -119,7 +120,7 @@ impl Log {
 
     /// Whether it is long enough to begin anew.
     pub(super) fn is_long(&self) -> bool {
-        self.offset >= LOG_BYTES_MAX
+        self.offset >= self.bytes_max
     }
 
     /// Hands the frame to the kernel; whether there was anything in it. On an error nothing of it counts, and the
@@ -147,7 +148,7 @@ impl Log {
     }
 
     /// Empties the frame that is being filled.
-    pub(super) fn discard(&mut self) {
+    fn discard(&mut self) {
         self.frame.truncate(HEAD_BYTES);
         self.frame.shrink_to(2 * FRAME_BYTES_FULL);
     }
@@ -258,7 +259,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x-log");
         assert_eq!(read(&path), []);
-        let mut log = Log::begin(path.clone(), 7).expect("a log");
+        let mut log = Log::begin(path.clone(), 7, u64::MAX).expect("a log");
         assert!(!log.write().expect("nothing to write"));
         write(&mut log, b"one");
         let large = vec![3; 700_000];
@@ -270,7 +271,7 @@ mod tests {
     fn what_an_earlier_pass_or_run_left_behind_does_not_count() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x-log");
-        let mut log = Log::begin(path.clone(), 0).expect("a log");
+        let mut log = Log::begin(path.clone(), 0, u64::MAX).expect("a log");
         for _ in 0..3 {
             write(&mut log, b"same length");
         }
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(read(&path), [(4, b"same length".to_vec())], "the second is of an earlier pass");
         // A run that goes on from the first of the three: the second is next in number, but not of this run.
         drop(log);
-        let mut log = Log::begin(path.clone(), 0).expect("a log");
+        let mut log = Log::begin(path.clone(), 0, u64::MAX).expect("a log");
         write(&mut log, b"same length");
         assert_eq!(read(&path), [(1, b"same length".to_vec())]);
     }
@@ -288,7 +289,7 @@ mod tests {
     fn a_log_cut_or_changed_anywhere_ends_before_the_damage() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x-log");
-        let mut log = Log::begin(path.clone(), 0).expect("a log");
+        let mut log = Log::begin(path.clone(), 0, u64::MAX).expect("a log");
         write(&mut log, b"first");
         write(&mut log, b"second");
         let whole = std::fs::read(&path).expect("readable");
@@ -308,7 +309,7 @@ mod tests {
     fn a_frame_that_could_not_be_written_is_as_if_it_had_never_been() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x-log");
-        let mut log = Log::begin(path.clone(), 0).expect("a log");
+        let mut log = Log::begin(path.clone(), 0, u64::MAX).expect("a log");
         let writable = std::mem::replace(&mut log.file, Arc::new(File::open(&path).expect("readable")));
         log.entries().extend_from_slice(b"lost");
         assert!(log.write().is_err());

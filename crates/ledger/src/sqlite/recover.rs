@@ -1,23 +1,24 @@
 //! Opening: the tables are brought up to what the log says, before anybody asks.
 
-use std::{fs::File, path::Path, time::Duration};
+use std::{fs::File, path::Path};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{
+    SqliteOptions,
     desk::Desk,
     entry::{self, Entry},
     failure::{damaged, open_error},
     log::{self, Log, Run},
     recent,
 };
-use crate::{Clock, OpenError};
+use crate::OpenError;
 
 /// A desk for the ledger at `path`, whose tables `conn` writes.
 ///
 /// # Errors
 /// [`OpenError`] where the log is damaged, missing, not this ledger's, or cannot be read or written.
-pub(super) fn open(path: &Path, conn: Connection, clock: Clock, lease: Duration) -> Result<Desk, OpenError> {
+pub(super) fn open(path: &Path, conn: Connection, options: &SqliteOptions) -> Result<Desk, OpenError> {
     let log_path = log::beside(path);
     let shown = log_path.display().to_string();
     let failed = |error: rusqlite::Error| open_error(&path.display().to_string(), &error);
@@ -36,13 +37,13 @@ pub(super) fn open(path: &Path, conn: Connection, clock: Clock, lease: Duration)
         )));
     }
     let mut applied = counter(&conn, "log_applied").map_err(failed)?.unsigned_abs();
-    let log = Log::begin(log_path.clone(), applied).map_err(unreachable)?;
+    let log = Log::begin(log_path.clone(), applied, options.log_bytes_max).map_err(unreachable)?;
     if is_new {
         // Its name must be on disk before anything in it counts.
         let folder = path.parent().unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(unreachable)?;
     }
-    let mut desk = Desk::new(conn, clock, lease, log).map_err(failed)?;
+    let mut desk = Desk::new(conn, options.clock.clone(), options.lease, log).map_err(failed)?;
     for frame in log::frames(&log_path).map_err(unreachable)? {
         let frame = frame.map_err(unreachable)?;
         if frame.number <= applied {

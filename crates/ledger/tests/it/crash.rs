@@ -23,9 +23,9 @@ use crate::{
 const ROUNDS: u32 = 12;
 const CALLERS: u32 = 24;
 
-/// Logs are written back often, so that many a kill meets that.
+/// Logs are written back and begun anew often, so that many a kill meets that.
 fn open(folder: &Path) -> Arc<SqliteLedger> {
-    let options = SqliteOptions { checkpoint_pages: 60, ..SqliteOptions::default() };
+    let options = SqliteOptions { checkpoint_pages: 60, log_bytes_max: 64 << 10, ..SqliteOptions::default() };
     Arc::new(SqliteLedger::open(&folder.join("ledger.db"), options).unwrap())
 }
 
