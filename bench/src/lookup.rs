@@ -220,7 +220,6 @@ fn fill(path: &Path, rows: u64) -> anyhow::Result<()> {
         "operations",
         &[("seq", "?1"), ("digest", "?3"), ("key", "?4"), ("digest_head", "?5")],
     )?;
-    let answers = copying(&ledger, "answers", &[("seq", "?1")])?;
     let attempts = copying(&ledger, "attempts", &[("seq", "?1")])?;
     let namespace = Namespace::global();
     let mut number = 0;
@@ -228,14 +227,12 @@ fn fill(path: &Path, rows: u64) -> anyhow::Result<()> {
         let transaction = ledger.transaction()?;
         {
             let mut operation = transaction.prepare_cached(&operations)?;
-            let mut answer = transaction.prepare_cached(&answers)?;
             let mut attempt = transaction.prepare_cached(&attempts)?;
             for _ in 0..ROWS_AT_ONCE.min(rows - number) {
                 let (seq, key) = (template + 1 + number as i64, key_of(number));
                 let digest = OperationDigest::of(&namespace, &Key::new(&key)?);
                 let head = i64::from_be_bytes(std::array::from_fn(|at| digest.as_bytes()[at]));
                 operation.execute(params![seq, template, digest.as_bytes(), key, head])?;
-                answer.execute(params![seq, template])?;
                 attempt.execute(params![seq, template])?;
                 number += 1;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{OptionalExtension, Result, Row, params};
 use steadfast_core::{
     Answer, Bucket, Event, Fence, Mode, OperationDigest, Refused, Rerun, State, Timestamp, Transition, rerun,
     transition,
@@ -12,7 +12,7 @@ use super::{
     desk::Desk,
     entry,
     failure::damaged,
-    row::{self, Head, Whole, whole_columns},
+    row::{self, Head, WHOLE_COLUMNS, Whole, answer_columns, whole_columns},
     rows,
 };
 use crate::{Claim, ClaimOutcome, ClaimRequest, LedgerError, Occupied, Standing};
@@ -40,9 +40,9 @@ impl Desk {
             });
         }
         match self.by_digest(digest)? {
-            Some(found) => match Way::of(&found, asked, self.now) {
+            Some((found, answer)) => match Way::of(&found, asked, self.now) {
                 Way::Collision => Ok(Some(Err(LedgerError::DigestCollision))),
-                Way::Occupied(state) => self.occupied(found, state).map(|outcome| Some(Ok(outcome))),
+                Way::Occupied(state) => occupied(found, state, answer).map(|outcome| Some(Ok(outcome))),
                 Way::Anew | Way::Released | Way::Again | Way::Doubtful => Ok(None),
             },
             None => {
@@ -64,7 +64,7 @@ impl Desk {
 
     /// Claims what `request` names in the tables, which have everything that the log says, or says how it stands.
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Result<Claimed> {
-        let Some(found) = self.by_digest(request.name.digest())? else {
+        let Some((found, answer)) = self.by_digest(request.name.digest())? else {
             return self.claim_new(request).map(Ok);
         };
         match Way::of(&found, request, self.now) {
@@ -76,20 +76,34 @@ impl Desk {
             Way::Released => self.claim_released(&found.head, request).map(Ok),
             Way::Again => Ok(Ok(self.claim_again(&found.head, request))),
             Way::Doubtful => self.claim_doubtful(found, request).map(Ok),
-            Way::Occupied(state) => self.occupied(found, state).map(Ok),
+            Way::Occupied(state) => occupied(found, state, answer).map(Ok),
         }
     }
 
-    fn by_digest(&self, digest: OperationDigest) -> Result<Option<Whole>> {
-        const SQL: &str =
-            concat!("SELECT ", whole_columns!(), " FROM operations WHERE digest_head = ?1 AND digest = ?2");
+    /// The operation of this name, with the answer that it keeps.
+    fn by_digest(&self, digest: OperationDigest) -> Result<Option<(Whole, Option<Answer>)>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            whole_columns!(),
+            ", ",
+            answer_columns!(),
+            " FROM operations WHERE digest_head = ?1 AND digest = ?2"
+        );
         let name = params![row::digest_head(&digest), digest.as_bytes()];
-        self.conn.prepare_cached(SQL)?.query_row(name, Whole::read).optional()
+        let read = |row: &Row<'_>| {
+            let whole = Whole::read(row)?;
+            let answer = match whole.head.state {
+                State::Completed { answer: Some(_) } => Some(row::answer(row, WHOLE_COLUMNS)?),
+                _ => None,
+            };
+            Ok((whole, answer))
+        };
+        self.conn.prepare_cached(SQL)?.query_row(name, read).optional()
     }
 
     fn claim_new(&mut self, request: &ClaimRequest) -> Result<ClaimOutcome> {
         let operation = self.new_operation(request.clone())?;
-        rows::Insert::of(&self.conn)?.run(&operation)?;
+        rows::Insert::of(&self.conn)?.run(&operation, None)?;
         let bucket = operation.name.bucket();
         Ok(self.granted(&operation.head, bucket, request.fence, false, self.now))
     }
@@ -149,7 +163,7 @@ impl Desk {
         let event = Event::Claim { mode: Mode::Synchronous, fence: request.fence, rerun };
         let Ok(Transition { state, .. }) = transition(head.state, event) else {
             let state = head.state;
-            return self.occupied(found, state);
+            return occupied(found, state, None);
         };
         let (columns, attempt) = (row::state_columns(state), head.attempts + 1);
         self.conn.prepare_cached(SQL)?.execute(params![
@@ -187,14 +201,6 @@ impl Desk {
             claimed_at,
             send_by: self.leases.begin(head.seq, fence, self.boot),
         })
-    }
-
-    fn occupied(&self, found: Whole, state: State) -> Result<ClaimOutcome> {
-        let answer = match state {
-            State::Completed { answer: Some(_) } => stored_answer(&self.conn, found.head.seq)?,
-            _ => None,
-        };
-        occupied(found, state, answer)
     }
 }
 
@@ -259,16 +265,6 @@ pub(super) fn expired(head: &Head, now: Timestamp) -> State {
     }
     let tombstone = head.state != State::Tombstone && head.tombstone_until().is_some_and(|until| now < until);
     transition(head.state, Event::Expire { tombstone }).map_or(head.state, |transition| transition.state)
-}
-
-/// The stored answer of the operation in row `seq`.
-pub(super) fn stored_answer(conn: &Connection, seq: i64) -> Result<Option<Answer>> {
-    const SQL: &str = "SELECT status, headers, body FROM answers WHERE seq = ?1";
-    let answer = conn.prepare_cached(SQL)?.query_row([seq], |row| {
-        let body: Option<Vec<u8>> = row.get(2)?;
-        Ok(Answer { status: row.get(0)?, headers: row::headers(row, 1)?, body: body.map(Into::into) })
-    });
-    answer.optional()
 }
 
 /// The claim of what is free; that the state machine refuses it would be a row that contradicts itself.

@@ -179,22 +179,19 @@ impl Desk {
             Ok(transition) => transition,
             Err(refused) => return Ok(Err(refused)),
         };
-        let mut news = true;
+        let (mut news, mut stored, mut adopted) = (true, None, None);
         for effect in effects {
             match effect {
                 // The row of the attempt under way is the operation's own, until it ends.
                 Effect::BeginAttempt => {}
-                Effect::StoreAnswer => {
-                    if let Some(told) = told {
-                        rows::InsertAnswer::of(&self.conn)?.run(head.seq, told.answer)?;
-                    }
-                }
+                // Both with the state, below.
+                Effect::StoreAnswer => stored = told.map(|told| told.answer),
+                Effect::AdoptEvidence => adopted = Some(self.evidence(head)?),
                 Effect::KeepEvidence => {
                     if let Some(told) = told {
                         news = self.keep_evidence(head.seq, told)?;
                     }
                 }
-                Effect::AdoptEvidence => self.adopt_evidence(head)?,
                 // The same contradiction told twice is one case.
                 Effect::OpenCase if news => self.open_case(head.seq, told.and_then(|told| told.by))?,
                 Effect::OpenCase => {}
@@ -215,7 +212,7 @@ impl Desk {
             // A claim that goes on, with evidence beside it, is the same attempt still.
             let began_at = head.began_at.filter(|_| matches!(state, State::Claimed { .. }));
             let head = Head { state, began_at, changed_at: self.now, expires_at, ..*head };
-            rows::Update::of(&self.conn)?.run(&head)?;
+            rows::Update::of(&self.conn)?.run(&head, stored.or(adopted.as_ref()))?;
         }
         Ok(Ok(state))
     }
@@ -245,17 +242,19 @@ impl Desk {
         Ok(inserted == 1)
     }
 
-    fn adopt_evidence(&self, head: &Head) -> Result<()> {
-        const SQL: &str = "INSERT INTO answers (seq, status, headers, body) \
-                           SELECT seq, status, headers, body FROM evidence WHERE seq = ?1 AND digest = ?2 \
+    /// The answer that was kept beside the operation, and becomes its own.
+    fn evidence(&self, head: &Head) -> Result<Answer> {
+        const SQL: &str = "SELECT status, headers, body FROM evidence WHERE seq = ?1 AND digest = ?2 \
                            ORDER BY came_at LIMIT 1";
-        if let State::Claimed { doubt: Doubt::Answered(digest), .. } = head.state {
-            let adopted = self.conn.prepare_cached(SQL)?.execute(params![head.seq, digest.as_bytes()])?;
-            if adopted != 1 {
-                return Err(super::failure::damaged("the answer that was kept as evidence is gone"));
-            }
-        }
-        Ok(())
+        let kept = match head.state {
+            State::Claimed { doubt: Doubt::Answered(digest), .. } => self
+                .conn
+                .prepare_cached(SQL)?
+                .query_row(params![head.seq, digest.as_bytes()], |row| row::answer(row, 0))
+                .optional()?,
+            _ => None,
+        };
+        kept.ok_or_else(|| super::failure::damaged("the answer that was kept as evidence is gone"))
     }
 
     /// Opens a case about what the attempt with this fence brought.
@@ -280,7 +279,6 @@ impl Desk {
     /// Removes everything that belongs to the operation, but not its row.
     pub(super) fn strip(&self, seq: i64) -> Result<()> {
         for sql in [
-            "DELETE FROM answers WHERE seq = ?1",
             "DELETE FROM attempts WHERE seq = ?1",
             "DELETE FROM evidence WHERE seq = ?1",
             "DELETE FROM cases WHERE seq = ?1",

@@ -22,7 +22,7 @@ impl Desk {
             self.write_ended(usize::MAX)?;
             let mut insert = rows::Insert::of(&self.conn)?;
             for operation in self.recent.under_way() {
-                insert.run(&operation.whole)?;
+                insert.run(&operation.whole, None)?;
             }
             drop(insert);
             const SQL: &str = "UPDATE counters SET value = ?1 WHERE name = 'log_applied'";
@@ -82,7 +82,6 @@ struct Tables<'a> {
     insert: rows::Insert<'a>,
     update: rows::Update<'a>,
     attempt: rows::InsertAttempt<'a>,
-    answer: rows::InsertAnswer<'a>,
 }
 
 impl<'a> Tables<'a> {
@@ -91,22 +90,19 @@ impl<'a> Tables<'a> {
             insert: rows::Insert::of(conn)?,
             update: rows::Update::of(conn)?,
             attempt: rows::InsertAttempt::of(conn)?,
-            answer: rows::InsertAnswer::of(conn)?,
         })
     }
 
     fn write(&mut self, operation: &Operation) -> Result<()> {
-        let head = &operation.whole.head;
-        if operation.is_row {
-            self.update.run(head)?;
+        let Operation { whole, is_row, ended } = operation;
+        let head = &whole.head;
+        let answer = ended.as_ref().and_then(|ended| ended.answer.as_ref());
+        if *is_row {
+            self.update.run(head, answer)?;
         } else {
-            self.insert.run(&operation.whole)?;
+            self.insert.run(whole, answer)?;
         }
-        let Some(ended) = &operation.ended else { return Ok(()) };
-        self.attempt.run(head, ended.fence, ended.began_at, head.changed_at, ended.columns)?;
-        match &ended.answer {
-            Some(answer) => self.answer.run(head.seq, answer),
-            None => Ok(()),
-        }
+        let Some(ended) = ended else { return Ok(()) };
+        self.attempt.run(head, ended.fence, ended.began_at, head.changed_at, ended.columns)
     }
 }

@@ -132,7 +132,6 @@ impl Owned {
              ((SELECT min(seq) FROM operations), (SELECT max(seq) FROM operations))",
             "SELECT min(digest_head), max(digest_head), 0 FROM operations",
             "SELECT min(expires_at), max(expires_at), 0 FROM operations WHERE expires_at IS NOT NULL",
-            "SELECT min(seq), max(seq), 0 FROM answers",
             "SELECT min(seq), max(seq), 0 FROM attempts",
         ] {
             conn.query_row(end, [], |_| Ok(()))?;

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Params, Result, Row};
 use steadfast_core::{Answer, Fence, OperationId, State, StateName, Timestamp};
 
-use super::{
-    claiming::stored_answer,
-    row::{self, Head, Whole, head_columns, whole_columns},
-};
+use super::row::{self, Head, Whole, answer_columns, head_columns, whole_columns};
 use crate::{AttemptRecord, Counts, Cursor, Filter, OperationRecord, PAGE_ROWS_MAX, Page, SettlementRecord};
 
 /// How many rows one statement of a list looks at: a bound on how old a snapshot gets, since the log cannot be
@@ -36,9 +33,12 @@ pub(super) fn operation(conn: &Connection, id: OperationId) -> Result<Option<Ope
 }
 
 pub(super) fn answer(conn: &Connection, id: OperationId) -> Result<Option<Answer>> {
+    const SQL: &str = concat!("SELECT ", answer_columns!(), " FROM operations WHERE seq = ?1");
     let tx = conn.unchecked_transaction()?;
-    match head(&tx, id)? {
-        Some(head) if matches!(head.state, State::Completed { .. }) => stored_answer(&tx, head.seq),
+    match head(&tx, id)?.map(|head| head.state) {
+        Some(State::Completed { answer: Some(_) }) => {
+            tx.prepare_cached(SQL)?.query_row([row::seq(id)], |row| row::answer(row, 0)).map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -216,9 +216,8 @@ fn record(tx: &Connection, found: Whole) -> Result<OperationRecord> {
     let id = found.id();
     let Whole { head, fingerprint, name, owner, route, method, path } = found;
     let answer_status = tx
-        .prepare_cached("SELECT status FROM answers WHERE seq = ?1")?
-        .query_row([head.seq], |row| row.get(0))
-        .optional()?;
+        .prepare_cached("SELECT answer_status FROM operations WHERE seq = ?1")?
+        .query_row([head.seq], |row| row.get(0))?;
     let cases_open = tx
         .prepare_cached("SELECT count(*) FROM cases WHERE closed_at IS NULL AND seq = ?1")?
         .query_row([head.seq], |row| row.get(0))?;

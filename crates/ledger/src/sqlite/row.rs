@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Result, Row, types::FromSql};
 use steadfast_core::{
-    AnswerDigest, Bucket, CredentialDigest, Doubt, Fence, Fingerprint, HeaderFields, Key, Mode, Namespace,
-    OperationDigest, OperationId, Owner, Principal, State, StateName, Timestamp,
+    Answer, AnswerDigest, Bucket, CredentialDigest, Doubt, Fence, Fingerprint, HeaderFields, Key, Mode,
+    Namespace, OperationDigest, OperationId, Owner, Principal, State, StateName, Timestamp,
 };
 
 use super::failure::damaged;
@@ -29,7 +29,17 @@ macro_rules! whole_columns {
     };
 }
 
-pub(super) use {head_columns, whole_columns};
+/// The columns of an answer, in the order of [`answer`].
+macro_rules! answer_columns {
+    () => {
+        "answer_status, answer_headers, answer_body"
+    };
+}
+
+pub(super) use {answer_columns, head_columns, whole_columns};
+
+/// How many `whole_columns` are.
+pub(super) const WHOLE_COLUMNS: usize = 25;
 
 /// What an event needs to know of an operation.
 #[derive(Clone, Debug)]
@@ -199,10 +209,13 @@ pub(super) fn keep_from_name(from: KeepFrom) -> &'static str {
     }
 }
 
-/// An answer's header fields.
-pub(super) fn headers(row: &Row<'_>, column: usize) -> Result<HeaderFields> {
-    let packed = row.get::<_, Vec<u8>>(column)?.into();
-    HeaderFields::from_packed(packed).map_err(|_| damaged("an answer's header fields cannot be read"))
+/// An answer: its status, header fields and body, from this column on.
+pub(super) fn answer(row: &Row<'_>, column: usize) -> Result<Answer> {
+    let packed = row.get::<_, Vec<u8>>(column + 1)?.into();
+    let headers =
+        HeaderFields::from_packed(packed).map_err(|_| damaged("an answer's header fields cannot be read"))?;
+    let body = row.get::<_, Option<Vec<u8>>>(column + 2)?.map(Into::into);
+    Ok(Answer { status: row.get(column)?, headers, body })
 }
 
 fn timestamp(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {

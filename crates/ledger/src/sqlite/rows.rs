@@ -1,4 +1,4 @@
-//! The statements that write rows of operations, attempts and answers, each prepared once and run many times.
+//! The statements that write rows of operations and attempts, each prepared once and run many times.
 
 use rusqlite::{CachedStatement, Connection, Result, params};
 use steadfast_core::{Answer, AttemptEnd, Fence, Timestamp};
@@ -13,9 +13,6 @@ pub(super) struct Update<'a>(CachedStatement<'a>);
 
 /// Writes attempts that have ended.
 pub(super) struct InsertAttempt<'a>(CachedStatement<'a>);
-
-/// Writes operations' answers.
-pub(super) struct InsertAnswer<'a>(CachedStatement<'a>);
 
 /// How the attempt under way ended, as `attempts` writes it.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +42,14 @@ impl<'a> Insert<'a> {
         const SQL: &str = "INSERT INTO operations (seq, digest, state, mode, doubt, fence, attempts, created_at, \
                            began_at, changed_at, expires_at, keep_ms, keep_from, tombstone_ms, repeatable_ms, \
                            answer, fingerprint, namespace, key, principal, credential, route, method, path, \
-                           digest_head) \
+                           digest_head, answer_status, answer_headers, answer_body) \
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-                           ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)";
+                           ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
         conn.prepare_cached(SQL).map(Self)
     }
 
-    pub(super) fn run(&mut self, operation: &Whole) -> Result<()> {
+    /// Writes the operation, and the answer that its state names.
+    pub(super) fn run(&mut self, operation: &Whole, answer: Option<&Answer>) -> Result<()> {
         let Whole { head, fingerprint, name, owner, route, method, path } = operation;
         let columns = row::state_columns(head.state);
         self.0.execute(params![
@@ -80,6 +78,9 @@ impl<'a> Insert<'a> {
             &**method,
             &**path,
             row::digest_head(&head.digest),
+            answer.map(|answer| answer.status),
+            answer.map(|answer| answer.headers.as_packed()),
+            answer.and_then(|answer| answer.body.as_deref()),
         ])?;
         Ok(())
     }
@@ -88,11 +89,13 @@ impl<'a> Insert<'a> {
 impl<'a> Update<'a> {
     pub(super) fn of(conn: &'a Connection) -> Result<Self> {
         const SQL: &str = "UPDATE operations SET state = ?2, doubt = ?3, evidence = ?4, fence = ?5, answer = ?6, \
-                           began_at = ?7, changed_at = ?8, expires_at = ?9 WHERE seq = ?1";
+                           began_at = ?7, changed_at = ?8, expires_at = ?9, answer_status = ?10, \
+                           answer_headers = ?11, answer_body = ?12 WHERE seq = ?1";
         conn.prepare_cached(SQL).map(Self)
     }
 
-    pub(super) fn run(&mut self, head: &Head) -> Result<()> {
+    /// Writes the operation's new state, and the answer that it names: a state that names none keeps none.
+    pub(super) fn run(&mut self, head: &Head, answer: Option<&Answer>) -> Result<()> {
         let columns = row::state_columns(head.state);
         self.0.execute(params![
             head.seq,
@@ -104,6 +107,9 @@ impl<'a> Update<'a> {
             head.began_at.map(Timestamp::as_millis),
             head.changed_at.as_millis(),
             head.expires_at.map(Timestamp::as_millis),
+            answer.map(|answer| answer.status),
+            answer.map(|answer| answer.headers.as_packed()),
+            answer.and_then(|answer| answer.body.as_deref()),
         ])?;
         Ok(())
     }
@@ -134,19 +140,6 @@ impl<'a> InsertAttempt<'a> {
             end.cause,
             end.status,
         ])?;
-        Ok(())
-    }
-}
-
-impl<'a> InsertAnswer<'a> {
-    pub(super) fn of(conn: &'a Connection) -> Result<Self> {
-        const SQL: &str = "INSERT INTO answers (seq, status, headers, body) VALUES (?1, ?2, ?3, ?4)";
-        conn.prepare_cached(SQL).map(Self)
-    }
-
-    pub(super) fn run(&mut self, seq: i64, answer: &Answer) -> Result<()> {
-        let (headers, body) = (answer.headers.as_packed(), answer.body.as_deref());
-        self.0.execute(params![seq, answer.status, headers, body])?;
         Ok(())
     }
 }

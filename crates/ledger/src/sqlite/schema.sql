@@ -46,6 +46,11 @@ CREATE TABLE operations (
     route         TEXT    NOT NULL,
     method        TEXT    NOT NULL,
     path          TEXT    NOT NULL,
+    -- The answer of a completed operation, as replays repeat it; the body is NULL where it was not kept. It stands
+    -- last, so that a large one does not lie between the other columns and whoever reads them.
+    answer_status  INTEGER,
+    answer_headers BLOB,
+    answer_body    BLOB,
 
     -- The same as the states of the state machine, and what each carries. (Written without IN: SQLite builds a
     -- table of the list's members for every statement, which halved the throughput.)
@@ -63,6 +68,8 @@ CREATE TABLE operations (
         ELSE FALSE
     END),
     CHECK ((fence IS NULL) = (began_at IS NULL)),
+    CHECK ((answer IS NULL) = (answer_status IS NULL) AND (answer IS NULL) = (answer_headers IS NULL)
+           AND (answer_body IS NULL OR answer IS NOT NULL)),
     CHECK (CASE doubt
         WHEN 'none'     THEN evidence IS NULL
         WHEN 'standing' THEN evidence IS NULL
@@ -80,14 +87,6 @@ CREATE INDEX operations_unfinished ON operations (state) WHERE expires_at IS NUL
 
 -- Operations finish about in the order in which they expire, so new entries land on the last page.
 CREATE INDEX operations_by_expiry ON operations (expires_at) WHERE expires_at IS NOT NULL;
-
--- The answers of completed operations, as replays repeat them; `body` is NULL where it was not kept.
-CREATE TABLE answers (
-    seq     INTEGER PRIMARY KEY,
-    status  INTEGER NOT NULL,
-    headers BLOB    NOT NULL,
-    body    BLOB
-) STRICT;
 
 -- Attempts that have ended. The one under way is in its operation's row.
 CREATE TABLE attempts (
