@@ -13,6 +13,9 @@ pub enum NotSentCause {
     DeadlinePassed,
     /// The circuit was open, or the request was shed or limited before it was sent.
     HeldBack,
+    /// The upstream gave the HTTP/2 stream back unprocessed: `REFUSED_STREAM`, or above the last id of its GOAWAY
+    /// (RFC 9113, section 8.7).
+    StreamRefused,
 }
 
 /// Why nobody knows what an attempt did.
@@ -75,6 +78,7 @@ stored_names!(NotSentCause {
     SendByPassed = "send_by_passed",
     DeadlinePassed = "deadline_passed",
     HeldBack = "held_back",
+    StreamRefused = "stream_refused",
 });
 stored_names!(UnknownCause {
     Timeout = "timeout",

@@ -18,10 +18,13 @@ use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, owner_of};
 use steadfast_ledger::{Clock, SharedLedger};
+use steadfast_upstream::BodyError;
 use tower::{Layer, Service, service_fn};
 
 use crate::{
-    framing,
+    caller::{Caller, CallerBody},
+    config::EdgePolicy,
+    framing, grpc,
     operations_api::{self, OWN_BASE},
     routing::Table,
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
@@ -32,6 +35,7 @@ use crate::{
 pub(crate) struct Edge {
     /// The routes in force. Swapped whole by a reload; a request keeps those it began with.
     pub(crate) routes: ArcSwap<Routes>,
+    pub(crate) policy: EdgePolicy,
     pub(crate) ledger: SharedLedger,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
@@ -59,13 +63,14 @@ impl Edge {
     pub(crate) async fn serve(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        client: IpAddr,
+        caller: &Arc<Caller>,
     ) -> Result<Response<ToldBody>, Infallible> {
         let mut told = Told {
             edge: Arc::clone(self),
             began: Instant::now(),
             at_ms: self.clock.wall().as_millis(),
-            client,
+            client: self.policy.forwarding.client(caller, request.headers()),
+            caller: Arc::clone(caller),
             method: request.method().clone(),
             uri: request.uri().clone(),
             trace_id: trace_id(request.headers()),
@@ -76,9 +81,15 @@ impl Edge {
             decision: None,
             complete: false,
         };
+        caller.count();
         self.metrics.active.inc();
-        let routed = service_fn(|request: EdgeRequest| self.route(request));
-        let outcome = RequestIdLayer.layer(routed).call(request.map(HeldBody::Passed)).await;
+        let grpc = grpc::is_spoken(request.headers());
+        let policy = &self.policy;
+        let request = request.map(|incoming| {
+            HeldBody::Passed(CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout))
+        });
+        let routed = service_fn(|request: EdgeRequest| self.route(request, caller));
+        let outcome = RequestIdLayer.layer(routed).call(request).await;
         let (mut response, route) = match outcome {
             Ok(mut response) => {
                 let route = response.extensions_mut().remove::<RouteMark>();
@@ -90,13 +101,23 @@ impl Edge {
         told.decision = response.extensions_mut().remove::<Decision>();
         told.route = route;
         told.status = response.status().as_u16();
+        if grpc {
+            response = grpc::translate(response);
+        }
         Ok(response.map(|body| ToldBody { body, told }))
     }
 
     /// Finds the route and goes through its stack.
-    async fn route(self: &Arc<Self>, request: EdgeRequest) -> Result<EdgeResponse, Infallible> {
+    async fn route(
+        self: &Arc<Self>,
+        mut request: EdgeRequest,
+        caller: &Caller,
+    ) -> Result<EdgeResponse, Infallible> {
         if !framing::is_plain(request.headers()) {
             return Ok(unclear_framing(request.extensions().get::<RequestId>()));
+        }
+        if let Some(refused) = self.too_large(&request) {
+            return Ok(refused.instance(request.extensions().get::<RequestId>()).into_response());
         }
         let routes = self.routes.load();
         let path = request.uri().path();
@@ -111,6 +132,7 @@ impl Edge {
         let mut stack = route.stack.clone();
         drop(routes);
         let request_id = request.extensions().get::<RequestId>().cloned();
+        self.policy.forwarding.stamp(caller, &mut request);
         let mut response = match stack.call(request).await {
             Ok(response) => response,
             Err(failed) => {
@@ -120,6 +142,20 @@ impl Edge {
         };
         response.extensions_mut().insert(mark);
         Ok(response)
+    }
+
+    /// The refusal for a request that is larger than any may be, as far as its head tells.
+    fn too_large(&self, request: &EdgeRequest) -> Option<Problem> {
+        let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target_bytes > self.policy.uri_bytes_max {
+            let detail =
+                format!("The target has {target_bytes} bytes; {} may be.", self.policy.uri_bytes_max);
+            return Some(Problem::new(Code::BodyTooLarge).status(414).detail(&detail));
+        }
+        match request.body() {
+            HeldBody::Passed(body) if body.is_too_large() => Some(Problem::new(Code::BodyTooLarge)),
+            _ => None,
+        }
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
@@ -169,6 +205,9 @@ struct Told {
     began: Instant,
     at_ms: i64,
     client: IpAddr,
+    /// Tells its connection that a request is under way.
+    #[expect(dead_code, reason = "it is held, not looked at")]
+    caller: Arc<Caller>,
     method: Method,
     uri: Uri,
     trace_id: Option<Box<str>>,
@@ -221,12 +260,12 @@ pub(crate) struct ToldBody {
 
 impl Body for ToldBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

@@ -1,6 +1,7 @@
 //! A gateway as a whole: started from a config, reloaded, drained.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -18,11 +19,13 @@ use steadfast_ledger::{
     postgres::{PostgresLedger, PostgresOptions},
     sqlite::{SqliteLedger, SqliteOptions},
 };
-use steadfast_upstream::Upstream;
+use steadfast_upstream::{TlsError, Upstream};
 use steadfast_worker::WorkerCounters;
 
 use crate::{
+    certificates::{self, Certificates},
     config::{Config, LedgerLocation},
+    connection::Door,
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     routing::Table,
@@ -43,7 +46,7 @@ pub struct LogTo {
 
 /// A running gateway. Its callers are served by threads of its own.
 pub struct Gateway {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     edge: Arc<Edge>,
     drain: Drain,
     unready: AtomicBool,
@@ -56,6 +59,14 @@ pub enum StartError {
     /// The ledger could not be opened.
     #[error(transparent)]
     Ledger(#[from] OpenError),
+    /// TLS on a listener cannot be set up.
+    #[error("TLS on {address}: {error}")]
+    Tls {
+        /// The listener's address.
+        address: SocketAddr,
+        /// Why not.
+        error: TlsError,
+    },
     /// The address could not be listened on.
     #[error("{address} cannot be listened on: {error}")]
     Listen {
@@ -82,6 +93,14 @@ pub enum ReloadError {
         route: String,
         /// The contradiction.
         error: InvalidPolicy,
+    },
+    /// TLS towards an upstream cannot be set up.
+    #[error("upstream {upstream}: {error}")]
+    Tls {
+        /// The upstream's name.
+        upstream: String,
+        /// Why not.
+        error: TlsError,
     },
     /// A route names an upstream that is not there.
     #[error("route {route}: there is no upstream `{upstream}`")]
@@ -136,28 +155,59 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let routes = routes(config, &ledger, &clock, &metrics)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
-        let edge =
-            Arc::new(Edge { routes: ArcSwap::from_pointee(routes), ledger, metrics, access_log, clock });
-        let listen = |error| StartError::Listen { address: config.listen, error };
-        let listeners = server::bind(config.listen, config.workers).map_err(listen)?;
-        let address = listeners[0].local_addr().map_err(listen)?;
+        let edge = Arc::new(Edge {
+            routes: ArcSwap::from_pointee(routes),
+            policy: config.edge.clone(),
+            ledger,
+            metrics,
+            access_log,
+            clock,
+        });
         let drain = Drain::new();
-        let mut workers = Vec::with_capacity(listeners.len());
-        for (number, listener) in listeners.into_iter().enumerate() {
-            let worker =
-                server::start_worker(number, listener, Arc::clone(&edge), config.edge, drain.clone());
+        let mut addresses = Vec::new();
+        let mut certificates = Vec::new();
+        let mut doors: Vec<Vec<_>> = (0..config.workers).map(|_| Vec::new()).collect();
+        for listener in &config.listeners {
+            let listen = |error| StartError::Listen { address: listener.address, error };
+            let sockets = server::bind(listener.address, config.workers).map_err(listen)?;
+            addresses.push(sockets[0].local_addr().map_err(listen)?);
+            let tls = listener.tls.as_ref().map(Certificates::load).transpose();
+            let tls = tls.map_err(|error| StartError::Tls { address: listener.address, error })?;
+            let tls = tls.map(Arc::new);
+            certificates.extend(tls.clone());
+            let door = Arc::new(Door {
+                listener: listener.clone(),
+                certificates: tls,
+                policy: config.edge.clone(),
+                edge: Arc::clone(&edge),
+                drain: drain.clone(),
+            });
+            for (doors, socket) in doors.iter_mut().zip(sockets) {
+                doors.push((socket, Arc::clone(&door)));
+            }
+        }
+        certificates::watch(&certificates).map_err(StartError::Thread)?;
+        let mut workers = Vec::with_capacity(doors.len());
+        for (number, doors) in doors.into_iter().enumerate() {
+            let worker = server::start_worker(number, doors, Arc::clone(&edge), drain.clone());
             workers.push(worker.map_err(|error| {
                 drain.ask();
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { address, edge, drain, unready: AtomicBool::new(false), workers })
+        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), workers })
     }
 
-    /// Where callers are served.
+    /// Where callers are served: the address of the first listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Every listener's address, in their order.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Puts another config's routes and upstreams in force, all at once. Requests under way end under the one
@@ -232,11 +282,12 @@ fn routes(
     clock: &Clock,
     metrics: &Metrics,
 ) -> Result<Routes, ReloadError> {
-    let upstreams: std::collections::BTreeMap<_, _> = config
-        .upstreams
-        .iter()
-        .map(|(name, policy)| (name, Upstream::new(policy.clone(), clock.clone())))
-        .collect();
+    let upstreams = config.upstreams.iter().map(|(name, policy)| {
+        let upstream = Upstream::new(policy.clone(), clock.clone());
+        let failed = |error| ReloadError::Tls { upstream: name.clone(), error };
+        upstream.map(|upstream| (name, upstream)).map_err(failed)
+    });
+    let upstreams = upstreams.collect::<Result<BTreeMap<_, _>, ReloadError>>()?;
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let upstream = upstreams

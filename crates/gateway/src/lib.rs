@@ -6,15 +6,23 @@
 
 pub mod config;
 
+mod caller;
+mod certificates;
+mod connection;
 mod drain;
 mod edge;
+mod forwarding;
 mod framing;
 mod gateway;
+mod grpc;
 mod operations_api;
 mod pages;
+mod patient;
+mod proxy_protocol;
 mod routing;
 mod server;
 mod stack;
 mod telemetry;
+mod tunnel;
 
 pub use gateway::{Gateway, LogTo, ReloadError, StartError};

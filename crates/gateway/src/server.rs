@@ -9,19 +9,10 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{
-    config::EdgeLimits,
-    drain::{Drain, Open},
-    edge::Edge,
-};
+use crate::{connection::Door, drain::Drain, edge::Edge};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -52,12 +43,11 @@ fn bind_one(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Starts a worker on its listener. It ends when it is asked to and its connections are done.
+/// Starts a worker on its sockets, one for each door. It ends when it is asked to and its connections are done.
 pub(crate) fn start_worker(
     number: usize,
-    listener: StdListener,
+    doors: Vec<(StdListener, Arc<Door>)>,
     edge: Arc<Edge>,
-    limits: EdgeLimits,
     drain: Drain,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -68,25 +58,39 @@ pub(crate) fn start_worker(
                 return;
             }
         };
-        runtime.block_on(async {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => accept(listener, edge, limits, drain).await,
-                Err(error) => tracing::error!(%error, "a worker could not listen"),
-            }
-        });
+        runtime.block_on(work(doors, edge, drain));
     })
 }
 
-async fn accept(listener: TcpListener, edge: Arc<Edge>, limits: EdgeLimits, drain: Drain) {
-    let mut connections = JoinSet::new();
-    let mut asked = std::pin::pin!(drain.asked());
+async fn work(doors: Vec<(StdListener, Arc<Door>)>, edge: Arc<Edge>, drain: Drain) {
+    let mut accepting = JoinSet::new();
+    for (listener, door) in doors {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => drop(accepting.spawn(accept(listener, door, drain.clone()))),
+            Err(error) => tracing::error!(%error, "a worker could not listen"),
+        }
+    }
     let mut pulse = tokio::time::interval(PULSE);
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < limits.connections_max => match accepted {
-                Ok((stream, client)) => {
-                    let edge = Arc::clone(&edge);
-                    connections.spawn(serve(stream, client, edge, limits, drain.clone(), drain.open()));
+            ended = accepting.join_next() => if ended.is_none() { break },
+            _ = pulse.tick() => {}
+        }
+    }
+    // Attempts whose callers have left run in tasks of their own on this runtime: they are given time too.
+    while !edge.ledger.live().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn accept(listener: TcpListener, door: Arc<Door>, drain: Drain) {
+    let mut connections = JoinSet::new();
+    let mut asked = std::pin::pin!(drain.asked());
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < door.policy.connections_max => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(Arc::clone(&door).serve(stream, peer, drain.open()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -94,54 +98,9 @@ async fn accept(listener: TcpListener, edge: Arc<Edge>, limits: EdgeLimits, drai
                 }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = pulse.tick() => {}
             () = &mut asked => break,
         }
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
-    // Attempts whose callers have left run in tasks of their own on this runtime: they are given time too.
-    while !edge.ledger.live().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn serve(
-    stream: TcpStream,
-    client: SocketAddr,
-    edge: Arc<Edge>,
-    limits: EdgeLimits,
-    drain: Drain,
-    _open: Open,
-) {
-    // Small answers must not wait for more to come.
-    let _ = stream.set_nodelay(true);
-    let ip = client.ip();
-    let service = service_fn(move |request| {
-        let edge = Arc::clone(&edge);
-        async move { edge.serve(request, ip).await }
-    });
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            // Head and body of a small answer go out in one buffer: a plain send costs less than a gathering one.
-            .writev(false)
-            .header_read_timeout(limits.header_timeout)
-            .max_headers(limits.headers_max)
-            .max_buf_size(limits.header_bytes_max)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let mut asked = std::pin::pin!(drain.asked());
-    let served = tokio::select! {
-        biased;
-        served = connection.as_mut() => served,
-        () = &mut asked => {
-            // The request under way is answered, and no other is read.
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, %client, "a connection ended badly");
-    }
 }

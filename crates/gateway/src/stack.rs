@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use steadfast_layers::{
     DeadlineLayer, DeadlineService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
     IdentityPolicy, InvalidPolicy,
@@ -12,10 +11,10 @@ use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
 use tower::ServiceBuilder;
 
-use crate::config::Route;
+use crate::{caller::CallerBody, config::Route};
 
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
-pub(crate) type RequestBody = HeldBody<Incoming>;
+pub(crate) type RequestBody = HeldBody<CallerBody>;
 /// What upstreams answer, as callers get it.
 pub(crate) type ReplyBody = HeldBody<UpstreamBody<RequestBody>>;
 /// A request on its way in.

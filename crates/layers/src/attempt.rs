@@ -32,6 +32,13 @@ pub enum AttemptFailed {
         /// What happened, for the log.
         detail: String,
     },
+    /// The request's own body turned out larger than it may be, while it was being sent. Only a body that streams
+    /// through can.
+    #[error("the request is too large: {detail}")]
+    TooLarge {
+        /// What happened, for the log.
+        detail: String,
+    },
     /// The request's own body broke off while it was being sent. Only a body that streams through can.
     #[error("the request broke off: {detail}")]
     Broken {
@@ -51,6 +58,7 @@ impl AttemptFailed {
                 Problem::new(Code::UpstreamAnswerLost).status(504)
             }
             Self::Lost { .. } => Problem::new(Code::UpstreamAnswerLost),
+            Self::TooLarge { .. } => Problem::new(Code::BodyTooLarge),
             Self::Broken { .. } => Problem::new(Code::BodyInvalid).detail("The body did not arrive whole."),
         }
     }

@@ -8,6 +8,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+/// A body is larger than it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is larger than it may be")]
+pub struct BodyTooLarge;
+
 /// A body that is whole in memory, or the inner service's stream, or the beginning of one and its rest.
 #[derive(Debug)]
 pub enum HeldBody<B> {

@@ -24,6 +24,9 @@ use crate::{
 /// The header in which a caller asks for a shorter deadline: `250ms` or `2s`.
 pub const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("steadfast-timeout");
 
+/// The header in which gRPC says the same.
+const GRPC_TIMEOUT_HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
+
 /// The instant by which the caller must have an answer. An extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(pub Instant);
@@ -100,16 +103,40 @@ where
 /// How long after the deadline this layer answers by itself.
 const LAST_WORD_AFTER: Duration = Duration::from_millis(10);
 
-/// What the caller asked for, where it is a positive duration.
+/// What the caller asked for, where it is a positive duration: the shorter one, where it asked twice.
 fn asked_for(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(TIMEOUT_HEADER)?.to_str().ok()?.trim();
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let own = text(TIMEOUT_HEADER).and_then(own_timeout);
+    let grpc = text(GRPC_TIMEOUT_HEADER).and_then(grpc_timeout);
+    let asked = match (own, grpc) {
+        (Some(own), Some(grpc)) => own.min(grpc),
+        (own, grpc) => own.or(grpc)?,
+    };
+    // A day is longer than anybody waits, and keeps the arithmetic far from its end.
+    (!asked.is_zero()).then_some(asked.min(Duration::from_secs(24 * 3600)))
+}
+
+fn own_timeout(text: &str) -> Option<Duration> {
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, Duration::from_millis(1)),
         None => (text.strip_suffix('s')?, Duration::from_secs(1)),
     };
-    let duration = unit.checked_mul(number.parse().ok()?)?;
-    // A day is longer than anybody waits, and keeps the arithmetic far from its end.
-    (!duration.is_zero()).then_some(duration.min(Duration::from_secs(24 * 3600)))
+    unit.checked_mul(number.parse().ok()?)
+}
+
+/// Up to eight digits and a unit (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = if number.len() <= 8 { number.parse().ok()? } else { return None };
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
 }
 
 pin_project_lite::pin_project! {
@@ -147,6 +174,31 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grpc_asks_in_units_of_its_own_and_the_shorter_wish_counts() {
+        for (text, expected) in [
+            ("2S", Some(Duration::from_secs(2))),
+            ("1M", Some(Duration::from_secs(60))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999H", Some(Duration::from_secs(24 * 3600))),
+            ("0S", None),
+            ("123456789S", None),
+            ("S", None),
+            ("", None),
+            ("2s", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_TIMEOUT_HEADER, text.parse().expect("a header value"));
+            assert_eq!(asked_for(&headers), expected, "{text}");
+            headers.insert(TIMEOUT_HEADER, "1ms".parse().expect("a header value"));
+            assert_eq!(
+                asked_for(&headers),
+                Some(Duration::from_millis(1)).filter(|_| text != "0S"),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn a_caller_asks_in_seconds_or_milliseconds() {

@@ -12,7 +12,7 @@ mod problem;
 mod request_id;
 
 pub use attempt::{AttemptFailed, SendBy};
-pub use body::HeldBody;
+pub use body::{BodyTooLarge, HeldBody};
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,

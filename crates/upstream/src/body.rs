@@ -1,37 +1,53 @@
-//! The body of an upstream's answer. It carries its connection along and drives it, and puts it back into the
-//! pool when it ends.
+//! The body of an upstream's answer. Over HTTP/1.1 it carries its connection along and drives it, and puts it back
+//! into the pool when it ends.
 
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
-use crate::{connection::Connection, pool::Pool};
+use crate::{connection::Connection, outgoing::OutgoingBody, pool::Pool};
 
-/// The body of an upstream's answer; dropping it unfinished closes its connection.
-pub struct UpstreamBody<B: Body<Data = Bytes> + Unpin + Send + 'static>
-where
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+/// The body of an upstream's answer; dropping it unfinished closes its connection, or resets its stream.
+pub struct UpstreamBody<B: OutgoingBody> {
     incoming: Incoming,
     connection: Option<Borrowed<B>>,
+    /// How long it may stay without a byte.
+    silence_max: Option<Duration>,
+    /// Runs while it does; made once it has to be waited for.
+    silence: Option<Pin<Box<Sleep>>>,
 }
 
 /// A connection and where it goes back to.
 type Borrowed<B> = (Box<Connection<B>>, Arc<Pool<B>>);
 
-impl<B> UpstreamBody<B>
-where
-    B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    pub(crate) fn new(incoming: Incoming, connection: Connection<B>, pool: Arc<Pool<B>>) -> Self {
-        Self { incoming, connection: Some((Box::new(connection), pool)) }
+/// The body of an answer broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection failed.
+    #[error("{0}")]
+    Broken(#[from] hyper::Error),
+    /// Nothing came for too long.
+    #[error("not a byte came for {} ms", .0.as_millis())]
+    Silent(Duration),
+}
+
+impl<B: OutgoingBody> UpstreamBody<B> {
+    pub(crate) fn new(incoming: Incoming, silence_max: Option<Duration>) -> Self {
+        Self { incoming, connection: None, silence_max, silence: None }
+    }
+
+    /// Lets it drive `connection`, over which it comes.
+    pub(crate) fn over(mut self, connection: Connection<B>, pool: Arc<Pool<B>>) -> Self {
+        self.connection = Some((Box::new(connection), pool));
+        self
     }
 
     /// After the last frame: lets the connection come to rest, and puts it back if it can be used again.
@@ -43,35 +59,60 @@ where
             }
         }
     }
+
+    fn poll_incoming(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        match &mut self.connection {
+            Some((connection, _)) if polled.is_pending() => {
+                // Asking for a frame told the connection to read one.
+                connection.drive(context);
+                Pin::new(&mut self.incoming).poll_frame(context)
+            }
+            _ => polled,
+        }
+    }
+
+    /// Whether it has been silent for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
+        let Some(silence_max) = self.silence_max else { return Poll::Pending };
+        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));
+        silence.as_mut().poll(context).map(|()| silence_max)
+    }
+
+    /// A byte came: the next silence is another one.
+    fn hear(&mut self) {
+        if let (Some(silence), Some(silence_max)) = (&mut self.silence, self.silence_max) {
+            silence.as_mut().reset(Instant::now() + silence_max);
+        }
+    }
 }
 
-impl<B> Body for UpstreamBody<B>
-where
-    B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B: OutgoingBody> Body for UpstreamBody<B> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(context);
-        if polled.is_pending()
-            && let Some((connection, _)) = &mut self.connection
-        {
-            // Asking for a frame told the connection to read one.
-            connection.drive(context);
-            polled = Pin::new(&mut self.incoming).poll_frame(context);
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let polled = this.poll_incoming(context);
         match &polled {
-            Poll::Ready(Some(Err(_))) => self.connection = None,
-            Poll::Ready(_) if self.incoming.is_end_stream() => self.release(context),
-            Poll::Ready(None) => self.release(context),
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Pending => {
+                if let Poll::Ready(silence_max) = this.poll_silence(context) {
+                    this.connection = None;
+                    return Poll::Ready(Some(Err(BodyError::Silent(silence_max))));
+                }
+            }
+            Poll::Ready(Some(Err(_))) => this.connection = None,
+            Poll::Ready(_) if this.incoming.is_end_stream() => this.release(context),
+            Poll::Ready(None) => this.release(context),
+            Poll::Ready(Some(Ok(_))) => this.hear(),
         }
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,67 +2,74 @@
 //! says exactly what is known when no answer comes.
 
 use std::{
+    error::Error,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use steadfast_core::{NotSentCause, UnknownCause};
-use steadfast_layers::{AttemptFailed, Deadline, SendBy};
+use steadfast_layers::{AttemptFailed, BodyTooLarge, Deadline, SendBy};
 use steadfast_ledger::Clock;
 use tower_service::Service;
 
 use crate::{
-    UpstreamBody, UpstreamPolicy,
-    connection::{Connection, ExchangeError},
+    OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
+    connection::{self, Connection, ExchangeError},
+    dial::Dialer,
     hop_by_hop,
+    outgoing::again,
     pool::Pool,
+    prepare::Preparation,
+    stream::Stream,
 };
 
+/// How often one request is sent at most: the upstream gave it back unprocessed each time before.
+const TRIES_MAX: u32 = 3;
+/// What a stream and a connection of HTTP/2 may be ahead of the reader, in bytes.
+const WINDOW_BYTES: u32 = 1 << 20;
+/// How often a connection of HTTP/2 is asked whether it is still there, and how long it may think.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A client of one upstream; clones share its connections.
-pub struct Upstream<B: Body + 'static> {
+pub struct Upstream<B: OutgoingBody> {
     shared: Arc<Shared<B>>,
 }
 
-struct Shared<B: Body + 'static> {
+struct Shared<B: OutgoingBody> {
     policy: UpstreamPolicy,
-    /// The Host for requests that came without one.
-    authority: HeaderValue,
+    preparation: Preparation,
+    dialer: Dialer,
     pool: Arc<Pool<B>>,
     clock: Clock,
 }
 
-impl<B: Body + 'static> Clone for Upstream<B> {
+impl<B: OutgoingBody> Clone for Upstream<B> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<B> Upstream<B>
-where
-    B: Body<Data = Bytes> + From<Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B: OutgoingBody> Upstream<B> {
     /// A client that keeps `policy`, and checks `send_by` on `clock`.
-    #[must_use]
-    pub fn new(policy: UpstreamPolicy, clock: Clock) -> Self {
-        let authority = policy.address.to_string();
-        let authority = authority.trim_start_matches("http://").trim_end_matches(policy.address.path());
-        let authority =
-            HeaderValue::from_str(authority).unwrap_or_else(|_| HeaderValue::from_static("upstream"));
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(policy: UpstreamPolicy, clock: Clock) -> Result<Self, TlsError> {
         let pool = Arc::new(Pool::new(policy.idle_timeout, policy.idle_max));
-        Self { shared: Arc::new(Shared { policy, authority, pool, clock }) }
+        let preparation = Preparation::new(policy.address.clone(), policy.host.clone());
+        let dialer = Dialer::new(&policy)?;
+        Ok(Self { shared: Arc::new(Shared { policy, preparation, dialer, pool, clock }) })
     }
 }
 
-impl<B> Service<Request<B>> for Upstream<B>
-where
-    B: Body<Data = Bytes> + From<Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B: OutgoingBody> Service<Request<B>> for Upstream<B> {
     type Response = Response<UpstreamBody<B>>;
     type Error = AttemptFailed;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, AttemptFailed>> + Send>>;
@@ -76,85 +83,264 @@ where
     }
 }
 
-async fn send<B>(
+/// An extension of an answer that turned its connection into a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub struct Tunnel {
+    /// How long the tunnel may stay silent.
+    pub silence_max: Duration,
+}
+
+/// A connection to send over.
+enum Link<B: OutgoingBody> {
+    /// One of HTTP/1.1, for this request alone.
+    Own(Connection<B>),
+    /// One of HTTP/2.
+    Shared(http2::SendRequest<B>),
+}
+
+async fn send<B: OutgoingBody>(
     shared: Arc<Shared<B>>,
     mut request: Request<B>,
-) -> Result<Response<UpstreamBody<B>>, AttemptFailed>
-where
-    B: Body<Data = Bytes> + From<Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    prepare(&shared, &mut request)?;
+) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
     let limits = Limits {
         send_by: request.extensions().get::<SendBy>().copied(),
         deadline: request.extensions().get::<Deadline>().copied(),
     };
-    let mut resend = None;
+    let asked = shared.preparation.prepare(&mut request)?;
+    // A keyed request is answered once; what becomes a tunnel has no such answer.
+    if let Some(protocol) = asked.upgrade.filter(|_| limits.send_by.is_none()) {
+        return shared.upgrade(&limits, request, protocol).await;
+    }
     let mut reused_allowed = true;
+    let mut tries = 0;
     loop {
-        let safe = can_be_sent_again(&request);
-        let kept = if reused_allowed { shared.pool.take() } else { None };
-        let (mut connection, reused) = match kept {
-            Some(connection) => (connection, true),
-            None => (open(&shared).await?, false),
+        tries += 1;
+        let kept = if reused_allowed { shared.kept() } else { None };
+        let (link, reused) = match kept {
+            Some(link) => (link, true),
+            None => (shared.open().await?, false),
         };
-        if reused && safe {
-            resend = Some(copy(&request));
-        }
-        limits.check(&shared.clock)?;
-        let exchange = connection.exchange(request);
-        match limits.first_byte(&shared.policy, exchange).await {
-            Ok(Ok(response)) => return Ok(finished(&shared, response, connection).await),
-            // A kept connection was closed before it took the request: nothing was sent, a new one will do.
-            Ok(Err(ExchangeError::Unsent(back))) if reused => {
-                (request, reused_allowed) = (*back, false);
-            }
-            Ok(Err(ExchangeError::Unsent(_))) => {
-                return Err(AttemptFailed::NotSent {
-                    cause: NotSentCause::ConnectFailed,
-                    detail: format!("{}: closed before the request was taken", shared.policy.address),
-                });
-            }
-            Ok(Err(ExchangeError::Lost(error))) if error.is_user() => {
-                return Err(AttemptFailed::Broken { detail: format!("{}: {error}", shared.policy.address) });
-            }
-            Ok(Err(ExchangeError::Lost(error))) => match resend.take().filter(|_| reused) {
-                // Repeating a safe request is always allowed (RFC 9110, section 9.2.2).
-                Some(again) => (request, reused_allowed) = (again, false),
-                None => {
-                    return Err(AttemptFailed::Lost {
-                        cause: UnknownCause::ConnectionLost,
-                        detail: format!("{}: {error}", shared.policy.address),
-                    });
-                }
-            },
-            Err(TooLate) => {
-                return Err(AttemptFailed::Lost {
-                    cause: UnknownCause::Timeout,
-                    detail: format!(
-                        "{}: no answer within {} ms",
-                        shared.policy.address,
-                        shared.policy.first_byte_timeout.as_millis()
-                    ),
-                });
-            }
+        let sent = match link {
+            Link::Own(connection) => shared.send_alone(&limits, connection, reused, request).await?,
+            Link::Shared(sender) => shared.send_among_others(&limits, sender, reused, request, tries).await?,
+        };
+        match sent {
+            Sent::Answered(response) => return Ok(*response),
+            Sent::Again(again) => (request, reused_allowed) = (*again, false),
         }
     }
 }
 
-/// Whether a request is safe and has no body to lose: it may be sent again should a kept connection turn out
-/// closed.
-fn can_be_sent_again<B: Body>(request: &Request<B>) -> bool {
-    request.method().is_safe() && request.body().is_end_stream()
+/// What came of handing a request over.
+enum Sent<B: OutgoingBody> {
+    Answered(Box<Response<UpstreamBody<B>>>),
+    /// It was not executed, or executing it twice is always allowed: it goes out over a new connection.
+    Again(Box<Request<B>>),
 }
 
-/// A copy of a request without a body.
-fn copy<B: Body + From<Bytes>>(request: &Request<B>) -> Request<B> {
-    let mut copy = Request::new(B::from(Bytes::new()));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+impl<B: OutgoingBody> Shared<B> {
+    /// A connection that is there already.
+    fn kept(&self) -> Option<Link<B>> {
+        self.pool.take().map(Link::Own).or_else(|| self.pool.shared().map(Link::Shared))
+    }
+
+    /// A new connection.
+    async fn open(&self) -> Result<Link<B>, AttemptFailed> {
+        let dialed = self.dialer.dial().await.map_err(connect_failed)?;
+        if dialed.is_http2 {
+            let sender =
+                self.handshake_http2(dialed.stream).await.map_err(|error| self.no_connection(error))?;
+            self.pool.share(&sender);
+            Ok(Link::Shared(sender))
+        } else {
+            let connection = Connection::over(dialed.stream).await;
+            connection.map(Link::Own).map_err(|error| self.no_connection(error))
+        }
+    }
+
+    async fn handshake_http2(&self, stream: Stream) -> Result<http2::SendRequest<B>, String> {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(4 * WINDOW_BYTES)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let (sender, driver) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let address = self.policy.address.clone();
+        drive_apart(async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, %address, "a connection to an upstream ended badly");
+            }
+        });
+        Ok(sender)
+    }
+
+    /// Sends over a connection of its own.
+    async fn send_alone(
+        &self,
+        limits: &Limits,
+        mut connection: Connection<B>,
+        reused: bool,
+        request: Request<B>,
+    ) -> Result<Sent<B>, AttemptFailed> {
+        // Repeating a safe request is always allowed (RFC 9110, section 9.2.2), and a kept connection may turn
+        // out closed.
+        let safe = reused && request.method().is_safe() && request.body().is_end_stream();
+        let resend = if safe { again(&request) } else { None };
+        limits.check(&self.clock)?;
+        let exchange = connection.exchange(request);
+        let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
+            return Err(self.timed_out());
+        };
+        match answered {
+            // Nobody asked for that, and what follows is no HTTP.
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err(AttemptFailed::Lost {
+                    cause: UnknownCause::ConnectionLost,
+                    detail: format!("{}: it switched protocols unasked", self.policy.address),
+                })
+            }
+            Ok(response) => Ok(Sent::Answered(Box::new(self.answered(limits, response, connection).await))),
+            // A kept connection was closed before it took the request: nothing was sent, a new one will do.
+            Err(ExchangeError::Unsent(back)) if reused => Ok(Sent::Again(back)),
+            Err(ExchangeError::Unsent(_)) => {
+                Err(self.no_connection("closed before the request was taken".into()))
+            }
+            Err(ExchangeError::Lost(error)) => match resend {
+                Some(again) if !error.is_user() => Ok(Sent::Again(Box::new(again))),
+                _ => Err(self.lost(&error)),
+            },
+        }
+    }
+
+    /// Sends over a connection that others use too.
+    async fn send_among_others(
+        &self,
+        limits: &Limits,
+        mut sender: http2::SendRequest<B>,
+        reused: bool,
+        mut request: Request<B>,
+        tries: u32,
+    ) -> Result<Sent<B>, AttemptFailed> {
+        // The upstream may give it back.
+        let resend = again(&request);
+        let safe = request.method().is_safe();
+        self.preparation.for_http2(&mut request)?;
+        limits.check(&self.clock)?;
+        let exchange = sender.try_send_request(request);
+        let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
+            return Err(self.timed_out());
+        };
+        let mut error = match answered {
+            Ok(response) => {
+                let body = |incoming| UpstreamBody::new(incoming, self.silence_max(limits));
+                return Ok(Sent::Answered(Box::new(passed_on(response).map(body))));
+            }
+            Err(error) => error,
+        };
+        let unsent = error.take_message().is_some();
+        let error = error.into_error();
+        let refused = unsent || is_refused(&error);
+        if refused {
+            self.pool.retire_shared();
+        }
+        match resend {
+            Some(again) if tries < TRIES_MAX && !error.is_user() && (refused || (reused && safe)) => {
+                Ok(Sent::Again(Box::new(again)))
+            }
+            _ if unsent => Err(self.no_connection("closed before the request was taken".into())),
+            _ if refused => Err(AttemptFailed::NotSent {
+                cause: NotSentCause::StreamRefused,
+                detail: format!("{}: {error}", self.policy.address),
+            }),
+            _ => Err(self.lost(&error)),
+        }
+    }
+
+    /// Sends a request that asks its connection to become something else, over a connection of its own.
+    async fn upgrade(
+        &self,
+        limits: &Limits,
+        mut request: Request<B>,
+        protocol: HeaderValue,
+    ) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
+        let stream = self.dialer.dial_http1().await.map_err(connect_failed)?;
+        let handshake = connection::handshake(stream).await;
+        let (mut sender, driver) = handshake.map_err(|error| self.no_connection(error))?;
+        drive_apart(async move {
+            if let Err(error) = driver.with_upgrades().await {
+                tracing::debug!(%error, "a connection that was to become a tunnel ended badly");
+            }
+        });
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+        limits.check(&self.clock)?;
+        let exchange = sender.send_request(request);
+        let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
+            return Err(self.timed_out());
+        };
+        let mut response = answered.map_err(|error| self.lost(&error))?;
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = response.headers().get(header::UPGRADE).cloned();
+        response = passed_on(response);
+        if let Some(protocol) = protocol.filter(|_| switched) {
+            response.extensions_mut().insert(Tunnel { silence_max: self.policy.between_bytes_timeout });
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, protocol);
+        }
+        Ok(response.map(|incoming| UpstreamBody::new(incoming, self.silence_max(limits))))
+    }
+
+    /// The answer, with its connection behind its body.
+    async fn answered(
+        &self,
+        limits: &Limits,
+        response: Response<Incoming>,
+        connection: Connection<B>,
+    ) -> Response<UpstreamBody<B>> {
+        let mut response = passed_on(response).map(|incoming| {
+            UpstreamBody::new(incoming, self.silence_max(limits)).over(connection, Arc::clone(&self.pool))
+        });
+        if response.body().is_end_stream() {
+            std::future::poll_fn(|context| {
+                response.body_mut().release(context);
+                Poll::Ready(())
+            })
+            .await;
+        }
+        response
+    }
+
+    /// How long an answer may stay silent. An attempt that a claim stands for is bounded by whoever holds it.
+    fn silence_max(&self, limits: &Limits) -> Option<Duration> {
+        limits.send_by.is_none().then_some(self.policy.between_bytes_timeout)
+    }
+
+    fn no_connection(&self, detail: String) -> AttemptFailed {
+        connect_failed(format!("{}: {detail}", self.policy.address))
+    }
+
+    fn lost(&self, error: &hyper::Error) -> AttemptFailed {
+        let detail = format!("{}: {error}", self.policy.address);
+        if error.is_user() {
+            return if is_too_large(error) {
+                AttemptFailed::TooLarge { detail }
+            } else {
+                AttemptFailed::Broken { detail }
+            };
+        }
+        AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }
+    }
+
+    fn timed_out(&self) -> AttemptFailed {
+        let waited = self.policy.first_byte_timeout.as_millis();
+        let detail = format!("{}: no answer within {waited} ms", self.policy.address);
+        AttemptFailed::Lost { cause: UnknownCause::Timeout, detail }
+    }
 }
 
 /// Until when a request may be handed over.
@@ -171,13 +357,13 @@ impl Limits {
     /// who goes on reading when it stops waiting; here it must not be cut off.
     async fn first_byte<T>(
         &self,
-        policy: &UpstreamPolicy,
+        timeout: Duration,
         exchange: impl Future<Output = T>,
     ) -> Result<T, TooLate> {
         if self.send_by.is_some() {
             return Ok(exchange.await);
         }
-        tokio::time::timeout(policy.first_byte_timeout, exchange).await.map_err(|_| TooLate)
+        tokio::time::timeout(timeout, exchange).await.map_err(|_| TooLate)
     }
 
     /// The last look before the bytes are handed over.
@@ -198,67 +384,42 @@ impl Limits {
     }
 }
 
-async fn open<B>(shared: &Shared<B>) -> Result<Connection<B>, AttemptFailed>
-where
-    B: Body<Data = Bytes> + From<Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    Connection::open(&shared.policy.address, shared.policy.connect_timeout)
-        .await
-        .map_err(|detail| AttemptFailed::NotSent { cause: NotSentCause::ConnectFailed, detail })
+fn connect_failed(detail: String) -> AttemptFailed {
+    AttemptFailed::NotSent { cause: NotSentCause::ConnectFailed, detail }
 }
 
-/// The answer, with its connection behind its body.
-async fn finished<B>(
-    shared: &Shared<B>,
-    response: Response<hyper::body::Incoming>,
-    connection: Connection<B>,
-) -> Response<UpstreamBody<B>>
-where
-    B: Body<Data = Bytes> + From<Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let mut response =
-        response.map(|incoming| UpstreamBody::new(incoming, connection, Arc::clone(&shared.pool)));
+/// Whether the upstream said that it did not process the request: the stream was refused, or is above the last id
+/// of its GOAWAY (RFC 9113, section 8.7). The streams below that id end otherwise.
+fn is_refused(error: &hyper::Error) -> bool {
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    let refused_stream = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused_stream || error.is_go_away())
+}
+
+/// Whether sending failed because the caller's body is larger than it may be.
+fn is_too_large(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<BodyTooLarge>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// An answer without the fields of its connection.
+fn passed_on(mut response: Response<Incoming>) -> Response<Incoming> {
     hop_by_hop::remove(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
-    if response.body().is_end_stream() {
-        std::future::poll_fn(|context| {
-            response.body_mut().release(context);
-            Poll::Ready(())
-        })
-        .await;
-    }
     response
 }
 
-/// Turns the caller's request into the upstream's: origin-form target, no fields of the caller's connection.
-fn prepare<B>(shared: &Shared<B>, request: &mut Request<B>) -> Result<(), AttemptFailed>
-where
-    B: Body + 'static,
-{
-    *request.version_mut() = Version::HTTP_11;
-    hop_by_hop::remove(request.headers_mut());
-    let prefix = shared.policy.address.path();
-    let uri = request.uri();
-    let in_origin_form = uri.scheme().is_none() && uri.authority().is_none();
-    if !(in_origin_form && prefix.is_empty()) {
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let target = if path == "*" { path.to_owned() } else { format!("{prefix}{path}") };
-        let uri = Uri::try_from(target).map_err(|error| AttemptFailed::NotSent {
-            cause: NotSentCause::HeldBack,
-            detail: format!("the target cannot be passed on: {error}"),
-        })?;
-        *request.uri_mut() = uri;
-    }
-    if !request.headers().contains_key(header::HOST) {
-        request.headers_mut().insert(header::HOST, shared.authority.clone());
-    }
-    if request.method() == Method::CONNECT {
-        return Err(AttemptFailed::NotSent {
-            cause: NotSentCause::HeldBack,
-            detail: "CONNECT is not passed on".into(),
-        });
-    }
-    Ok(())
+/// Drives a connection that several requests use, or that becomes a tunnel, beside them. It ends when nobody
+/// holds the connection's other end any more, or with its worker.
+fn drive_apart(connection: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "this is the named place: see above")]
+    drop(tokio::spawn(connection));
 }

@@ -1,37 +1,45 @@
-//! One connection to an upstream, driven by whoever uses it.
+//! One HTTP/1.1 connection to an upstream, driven by whoever uses it.
 //!
 //! No task stands behind it: the exchange that uses it polls it, so a request crosses no channel to another task
 //! and wakes nobody. While it is idle nobody polls it; before it is used again it is looked at.
 
-use std::{os::fd::OwnedFd, pin::Pin, task::Context, time::Duration};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    pin::Pin,
+    task::{Context, Waker},
+    time::Duration,
+};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1},
 };
 use hyper_util::rt::TokioIo;
-use rustix::net::{RecvFlags, recv};
-use tokio::{net::TcpStream, time::Instant};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
+use tokio::time::Instant;
 
-use crate::Address;
+use crate::{outgoing::OutgoingBody, stream::Stream};
 
 /// A connection and the way to send requests over it.
-pub(crate) struct Connection<B: Body + 'static> {
+pub(crate) struct Connection<B: OutgoingBody> {
     sender: http1::SendRequest<B>,
     /// `None` once it has ended: the connection is of no more use. It is dropped at that moment, because what it
     /// still held is answered by its drop.
     driver: Option<Pin<Box<Driver<B>>>>,
     /// The same socket, to look at without reading from it.
     socket: OwnedFd,
+    /// Whether what comes over it is wrapped in TLS, whose own messages come unasked.
+    is_tls: bool,
     /// When it was last used.
     used_at: Instant,
 }
 
 /// What reads and writes for it.
-type Driver<B> = http1::Connection<TokioIo<TcpStream>, B>;
+type Driver<B> = http1::Connection<TokioIo<Stream>, B>;
 
 /// How an exchange failed.
 pub(crate) enum ExchangeError<B> {
@@ -41,31 +49,13 @@ pub(crate) enum ExchangeError<B> {
     Lost(hyper::Error),
 }
 
-impl<B> Connection<B>
-where
-    B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    /// Makes a connection. The error is for the log.
-    pub(crate) async fn open(address: &Address, timeout: Duration) -> Result<Self, String> {
-        let connecting = TcpStream::connect((address.host(), address.port()));
-        let stream = match tokio::time::timeout(timeout, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(format!("{address}: {error}")),
-            Err(_) => return Err(format!("{address}: no connection within {} ms", timeout.as_millis())),
-        };
-        let prepared = stream.set_nodelay(true).and_then(|()| {
-            use std::os::fd::AsFd;
-            stream.as_fd().try_clone_to_owned()
-        });
-        let socket = prepared.map_err(|error| format!("{address}: {error}"))?;
-        // Head and body of a small request go out in one buffer: a plain send costs less than a gathering one.
-        let (sender, driver) = http1::Builder::new()
-            .writev(false)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| format!("{address}: {error}"))?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), socket, used_at: Instant::now() })
+impl<B: OutgoingBody> Connection<B> {
+    /// Speaks HTTP/1.1 over `stream`.
+    pub(crate) async fn over(stream: Stream) -> Result<Self, String> {
+        let socket = stream.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+        let is_tls = matches!(stream, Stream::Tls(_));
+        let (sender, driver) = handshake(stream).await?;
+        Ok(Self { sender, driver: Some(Box::pin(driver)), socket, is_tls, used_at: Instant::now() })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -112,13 +102,27 @@ where
 
     /// Whether the peer has left it open and silent, asked of the kernel: the runtime may not have heard yet
     /// that the peer closed it.
-    pub(crate) fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&mut self) -> bool {
         let mut byte = [0_u8; 1];
-        matches!(
-            recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT),
-            Err(rustix::io::Errno::AGAIN)
-        )
+        match recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => true,
+            // A ticket for the next session, perhaps, or word that this one is over: whoever reads it knows.
+            Ok((1.., _)) if self.is_tls => {
+                drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
+                self.is_ready()
+            }
+            _ => false,
+        }
     }
+}
+
+/// Speaks HTTP/1.1 over `stream`.
+pub(crate) async fn handshake<B: OutgoingBody>(
+    stream: Stream,
+) -> Result<(http1::SendRequest<B>, Driver<B>), String> {
+    // Head and body of a small request go out in one buffer: a plain send costs less than a gathering one.
+    let mut builder = http1::Builder::new();
+    builder.writev(false).handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())
 }
 
 /// Polls a driver, and drops it when it ends.

@@ -3,13 +3,22 @@
 //! A client's errors say exactly what is known: a request was [not sent](steadfast_layers::AttemptFailed::NotSent),
 //! or it may have been executed and its answer was [lost](steadfast_layers::AttemptFailed::Lost).
 
+mod address;
 mod body;
 mod client;
 mod connection;
+mod dial;
 mod hop_by_hop;
+mod outgoing;
 mod policy;
 mod pool;
+mod prepare;
+mod stream;
+mod tls;
 
-pub use body::UpstreamBody;
-pub use client::Upstream;
-pub use policy::{Address, InvalidAddress, UpstreamPolicy};
+pub use address::{Address, InvalidAddress};
+pub use body::{BodyError, UpstreamBody};
+pub use client::{Tunnel, Upstream};
+pub use outgoing::OutgoingBody;
+pub use policy::{HostPolicy, Protocol, UpstreamPolicy};
+pub use tls::{TlsClient, TlsError, TlsFiles, read_certificates, read_key};

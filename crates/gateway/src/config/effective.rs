@@ -1,17 +1,22 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
+use std::path::Path;
+
 use http::{HeaderName, Method};
+use ipnet::IpNet;
 use steadfast_layers::{
     BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
 };
-use steadfast_upstream::UpstreamPolicy;
+use steadfast_upstream::{HostPolicy, Protocol, TlsFiles, UpstreamPolicy};
 
 use super::{
-    Config, EdgeLimits, LedgerLocation, PathPattern, Route, UpstreamContract,
+    Config, EdgePolicy, ForwardingStyle, LedgerLocation, Listener, PathPattern, Route, ServerTls,
+    UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawEdge, RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKey, RawNamespace,
-        RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
+        At, RawConfig, RawEdge, RawFingerprint, RawForwarded, RawHttp, RawIdempotency, RawInProgress,
+        RawJson, RawKey, RawListener, RawListenerTls, RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout,
+        RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -22,14 +27,21 @@ const REDACTED: &str = "REDACTED";
 /// them, to read the file gives the same config.
 #[must_use]
 pub fn effective(config: &Config) -> String {
+    let (listen, listeners) = match &*config.listeners {
+        [first, others @ ..] if *first == Listener::plain(first.address) => {
+            (some(first.address.to_string()), others)
+        }
+        all => (None, all),
+    };
     let raw = RawConfig {
-        listen: some(config.listen.to_string()),
+        listen,
+        listeners: listeners.iter().map(|listener| At::nowhere(raw_listener(listener))).collect(),
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
         workers: some(config.workers as u64),
         drain_timeout: some(Time(config.drain_timeout)),
-        edge: some(edge(config.edge)),
+        edge: some(edge(&config.edge)),
         upstreams: config
             .upstreams
             .iter()
@@ -71,13 +83,45 @@ fn ledger(location: &LedgerLocation) -> String {
     }
 }
 
-fn edge(limits: EdgeLimits) -> RawEdge {
+fn raw_listener(listener: &Listener) -> RawListener {
+    RawListener {
+        address: At::nowhere(listener.address.to_string()),
+        tls: listener.tls.as_ref().and_then(|tls| some(listener_tls(tls))),
+        proxy_protocol: all(&listener.proxy_protocol, IpNet::to_string),
+        half_close: some(listener.half_close),
+    }
+}
+
+fn listener_tls(tls: &ServerTls) -> RawListenerTls {
+    let path = |path: &Path| At::nowhere(plain(&path.display().to_string()));
+    let (certificates, keys) = tls.certificates.iter().map(|(chain, key)| (path(chain), path(key))).unzip();
+    RawListenerTls {
+        certificate_files: At::nowhere(certificates),
+        key_files: At::nowhere(keys),
+        client_ca_file: tls.client_ca.as_deref().map(path),
+        client_required: tls.client_ca.as_ref().and_then(|_| some(tls.client_required)),
+    }
+}
+
+fn edge(limits: &EdgePolicy) -> RawEdge {
     RawEdge {
         header_timeout: some(Time(limits.header_timeout)),
         headers_max: some(limits.headers_max as u64),
         header_bytes_max: some(Size(limits.header_bytes_max as u64)),
         body_timeout: some(Time(limits.body_timeout)),
         connections_max: some(limits.connections_max as u64),
+        uri_bytes_max: some(Size(limits.uri_bytes_max as u64)),
+        body_bytes_max: limits.body_bytes_max.and_then(|max| some(Size(max))),
+        write_timeout: some(Time(limits.write_timeout)),
+        streams_max: some(u64::from(limits.streams_max)),
+        forwarded: some(match limits.forwarding.style {
+            ForwardingStyle::None => RawForwarded::None,
+            ForwardingStyle::XForwarded => RawForwarded::XForwarded,
+            ForwardingStyle::Forwarded => RawForwarded::Forwarded,
+            ForwardingStyle::Both => RawForwarded::Both,
+        }),
+        via: some(limits.forwarding.via),
+        trusted_proxies: all(&limits.forwarding.trusted, IpNet::to_string),
     }
 }
 
@@ -85,6 +129,17 @@ fn upstream(policy: &UpstreamPolicy, contract: &UpstreamContract) -> RawUpstream
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
         url: At::nowhere(plain(&policy.address.to_string())),
+        http: some(match policy.protocol {
+            Protocol::Http1 => RawHttp::One,
+            Protocol::Http2 => RawHttp::Two,
+            Protocol::Negotiated => RawHttp::Auto,
+        }),
+        tls: upstream_tls(policy.tls.files()),
+        host: some(match &policy.host {
+            HostPolicy::Caller => "caller".to_owned(),
+            HostPolicy::Upstream => "upstream".to_owned(),
+            HostPolicy::Named(host) => plain(&String::from_utf8_lossy(host.as_bytes())),
+        }),
         repeatable_for: contract.repeatable_for.and_then(|time| some(Time(time))),
         refused: statuses(&contract.answers.refused),
         completed: statuses(&contract.answers.completed),
@@ -92,12 +147,27 @@ fn upstream(policy: &UpstreamPolicy, contract: &UpstreamContract) -> RawUpstream
         timeout: some(RawTimeout {
             connect: some(Time(policy.connect_timeout)),
             first_byte: some(Time(policy.first_byte_timeout)),
+            between_bytes: some(Time(policy.between_bytes_timeout)),
             total: some(Time(contract.times.total)),
             late: some(Time(contract.times.late)),
         }),
         idle_timeout: some(Time(policy.idle_timeout)),
         idle_max: some(policy.idle_max as u64),
     }
+}
+
+fn upstream_tls(files: &TlsFiles) -> Option<At<RawUpstreamTls>> {
+    if *files == TlsFiles::default() {
+        return None;
+    }
+    let path = |path: &Path| At::nowhere(plain(&path.display().to_string()));
+    let certificate = files.certificate.as_ref();
+    some(RawUpstreamTls {
+        ca_file: files.roots.as_deref().map(path),
+        certificate_file: certificate.map(|(certificate, _)| path(certificate)),
+        key_file: certificate.map(|(_, key)| path(key)),
+        server_name: files.server_name.as_deref().map(|name| At::nowhere(plain(name))),
+    })
 }
 
 fn raw_route(route: &Route) -> RawRoute {

@@ -20,6 +20,7 @@ mod up;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::Method;
+use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{AttemptTimes, IdempotencyPolicy};
 use steadfast_upstream::UpstreamPolicy;
@@ -38,8 +39,8 @@ pub use up::{UpOptions, for_up};
 /// Everything that a gateway runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where callers are served.
-    pub listen: SocketAddr,
+    /// Where callers are served; at least one.
+    pub listeners: Vec<Listener>,
     /// Where the people who run it are served: a loopback address.
     pub admin: SocketAddr,
     /// Where the ledger is.
@@ -47,7 +48,7 @@ pub struct Config {
     /// How many worker threads serve callers; one per core unless stated.
     pub workers: usize,
     /// What a connection may ask of the gateway.
-    pub edge: EdgeLimits,
+    pub edge: EdgePolicy,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The upstreams, by name.
@@ -68,30 +69,102 @@ pub enum LedgerLocation {
     Postgres(String),
 }
 
+/// One address where callers are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address.
+    pub address: SocketAddr,
+    /// With it, callers speak TLS.
+    pub tls: Option<ServerTls>,
+    /// From where connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Whether a caller that shuts its sending half still gets its answer.
+    pub half_close: bool,
+}
+
+impl Listener {
+    /// One without TLS.
+    #[must_use]
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None, proxy_protocol: Vec::new(), half_close: false }
+    }
+}
+
+/// TLS towards callers: the files that say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Certificate chains and their keys; the first is shown where no name fits. Not empty.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// The authorities whose certificates callers may show.
+    pub client_ca: Option<PathBuf>,
+    /// Whether they must.
+    pub client_required: bool,
+}
+
 /// What a connection may ask of the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EdgeLimits {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgePolicy {
     /// How long a request's head may take to arrive, and how long a connection may stay idle between requests.
     pub header_timeout: Duration,
     /// How many header fields a request may have.
     pub headers_max: usize,
     /// How many bytes a request's head may have.
     pub header_bytes_max: usize,
-    /// How long a keyed request's body may stay away without a byte.
+    /// How many bytes a request's target may have.
+    pub uri_bytes_max: usize,
+    /// The largest body of any request.
+    pub body_bytes_max: Option<u64>,
+    /// How long a request's body may stay away without a byte.
     pub body_timeout: Duration,
-    /// How many connections each worker holds at once.
+    /// How long a caller may take no byte of what waits for it.
+    pub write_timeout: Duration,
+    /// How many connections each worker holds at once, on each listener.
     pub connections_max: usize,
+    /// How many requests a connection of HTTP/2 may have under way.
+    pub streams_max: u32,
+    /// How upstreams are told who is calling.
+    pub forwarding: Forwarding,
 }
 
-impl Default for EdgeLimits {
-    /// 60 s for a head, 100 fields, 64 KiB, 30 s without a byte, 20,000 connections a worker.
+/// How upstreams are told who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// In which fields.
+    pub style: ForwardingStyle,
+    /// Whether in `Via` too.
+    pub via: bool,
+    /// The proxies that are believed when they say it.
+    pub trusted: Vec<IpNet>,
+}
+
+/// The fields that say who is calling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardingStyle {
+    /// None.
+    None,
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Both.
+    Both,
+}
+
+impl Default for EdgePolicy {
+    /// 60 s for a head, 100 fields, 64 KiB, 16 KiB of target, any body, 30 s without a byte in and 60 s out, 20,000
+    /// connections a worker and listener, 200 requests a connection; `X-Forwarded-*` and `Via`, and nobody believed.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(60),
             headers_max: 100,
             header_bytes_max: 64 << 10,
+            uri_bytes_max: 16 << 10,
+            body_bytes_max: None,
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             connections_max: 20_000,
+            streams_max: 200,
+            forwarding: Forwarding { style: ForwardingStyle::XForwarded, via: true, trusted: Vec::new() },
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     /// Where callers are served: an address and a port. `:8080` means every IPv4 address. Port 0 takes a free one.
+    /// Short for one of `listeners` without TLS; the default applies where there are none of those either.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) listen: Option<At<String>>,
@@ -43,6 +44,9 @@ pub(super) struct RawConfig {
     /// What a connection may ask of the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) edge: Option<At<RawEdge>>,
+    /// Where callers are served, each with TLS or without. All of them speak HTTP/1.1 and HTTP/2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) listeners: Vec<At<RawListener>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
@@ -67,22 +71,118 @@ pub(super) struct RawEdge {
     #[schemars(extend("default" = "64KB", "x-min" = "8KB", "x-max" = "1MB"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) header_bytes_max: Option<At<Size>>,
-    /// How long a keyed request's body may stay away without a byte.
+    /// How long a request's body may stay away without a byte.
     #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "1h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) body_timeout: Option<At<Time>>,
-    /// How many connections each worker holds at once.
+    /// How many connections each worker holds at once, on each listener.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 20000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connections_max: Option<At<u64>>,
+    /// How many bytes a request's target may have. A longer one is refused with 414.
+    #[schemars(extend("default" = "16KB", "x-min" = "256B", "x-max" = "64KB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uri_bytes_max: Option<At<Size>>,
+    /// The largest body of any request; keyed ones have `request_bytes_max` too. No bound unless stated: what streams
+    /// through takes no memory.
+    #[schemars(extend("x-min" = "1B"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body_bytes_max: Option<At<Size>>,
+    /// How long a caller may take no byte of what waits for it; then its connection is closed.
+    #[schemars(extend("default" = "1m", "x-min" = "1ms", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) write_timeout: Option<At<Time>>,
+    /// How many requests a connection of HTTP/2 may have under way.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 200))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) streams_max: Option<At<u64>>,
+    /// How upstreams are told who is calling. What callers themselves say of it is removed, unless they are
+    /// `trusted_proxies`.
+    #[schemars(extend("default" = "x-forwarded"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) forwarded: Option<At<RawForwarded>>,
+    /// Whether `Via` is added to requests (RFC 9110, section 7.6.3).
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) via: Option<At<bool>>,
+    /// Networks of proxies, such as `10.0.0.0/8`, that are believed when they say who is calling.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trusted_proxies: Option<At<Vec<At<String>>>>,
+}
+
+/// One address where callers are served.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawListener {
+    /// An address and a port. `:8443` means every IPv4 address. Port 0 takes a free one.
+    pub(super) address: At<String>,
+    /// With it, callers speak TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<At<RawListenerTls>>,
+    /// Networks of proxies, such as `10.0.0.0/8`, whose connections begin with a PROXY protocol header (version 1 or
+    /// 2) that says who is calling. One without the header is closed; connections from elsewhere have none.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) proxy_protocol: Option<At<Vec<At<String>>>>,
+    /// Whether a caller that shuts its sending half still gets its answer. Otherwise that is taken for hanging up:
+    /// over TCP the two look the same.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) half_close: Option<At<bool>>,
+}
+
+/// TLS towards callers. The files are read again when they change.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawListenerTls {
+    /// PEM files with a certificate chain each. A caller gets the one that has the name it asks for (SNI), or else the
+    /// first.
+    pub(super) certificate_files: At<Vec<At<String>>>,
+    /// PEM files with their private keys, in the same order.
+    pub(super) key_files: At<Vec<At<String>>>,
+    /// A PEM file with the authorities whose certificates callers may show. The one shown is passed on in
+    /// `Client-Cert` (RFC 9440).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_ca_file: Option<At<String>>,
+    /// Whether callers must show one. With `client_ca_file`.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_required: Option<At<bool>>,
+}
+
+/// How upstreams are told who is calling.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawForwarded {
+    /// Not at all.
+    None,
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Both.
+    Both,
 }
 
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUpstream {
-    /// Where it is: `http://host:port`, with a path that is put before every request's own, if it has one.
+    /// Where it is: `http://host:port` or `https://host:port`, with a path that is put before every request's own,
+    /// if it has one; or `unix:/path/of/socket`.
     pub(super) url: At<String>,
+    /// Which version of HTTP it speaks. Unless stated, `auto` over https, `1.1` otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) http: Option<At<RawHttp>>,
+    /// Whose certificates are believed and which one is shown. Only with https. The system's roots are believed
+    /// unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<At<RawUpstreamTls>>,
+    /// Which Host it is asked for: `caller` passes on the caller's, `upstream` takes the one in `url`, anything
+    /// else is the Host itself. Unless stated, `upstream` over https, `caller` otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<At<String>>,
     /// For how long after the first send it takes the same `Idempotency-Key` only once. Unless stated it is not
     /// repeatable: what is unknown is in doubt, and never sent again.
     #[schemars(extend("x-min" = "1s"))]
@@ -114,6 +214,38 @@ pub(super) struct RawUpstream {
     pub(super) idle_max: Option<At<u64>>,
 }
 
+/// Which version of HTTP is spoken.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+pub(super) enum RawHttp {
+    /// HTTP/1.1.
+    #[serde(rename = "1.1")]
+    One,
+    /// HTTP/2: agreed on by TLS; with prior knowledge where there is no TLS, as gRPC services speak it.
+    #[serde(rename = "2")]
+    Two,
+    /// HTTP/2 where TLS agrees on it, HTTP/1.1 otherwise.
+    #[serde(rename = "auto")]
+    Auto,
+}
+
+/// TLS towards an upstream.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUpstreamTls {
+    /// A PEM file with the certificates that are believed, instead of the system's roots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<At<String>>,
+    /// A PEM file with the certificate chain to show to an upstream that asks who is calling. With `key_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) certificate_file: Option<At<String>>,
+    /// A PEM file with that certificate's private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key_file: Option<At<String>>,
+    /// The name that the upstream's certificate must have, where it is not the host in `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_name: Option<At<String>>,
+}
+
 /// How long each step towards an upstream may take.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -132,6 +264,11 @@ pub(super) struct RawTimeout {
     #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) total: Option<At<Time>>,
+    /// The longest silence within the body of an answer, or in a tunnel such as a WebSocket. Keyed requests have
+    /// `total`.
+    #[schemars(extend("default" = "5m", "x-min" = "1ms", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) between_bytes: Option<At<Time>>,
     /// How much longer the late answer to a keyed request is still taken in and kept.
     #[schemars(extend("default" = "30s", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use super::Config;
 #[must_use]
 pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     [
-        ("listen", old.listen != new.listen),
+        ("listeners", old.listeners != new.listeners),
         ("admin", old.admin != new.admin),
         ("ledger", old.ledger != new.ledger),
         ("workers", old.workers != new.workers),

@@ -71,7 +71,7 @@ fn everything_that_a_file_says_is_in_force() {
     let loaded = read(FULL).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings, []);
     let config = loaded.config;
-    assert_eq!((config.listen.to_string(), config.workers), ("0.0.0.0:9080".into(), 3));
+    assert_eq!((config.listeners[0].address.to_string(), config.workers), ("0.0.0.0:9080".into(), 3));
     assert_eq!(config.admin.to_string(), "127.0.0.1:9081");
     assert_eq!(config.ledger, LedgerLocation::Sqlite("/var/lib/steadfast/ledger.db".into()));
     assert_eq!((config.edge.header_bytes_max, config.edge.body_timeout), (32 << 10, Duration::from_secs(3)));
@@ -150,7 +150,7 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
     let loaded = parse("f", &text, &environment, &overrides).unwrap_or_else(|errors| panic!("{errors}"));
     let config = loaded.config;
     assert_eq!(loaded.warnings, []);
-    assert_eq!((config.listen.port(), config.admin.port(), config.workers), (21, 12, 2));
+    assert_eq!((config.listeners[0].address.port(), config.admin.port(), config.workers), (21, 12, 2));
     assert_eq!((config.edge.header_timeout, config.edge.headers_max), (Duration::from_secs(7), 70));
     assert_eq!((config.drain_timeout, config.edge.header_bytes_max), (Duration::from_secs(9), 9 << 10));
 }
@@ -239,7 +239,7 @@ fn all_errors_of_a_file_are_said_at_once_and_in_order() {
 listen = "nowhere"
 admin = "0.0.0.0:8081"
 [upstreams.bank]
-url = "https://bank"
+url = "ftp://bank"
 [[routes]]
 path = "payments"
 methods = ["post"]
@@ -267,6 +267,6 @@ fn what_only_a_restart_takes_over_is_named() {
     let config = |text: &str| read(text).unwrap_or_else(|errors| panic!("{errors}")).config;
     let (old, new) =
         (config(FULL), config(&FULL.replace(":9080", ":9090").replace("workers = 3", "workers = 4")));
-    assert_eq!(restart_needed(&old, &new), ["listen", "workers"]);
+    assert_eq!(restart_needed(&old, &new), ["listeners", "workers"]);
     assert!(restart_needed(&old, &config(&FULL.replace("\"7d\"", "\"8d\""))).is_empty());
 }

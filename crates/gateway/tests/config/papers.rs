@@ -59,7 +59,8 @@ fn what_the_starter_file_comments_out_is_valid_too() {
 /// The defaults that the schema and the reference state are those that the smallest config gets.
 #[test]
 fn every_default_in_the_schema_is_the_one_in_force() {
-    let text = effective(&read(SMALLEST).unwrap_or_else(|errors| panic!("{errors}")).config);
+    let smallest = format!("listen = \"127.0.0.1:8080\"\n{SMALLEST}\n[[listeners]]\naddress = \":8443\"\n");
+    let text = effective(&read(&smallest).unwrap_or_else(|errors| panic!("{errors}")).config);
     let in_force: toml::Table = text.parse().expect("TOML");
     let in_force = serde_json::to_value(in_force).expect("JSON");
     let mut compared = 0;
@@ -76,13 +77,20 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             compare_defaults(item, &value[0], &path, compared);
         } else if property.get("properties").is_some() {
+            // Without TLS it has no defaults.
+            if key == "tls" {
+                assert!(value.is_null(), "{path}");
+                continue;
+            }
             compare_defaults(property, value, &path, compared);
         } else if let Some(default) = property.get("default") {
             assert_eq!(default, value, "{path}");
             *compared += 1;
         } else {
-            let unset = ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone"];
-            let stated = ["workers", "url", "path", "name", "upstream"];
+            let unset =
+                ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone", "body_bytes_max"];
+            // What depends on the machine, or on another key.
+            let stated = ["workers", "url", "path", "name", "upstream", "address", "http", "host"];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
                 value.is_null() || stated.contains(&key.as_str()),

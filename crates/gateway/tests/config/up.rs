@@ -14,7 +14,10 @@ fn up_protects_posts_and_patches_of_anybody_who_sends_a_key() {
     let loaded = for_up(&options).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings, []);
     let config = loaded.config;
-    assert_eq!((config.listen.port(), config.admin.to_string()), (8080, "127.0.0.1:8081".into()));
+    assert_eq!(
+        (config.listeners[0].address.port(), config.admin.to_string()),
+        (8080, "127.0.0.1:8081".into())
+    );
     let [route] = config.routes.as_slice() else { panic!("one route") };
     assert_eq!((&route.path, route.methods.len()), (&PathPattern::Prefix("/".into()), 0));
     let policy = route.idempotency.as_ref().expect("a policy");

@@ -9,7 +9,7 @@ use std::{
 
 use steadfast_gateway::{
     Gateway, LogTo,
-    config::{Config, EdgeLimits, LedgerLocation, PathPattern, Route},
+    config::{Config, EdgePolicy, LedgerLocation, Listener, PathPattern, Route},
 };
 use steadfast_layers::IdempotencyPolicy;
 use steadfast_upstream::UpstreamPolicy;
@@ -57,11 +57,11 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     let mut all: Vec<Route> = keyed.collect();
     all.push(route("/*", None));
     Config {
-        listen: ANY,
+        listeners: vec![Listener::plain(ANY)],
         admin: ANY,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
         workers: 1,
-        edge: EdgeLimits::default(),
+        edge: EdgePolicy::default(),
         drain_timeout: Duration::from_secs(5),
         upstreams: BTreeMap::from([("upstream".to_owned(), policy)]),
         contracts: BTreeMap::new(),

@@ -114,7 +114,7 @@ fn failed_exchange<R>(failed: AttemptFailed) -> Exchanged<R> {
     let end = match &failed {
         AttemptFailed::NotSent { cause, .. } => AttemptEnd::NotSent(*cause),
         AttemptFailed::Lost { cause, .. } => AttemptEnd::Unknown { cause: *cause, status: None },
-        AttemptFailed::Broken { .. } => {
+        AttemptFailed::Broken { .. } | AttemptFailed::TooLarge { .. } => {
             AttemptEnd::Unknown { cause: UnknownCause::ConnectionLost, status: None }
         }
     };
@@ -197,7 +197,7 @@ where
     let (head, body) = response.into_parts();
     let answered = |body| AttemptEnd::Answered(Answer { status, headers: replay::kept(&head.headers), body });
     let too_large = body.size_hint().lower() > policy.answer_bytes_max as u64;
-    if too_large || is_event_stream(&head.headers) {
+    if too_large || is_stream(&head.headers) {
         let end = answered(None);
         return Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::Passed(body))) };
     }
@@ -221,9 +221,11 @@ where
     }
 }
 
-/// A stream that may never end is passed on as it comes.
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+/// A stream that may never end is passed on as it comes, and so is what says in its trailers how it went: they are
+/// not kept.
+fn is_stream(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc"))
 }
 
 /// Writes the outcome down, and then lets the caller see it.
@@ -311,7 +313,9 @@ fn failure(failed: AttemptFailed, repeatable: bool) -> Problem {
         AttemptFailed::NotSent { cause, detail } => {
             tracing::info!(detail, "an attempt was not sent");
             match cause {
-                NotSentCause::ConnectFailed => Problem::new(Code::UpstreamUnavailable),
+                NotSentCause::ConnectFailed | NotSentCause::StreamRefused => {
+                    Problem::new(Code::UpstreamUnavailable)
+                }
                 NotSentCause::DeadlinePassed => Problem::new(Code::DeadlineExceeded),
                 NotSentCause::SendByPassed | NotSentCause::HeldBack => {
                     Problem::new(Code::TemporaryReducedCapacity).retry_after(Duration::from_secs(1))
@@ -325,7 +329,7 @@ fn failure(failed: AttemptFailed, repeatable: bool) -> Problem {
             let problem = Problem::new(Code::OutcomeInDoubt).status(status).resend(resend);
             if repeatable { problem.retry_after(Duration::from_secs(1)) } else { problem }
         }
-        AttemptFailed::Broken { detail } => {
+        AttemptFailed::Broken { detail } | AttemptFailed::TooLarge { detail } => {
             failure(AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }, repeatable)
         }
     }

@@ -2,16 +2,17 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod edge;
 mod route;
 mod upstream;
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::Path, thread, time::Duration};
 
 use super::{
-    Config, EdgeLimits, LedgerLocation, UpstreamContract,
+    Config, LedgerLocation, Listener, UpstreamContract,
     error::{ConfigError, ConfigErrors, ConfigWarning},
     load::{Loaded, read},
-    raw::{At, RawConfig, RawEdge, Time},
+    raw::{At, RawConfig, Time},
     source::Source,
 };
 use address::{parse_ledger, parse_socket};
@@ -55,10 +56,10 @@ impl<'a> Checker<'a> {
     }
 
     fn config(&mut self, raw: &RawConfig) -> Option<Config> {
-        let listen = self.socket(raw.listen.as_ref(), "listen", SocketAddr::from(([127, 0, 0, 1], 8080)));
-        let admin = self.admin(raw, listen);
+        let listeners = self.listeners(raw);
+        let admin = self.admin(raw, listeners.as_deref().unwrap_or_default());
         let ledger = self.ledger(raw);
-        let edge = edge_limits(raw.edge.as_ref());
+        let edge = self.edge(raw.edge.as_ref());
         let mut upstreams = BTreeMap::new();
         let mut contracts = BTreeMap::new();
         for (name, upstream) in &raw.upstreams {
@@ -67,10 +68,10 @@ impl<'a> Checker<'a> {
                 contracts.insert(name.clone(), contract);
             }
         }
-        let routes = self.routes(raw, &contracts, edge);
+        let routes = self.routes(raw, &contracts, &edge);
         self.warn_of_unused(raw);
         Some(Config {
-            listen: listen?,
+            listeners: listeners?,
             admin: admin?,
             ledger: ledger?,
             workers: raw.workers.as_ref().map_or_else(one_per_core, |workers| whole(*workers.get())),
@@ -90,7 +91,7 @@ impl<'a> Checker<'a> {
         )
     }
 
-    fn admin(&mut self, raw: &RawConfig, listen: Option<SocketAddr>) -> Option<SocketAddr> {
+    fn admin(&mut self, raw: &RawConfig, listeners: &[Listener]) -> Option<SocketAddr> {
         let admin = self.socket(raw.admin.as_ref(), "admin", SocketAddr::from(([127, 0, 0, 1], 8081)))?;
         let span = raw.admin.as_ref().or(raw.listen.as_ref()).map_or(0..0, At::span);
         if !admin.ip().is_loopback() {
@@ -103,11 +104,11 @@ impl<'a> Checker<'a> {
                 format!("use 127.0.0.1:{} and reach it through an SSH tunnel or a sidecar", admin.port()),
             );
         }
-        if let Some(listen) = listen
-            && admin.port() != 0
-            && listen.port() == admin.port()
-            && (listen.ip() == admin.ip() || listen.ip().is_unspecified())
-        {
+        let takes_it = |listener: &Listener| {
+            let listen = listener.address;
+            listen.port() == admin.port() && (listen.ip() == admin.ip() || listen.ip().is_unspecified())
+        };
+        if admin.port() != 0 && listeners.iter().any(takes_it) {
             self.error(
                 &span,
                 format!("`listen` and `admin` both take port {}", admin.port()),
@@ -165,24 +166,6 @@ impl<'a> Checker<'a> {
     /// What was found, or nothing and one error more.
     fn take<T>(&mut self, span: &Range<usize>, finding: Finding<T>) -> Option<T> {
         finding.map_err(|(what, next)| self.error(span, what, next)).ok()
-    }
-}
-
-fn edge_limits(raw: Option<&At<RawEdge>>) -> EdgeLimits {
-    let default = EdgeLimits::default();
-    let Some(raw) = raw.map(At::get) else { return default };
-    EdgeLimits {
-        header_timeout: time_or(raw.header_timeout.as_ref(), default.header_timeout),
-        headers_max: raw.headers_max.as_ref().map_or(default.headers_max, |max| whole(*max.get())),
-        header_bytes_max: raw
-            .header_bytes_max
-            .as_ref()
-            .map_or(default.header_bytes_max, |max| whole(max.get().0)),
-        body_timeout: time_or(raw.body_timeout.as_ref(), default.body_timeout),
-        connections_max: raw
-            .connections_max
-            .as_ref()
-            .map_or(default.connections_max, |max| whole(*max.get())),
     }
 }
 

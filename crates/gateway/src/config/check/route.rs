@@ -10,7 +10,7 @@ use steadfast_ledger::{KeepFrom, Retention};
 
 use super::{
     super::{
-        EdgeLimits, PathPattern, Route, UpstreamContract,
+        EdgePolicy, PathPattern, Route, UpstreamContract,
         raw::{
             At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKey, RawNamespace,
             RawOnLedgerLoss, RawRoute,
@@ -36,7 +36,7 @@ const METHODS: [Method; 8] = [
 const WINDOW_HOURS_MAX: u64 = 24;
 
 impl Checker<'_> {
-    pub(super) fn routes(&mut self, raw: &RawConfig, contracts: &Contracts, edge: EdgeLimits) -> Vec<Route> {
+    pub(super) fn routes(&mut self, raw: &RawConfig, contracts: &Contracts, edge: &EdgePolicy) -> Vec<Route> {
         let names: Vec<&str> = raw.upstreams.keys().map(String::as_str).collect();
         let mut routes: Vec<(&At<RawRoute>, Route)> = Vec::new();
         for raw_route in &raw.routes {
@@ -67,7 +67,7 @@ impl Checker<'_> {
         &mut self,
         raw: &RawRoute,
         contract: Option<&UpstreamContract>,
-        edge: EdgeLimits,
+        edge: &EdgePolicy,
     ) -> Option<Route> {
         let path = self.take(&raw.path.span(), parse_path(raw.path.get()));
         let methods = self.methods(raw);
@@ -140,7 +140,7 @@ impl Checker<'_> {
         route: &Arc<str>,
         methods: &[Method],
         contract: &UpstreamContract,
-        edge: EdgeLimits,
+        edge: &EdgePolicy,
     ) -> Option<IdempotencyPolicy> {
         let default = IdempotencyPolicy::for_route(route);
         let (span, raw) = (raw.span(), raw.get());

@@ -2,14 +2,15 @@
 
 use std::{ops::Range, time::Duration};
 
+use http::{HeaderValue, uri::Authority};
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::AttemptTimes;
-use steadfast_upstream::{Address, UpstreamPolicy};
+use steadfast_upstream::{Address, HostPolicy, Protocol, TlsClient, TlsFiles, UpstreamPolicy};
 
 use super::{
     super::{
         UpstreamContract,
-        raw::{At, RawTimeout, RawUpstream, Status, Time},
+        raw::{At, RawHttp, RawTimeout, RawUpstream, RawUpstreamTls, Status, Time},
     },
     Checker, Finding, Upstream, time_or, whole,
 };
@@ -39,13 +40,49 @@ impl Checker<'_> {
             );
         }
         let policy = UpstreamPolicy {
+            protocol: match raw.http.as_ref().map(At::get) {
+                Some(RawHttp::One) => Protocol::Http1,
+                Some(RawHttp::Two) => Protocol::Http2,
+                Some(RawHttp::Auto) => Protocol::Negotiated,
+                None => default.protocol,
+            },
+            tls: self.upstream_tls(raw.tls.as_ref(), &default.address)?,
+            host: match &raw.host {
+                Some(host) => self.take(&host.span(), parse_host(host.get()))?,
+                None => default.host,
+            },
             connect_timeout: times.connect,
             first_byte_timeout: times.first_byte,
+            between_bytes_timeout: times.between_bytes,
             idle_timeout: time_or(raw.idle_timeout.as_ref(), default.idle_timeout),
             idle_max: raw.idle_max.as_ref().map_or(default.idle_max, |max| whole(*max.get())),
             ..default
         };
         Some((policy, contract))
+    }
+
+    fn upstream_tls(&mut self, raw: Option<&At<RawUpstreamTls>>, address: &Address) -> Option<TlsClient> {
+        let Some(raw) = raw else { return Some(TlsClient::default()) };
+        if !address.is_tls() {
+            let next = "write the url with https://, or remove `tls`";
+            self.error(&raw.span(), "`tls` is only for an https:// upstream".into(), next.into());
+            return None;
+        }
+        let (span, raw) = (raw.span(), raw.get());
+        let path = |text: &Option<At<String>>| text.as_ref().map(|path| path.get().into());
+        let certificate = match (path(&raw.certificate_file), path(&raw.key_file)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                let what = "`tls` has one of `certificate_file` and `key_file`, which go together";
+                self.error(&span, what.into(), "add the other one".into());
+                return None;
+            }
+        };
+        let server_name = raw.server_name.as_ref().map(|name| name.get().clone());
+        let client = TlsClient::load(TlsFiles { roots: path(&raw.ca_file), certificate, server_name });
+        let next = "name a PEM file that the user whom the gateway runs as can read";
+        self.take(&span, client.map_err(|error| (format!("`tls`: {error}"), next.into())))
     }
 
     /// The times of `raw`. Where one of them is stated, the others' defaults stay in step with it.
@@ -73,7 +110,8 @@ impl Checker<'_> {
                 );
             }
         }
-        Times { connect, first_byte, attempt: AttemptTimes { total, late } }
+        let between_bytes = stated(&raw.between_bytes).unwrap_or(default.between_bytes_timeout);
+        Times { connect, first_byte, between_bytes, attempt: AttemptTimes { total, late } }
     }
 
     fn answers(&mut self, raw: &RawUpstream) -> AnswerPolicy {
@@ -128,6 +166,7 @@ impl Checker<'_> {
 struct Times {
     connect: Duration,
     first_byte: Duration,
+    between_bytes: Duration,
     attempt: AttemptTimes,
 }
 
@@ -140,6 +179,20 @@ fn check_name(name: &str) -> Finding<()> {
     Err((what, "use 1 to 64 letters, digits, `-` and `_`".into()))
 }
 
+fn parse_host(text: &str) -> Finding<HostPolicy> {
+    match text {
+        "caller" => Ok(HostPolicy::Caller),
+        "upstream" => Ok(HostPolicy::Upstream),
+        host => match (host.parse::<Authority>(), HeaderValue::from_str(host)) {
+            (Ok(authority), Ok(value)) if !authority.as_str().contains('@') => Ok(HostPolicy::Named(value)),
+            _ => Err((
+                format!("`host`: `{}` is not a host", host.escape_debug()),
+                "write \"caller\", \"upstream\", or a host such as \"api.example.com\"".into(),
+            )),
+        },
+    }
+}
+
 pub(super) fn parse_url(text: &str) -> Finding<Address> {
     let authority =
         text.split_once("://").map_or(text, |(_, rest)| rest).split(['/', '?']).next().unwrap_or("");
@@ -150,8 +203,8 @@ pub(super) fn parse_url(text: &str) -> Finding<Address> {
             "leave it out: callers' own credentials go through".into(),
         ));
     }
-    let next = "write http://host:port";
-    if !text.contains("://") {
+    let next = "write http://host:port, https://host:port or unix:/path/of/socket";
+    if !text.contains("://") && !text.starts_with("unix:") {
         return Err((format!("`url`: `{text}` has no scheme"), format!("write http://{text}")));
     }
     let address = text.parse::<Address>().map_err(|error| (format!("`url`: {error}"), next.into()))?;

@@ -1,0 +1,162 @@
+//! Where an upstream is.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use http::{HeaderValue, Uri, uri::Scheme};
+
+/// Where an upstream is: `http://host:port` or `https://host:port`, with a path that is put before every request's
+/// own, if it has one; or `unix:/path/of/socket`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    place: Place,
+    path: String,
+}
+
+/// What is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A host, its IPv6 address without brackets, and a port.
+    Tcp { host: String, port: u16, tls: bool },
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// A text is not an upstream's address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAddress {
+    /// It is not a URL.
+    #[error("`{0}` is not a URL such as http://127.0.0.1:8000")]
+    NotUrl(String),
+    /// Its scheme is not spoken.
+    #[error("`{0}`: an upstream's URL begins with http://, https:// or unix:")]
+    Scheme(String),
+    /// It has a query.
+    #[error("`{0}`: an upstream's URL has no query")]
+    Query(String),
+    /// A socket's path is not absolute.
+    #[error("`{0}`: the path of a Unix socket is absolute, as in unix:/run/app.sock")]
+    Relative(String),
+}
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if !path.starts_with('/') || path.len() == 1 {
+                return Err(InvalidAddress::Relative(text.into()));
+            }
+            return Ok(Self { place: Place::Unix(path.into()), path: String::new() });
+        }
+        let uri: Uri = text.parse().map_err(|_| InvalidAddress::NotUrl(text.into()))?;
+        let (Some(scheme), Some(host)) = (uri.scheme(), uri.host().filter(|host| !host.is_empty())) else {
+            return Err(InvalidAddress::NotUrl(text.into()));
+        };
+        let tls = *scheme == Scheme::HTTPS;
+        if !tls && *scheme != Scheme::HTTP {
+            return Err(InvalidAddress::Scheme(text.into()));
+        }
+        if uri.query().is_some() {
+            return Err(InvalidAddress::Query(text.into()));
+        }
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let path = uri.path().trim_end_matches('/').to_owned();
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(Self { place: Place::Tcp { host, port, tls }, path })
+    }
+}
+
+impl Address {
+    /// What is put before every request's path; empty or beginning with `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether it is reached over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.place, Place::Tcp { tls: true, .. })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The scheme of requests to it.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.is_tls() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    /// The Host that its own URL names.
+    pub(crate) fn authority(&self) -> HeaderValue {
+        let text = match &self.place {
+            Place::Tcp { .. } => {
+                let origin = self.origin();
+                origin.split_once("://").map_or(origin.clone(), |(_, authority)| authority.to_owned())
+            }
+            Place::Unix(_) => "localhost".to_owned(),
+        };
+        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("upstream"))
+    }
+
+    /// It without its path, and without the port that its scheme means anyhow.
+    fn origin(&self) -> String {
+        match &self.place {
+            Place::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                match (*tls, *port) {
+                    (true, 443) | (false, 80) => format!("{scheme}://{open}{host}{close}"),
+                    _ => format!("{scheme}://{open}{host}{close}:{port}"),
+                }
+            }
+            Place::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.origin(), self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn an_address_is_a_url_or_a_socket() {
+        let plain = address("http://localhost:8000/api/");
+        assert_eq!((plain.path(), plain.is_tls()), ("/api", false));
+        assert_eq!(plain.to_string(), "http://localhost:8000/api");
+        assert_eq!(plain.authority(), "localhost:8000");
+        let secure = address("https://bank.example/v1");
+        assert!(secure.is_tls());
+        assert_eq!(secure.place(), &Place::Tcp { host: "bank.example".into(), port: 443, tls: true });
+        assert_eq!(secure.authority(), "bank.example");
+        assert_eq!(address("http://[::1]:8080").to_string(), "http://[::1]:8080");
+        assert_eq!(address("http://[::1]:8080").authority(), "[::1]:8080");
+        let socket = address("unix:/run/app.sock");
+        assert_eq!((socket.place(), socket.path()), (&Place::Unix("/run/app.sock".into()), ""));
+        assert_eq!(socket.authority(), "localhost");
+    }
+
+    #[test]
+    fn anything_else_is_not() {
+        assert!(matches!("ftp://a".parse::<Address>(), Err(InvalidAddress::Scheme(_))));
+        assert!(matches!(
+            "localhost:8000".parse::<Address>(),
+            Err(InvalidAddress::NotUrl(_) | InvalidAddress::Scheme(_))
+        ));
+        assert!(matches!("http://a/?q".parse::<Address>(), Err(InvalidAddress::Query(_))));
+        assert!(matches!("unix:app.sock".parse::<Address>(), Err(InvalidAddress::Relative(_))));
+        assert!(matches!("unix:/".parse::<Address>(), Err(InvalidAddress::Relative(_))));
+    }
+}
