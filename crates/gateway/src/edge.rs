@@ -23,7 +23,7 @@ use tower::{Layer, Service, service_fn};
 use crate::{
     framing,
     operations_api::{self, OWN_BASE},
-    routing::Table,
+    routing::{Asked, NoRoute, Table},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
 };
@@ -94,18 +94,18 @@ impl Edge {
     }
 
     /// Finds the route and goes through its stack.
-    async fn route(self: &Arc<Self>, request: EdgeRequest) -> Result<EdgeResponse, Infallible> {
+    async fn route(self: &Arc<Self>, mut request: EdgeRequest) -> Result<EdgeResponse, Infallible> {
         if !framing::is_plain(request.headers()) {
             return Ok(unclear_framing(request.extensions().get::<RequestId>()));
         }
+        one_host(&mut request);
         let routes = self.routes.load();
-        let path = request.uri().path();
-        if path.starts_with(OWN_BASE) {
+        if request.uri().path().starts_with(OWN_BASE) {
             return Ok(self.serve_own(&routes, &request).await);
         }
-        let Some(route) = routes.table.find(request.method(), path) else {
-            let id = request.extensions().get::<RequestId>();
-            return Ok(Problem::new(Code::RouteNotFound).instance(id).into_response());
+        let route = match routes.table.find(Asked::by(&request)) {
+            Ok(route) => route,
+            Err(none) => return Ok(no_route(none, &request)),
         };
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
@@ -146,6 +146,37 @@ fn unclear_framing(request_id: Option<&RequestId>) -> EdgeResponse {
     let mut response: EdgeResponse = problem.instance(request_id).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Says in the `Host` header what the target says, where it names a host: what a route was found by is what the
+/// upstream goes by (RFC 9112, section 3.2.2).
+fn one_host(request: &mut EdgeRequest) {
+    let Some(authority) = request.uri().authority() else { return };
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    if let Ok(host) = HeaderValue::from_str(host) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
+/// The refusal for a request that no route serves.
+fn no_route(none: NoRoute, request: &EdgeRequest) -> EdgeResponse {
+    let id = request.extensions().get::<RequestId>();
+    match none {
+        NoRoute::Nothing => Problem::new(Code::RouteNotFound).instance(id).into_response(),
+        NoRoute::Unclear(why) => {
+            Problem::new(Code::TargetUnclear).detail(why.to_string()).instance(id).into_response()
+        }
+        NoRoute::OtherMethods(methods) => {
+            let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            let methods = methods.join(", ");
+            let problem = Problem::new(Code::MethodNotAllowed).detail(format!("It is served for {methods}."));
+            let mut response: EdgeResponse = problem.instance(id).into_response();
+            if let Ok(allow) = HeaderValue::from_str(&methods) {
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+            response
+        }
+    }
 }
 
 /// The trace id of a valid W3C `traceparent`.

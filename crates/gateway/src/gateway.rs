@@ -250,7 +250,7 @@ fn routes(
             stack,
             identity: stack::identity(route),
         };
-        Ok((route.path.clone(), route.methods.clone(), entry))
+        Ok((route.matching(), entry))
     });
     Ok(Routes { table: Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?) })
 }

@@ -1,5 +1,7 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, Method};
 use steadfast_layers::{
     BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
@@ -7,11 +9,11 @@ use steadfast_layers::{
 use steadfast_upstream::UpstreamPolicy;
 
 use super::{
-    Config, EdgeLimits, LedgerLocation, PathPattern, Route, UpstreamContract,
+    Config, EdgeLimits, HeaderCondition, HeaderSays, LedgerLocation, Route, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawEdge, RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKey, RawNamespace,
-        RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
+        At, RawConfig, RawEdge, RawFingerprint, RawHeaderCondition, RawIdempotency, RawInProgress, RawJson,
+        RawKey, RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
     },
 };
 
@@ -101,12 +103,9 @@ fn upstream(policy: &UpstreamPolicy, contract: &UpstreamContract) -> RawUpstream
 }
 
 fn raw_route(route: &Route) -> RawRoute {
-    let path = match &route.path {
-        PathPattern::Exact(path) => path.to_string(),
-        PathPattern::Prefix(prefix) => format!("{prefix}*"),
-    };
     RawRoute {
-        path: At::nowhere(plain(&path)),
+        path: At::nowhere(plain(&route.path.to_string())),
+        hosts: if route.hosts.is_empty() { None } else { all(&route.hosts, ToString::to_string) },
         name: some(plain(&route.name)),
         // No methods mean all; an empty list would mean none.
         methods: if route.methods.is_empty() {
@@ -114,10 +113,20 @@ fn raw_route(route: &Route) -> RawRoute {
         } else {
             all(&route.methods, |method: &Method| method.to_string())
         },
+        headers: if route.headers.is_empty() { None } else { some(headers(&route.headers)) },
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
     }
+}
+
+fn headers(conditions: &[HeaderCondition]) -> BTreeMap<String, At<RawHeaderCondition>> {
+    let raw = |condition: &HeaderCondition| match &condition.says {
+        HeaderSays::Anything => RawHeaderCondition::Anything(true),
+        // It was a text of the config before it was a header's value.
+        HeaderSays::This(value) => RawHeaderCondition::This(plain(value.to_str().unwrap_or_default())),
+    };
+    conditions.iter().map(|condition| (condition.name.to_string(), At::nowhere(raw(condition)))).collect()
 }
 
 fn idempotency(policy: &IdempotencyPolicy) -> RawIdempotency {

@@ -2,9 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use http::Method;
+use http::{HeaderValue, Method};
 use steadfast_gateway::config::{
-    Environment, LedgerLocation, Overrides, PathPattern, Place, effective, load, parse, restart_needed,
+    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, effective, load,
+    parse, restart_needed,
 };
 use steadfast_layers::{BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
 
@@ -56,6 +57,12 @@ answer_bytes_max = 1000
 on_ledger_loss = "forward"
 
 [[routes]]
+path = "/orders/{id}/items/*"
+hosts = ["API.example.com", "*.example.org"]
+headers = { X-Api-Version = "2", x-beta = true }
+upstream = "bank"
+
+[[routes]]
 path = "/files/*"
 upstream = "bank"
 idempotency = { key = { window = "10s" }, in_progress = "409" }
@@ -92,7 +99,18 @@ fn everything_that_a_file_says_is_in_force() {
     assert_eq!((policy.request_bytes_max, policy.answer_bytes_max), (2 << 20, 1_000));
     assert_eq!(policy.request_idle_max, Duration::from_secs(3));
     assert_eq!(policy.on_ledger_loss, OnLedgerLoss::Forward);
-    let policy = config.routes[1].idempotency.as_ref().expect("a policy");
+    let route = &config.routes[1];
+    assert_eq!(
+        (&*route.name, &route.path),
+        ("/orders/{id}/items/*", &PathPattern::Prefix("/orders/{id}/items/".into()))
+    );
+    let hosts = [HostPattern::Exact("api.example.com".into()), HostPattern::Below(".example.org".into())];
+    assert_eq!(route.hosts, hosts);
+    let version = HeaderSays::This(HeaderValue::from_static("2"));
+    let says: Vec<_> =
+        route.headers.iter().map(|condition| (condition.name.as_str(), &condition.says)).collect();
+    assert_eq!(says, [("x-api-version", &version), ("x-beta", &HeaderSays::Anything)]);
+    let policy = config.routes[2].idempotency.as_ref().expect("a policy");
     assert_eq!(policy.key, KeySource::Window(Duration::from_secs(10)));
     assert_eq!(policy.methods, [Method::POST, Method::PATCH]);
 }

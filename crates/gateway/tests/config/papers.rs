@@ -71,7 +71,9 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
     for (key, property) in schema["properties"].as_object().expect("properties") {
         let path = format!("{path}.{key}");
         let value = &in_force[key];
-        if let Some(named) = property.get("additionalProperties").filter(|inner| inner.is_object()) {
+        if let Some(named) =
+            property.get("additionalProperties").filter(|inner| inner.get("properties").is_some())
+        {
             compare_defaults(named, &value["bank"], &path, compared);
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             compare_defaults(item, &value[0], &path, compared);
@@ -81,7 +83,8 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
             assert_eq!(default, value, "{path}");
             *compared += 1;
         } else {
-            let unset = ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone"];
+            let unset =
+                ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone", "hosts", "headers"];
             let stated = ["workers", "url", "path", "name", "upstream"];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
@@ -125,7 +128,9 @@ fn section(schema: &Value, title: &str, out: &mut String) {
             "The top of the file" => key.clone(),
             outer => format!("{}.{key}", outer.trim_matches(['[', ']'])),
         };
-        if let Some(named) = property.get("additionalProperties").filter(|inner| inner.is_object()) {
+        if let Some(named) =
+            property.get("additionalProperties").filter(|inner| inner.get("properties").is_some())
+        {
             section(named, &format!("[{name}.NAME]"), out);
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             section(item, &format!("[[{name}]]"), out);
@@ -149,8 +154,11 @@ fn kind(property: &Value) -> String {
         return "one of".into();
     }
     match property["type"].as_str().unwrap_or_default() {
-        "object" if property.get("additionalProperties").is_some_and(Value::is_object) => "tables".into(),
-        "object" => "table".into(),
+        "object" => match property.get("additionalProperties").filter(|named| named.is_object()) {
+            Some(named) if named.get("properties").is_none() => format!("table of {}", kind(named)),
+            Some(_) => "tables".into(),
+            None => "table".into(),
+        },
         "array" if property_is_table(property) => "tables".into(),
         "array" => format!("list of {}s", kind(&property["items"])),
         "string" => "text".into(),

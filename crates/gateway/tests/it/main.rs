@@ -9,6 +9,7 @@ mod line;
 mod lost_answers;
 mod own_pages;
 mod passing;
+mod routing;
 mod smuggling;
 mod smuggling_cases;
 mod stand;
