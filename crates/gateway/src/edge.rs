@@ -16,7 +16,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
-use steadfast_layers::{Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, owner_of};
+use steadfast_layers::{
+    Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, announced_method, owner_of,
+};
 use steadfast_ledger::{Clock, SharedLedger};
 use tower::{Layer, Service, service_fn};
 
@@ -41,6 +43,26 @@ pub(crate) struct Edge {
 /// The routes of one config.
 pub(crate) struct Routes {
     pub(crate) table: Table<RouteEntry>,
+    /// Whether any of them answers preflights.
+    pub(crate) answer_preflights: bool,
+}
+
+impl Routes {
+    /// The route that serves `request`. A preflight is the business of the route that will serve the request it
+    /// announces, if that one answers preflights; else it is a request like any other, but for that no other route
+    /// may answer it in that one's place.
+    fn find<B>(&self, request: &Request<B>) -> Result<&RouteEntry, NoRoute> {
+        let asked = Asked::by(request);
+        let announced = announced_method(request).filter(|_| self.answer_preflights);
+        let Some(method) = announced else { return self.table.find(asked) };
+        match self.table.find(Asked { method: &method, is_announced: true, ..asked }) {
+            Ok(route) if route.answers_preflights => Ok(route),
+            announced => match self.table.find(asked) {
+                Ok(route) if route.answers_preflights => announced,
+                found => found,
+            },
+        }
+    }
 }
 
 /// One route, ready to serve.
@@ -49,6 +71,8 @@ pub(crate) struct RouteEntry {
     pub(crate) number: u32,
     pub(crate) stack: Stack,
     pub(crate) identity: IdentityPolicy,
+    /// Whether its stack answers preflights.
+    pub(crate) answers_preflights: bool,
 }
 
 /// The name that stands in logs for what the gateway serves itself, and for what nothing serves.
@@ -103,21 +127,14 @@ impl Edge {
         if request.uri().path().starts_with(OWN_BASE) {
             return Ok(self.serve_own(&routes, &request).await);
         }
-        let route = match routes.table.find(Asked::by(&request)) {
+        let route = match routes.find(&request) {
             Ok(route) => route,
             Err(none) => return Ok(no_route(none, &request)),
         };
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
         drop(routes);
-        let request_id = request.extensions().get::<RequestId>().cloned();
-        let mut response = match stack.call(request).await {
-            Ok(response) => response,
-            Err(failed) => {
-                tracing::info!(%failed, "an unkeyed request failed");
-                failed.unprotected().instance(request_id.as_ref()).into_response()
-            }
-        };
+        let Ok(mut response) = stack.call(request).await;
         response.extensions_mut().insert(mark);
         Ok(response)
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
 use steadfast_layers::{
-    BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    AllowedOrigins, BodyFingerprint, CorsPolicy, IdempotencyPolicy, InProgress, KeySource, NamespaceScope,
+    OnLedgerLoss,
 };
 use steadfast_upstream::UpstreamPolicy;
 
@@ -12,8 +13,9 @@ use super::{
     Config, EdgeLimits, HeaderCondition, HeaderSays, LedgerLocation, Route, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawEdge, RawFingerprint, RawHeaderCondition, RawIdempotency, RawInProgress, RawJson,
-        RawKey, RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
+        At, RawConfig, RawCors, RawEdge, RawFingerprint, RawHeaderCondition, RawIdempotency, RawInProgress,
+        RawJson, RawKey, RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status,
+        Time,
     },
 };
 
@@ -117,6 +119,7 @@ fn raw_route(route: &Route) -> RawRoute {
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
     }
 }
 
@@ -127,6 +130,24 @@ fn headers(conditions: &[HeaderCondition]) -> BTreeMap<String, At<RawHeaderCondi
         HeaderSays::This(value) => RawHeaderCondition::This(plain(value.to_str().unwrap_or_default())),
     };
     conditions.iter().map(|condition| (condition.name.to_string(), At::nowhere(raw(condition)))).collect()
+}
+
+fn cors(policy: &CorsPolicy) -> RawCors {
+    let (origins, credentials) = match &policy.origins {
+        AllowedOrigins::Any => (vec!["*".to_owned()], false),
+        AllowedOrigins::These { origins, credentials } => {
+            (origins.iter().map(ToString::to_string).collect(), *credentials)
+        }
+    };
+    let methods = Some(&policy.methods).filter(|methods| !methods.is_empty());
+    RawCors {
+        origins: At::nowhere(origins.into_iter().map(At::nowhere).collect()),
+        methods: methods.and_then(|methods| all(methods, Method::to_string)),
+        headers: policy.headers.as_ref().and_then(|names| all(names, |name| plain(name.as_str()))),
+        expose: all(&policy.expose, |name| plain(name.as_str())),
+        credentials: some(credentials),
+        max_age: some(Time(policy.max_age)),
+    }
 }
 
 fn idempotency(policy: &IdempotencyPolicy) -> RawIdempotency {

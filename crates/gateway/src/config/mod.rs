@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use http::Method;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, IdempotencyPolicy};
+use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::routing::{Matching, Rule};
@@ -137,6 +137,8 @@ pub struct Route {
     pub deadline: Option<Duration>,
     /// What it says about idempotency; nothing for a route that streams straight through.
     pub idempotency: Option<IdempotencyPolicy>,
+    /// Which pages of other origins may use it; `None` leaves that to the upstream.
+    pub cors: Option<CorsPolicy>,
 }
 
 impl Route {

@@ -170,6 +170,39 @@ pub(super) struct RawRoute {
     /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idempotency: Option<At<RawIdempotency>>,
+    /// Which pages of other origins may use it from a browser. Preflights are then answered here, and the answers'
+    /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cors: Option<At<RawCors>>,
+}
+
+/// Which pages of other origins may use a route.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCors {
+    /// Where the pages come from: `https://app.example.com`, `https://*.example.com` for every host below that one,
+    /// or `["*"]` for every origin.
+    pub(super) origins: At<Vec<At<String>>>,
+    /// Which methods they may use. The route's unless stated; on a route for all methods, those that they ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) methods: Option<At<Vec<At<String>>>>,
+    /// Which headers they may send. Those that they ask for unless stated, `Idempotency-Key` among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<At<Vec<At<String>>>>,
+    /// Which headers of answers they may read, beside those of the gateway, such as `Retry-After`, `X-Request-Id`
+    /// and `Idempotent-Replayed`, and those that browsers always show.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expose: Option<At<Vec<At<String>>>>,
+    /// Whether browsers send cookies and the like along, and show the answers. Not with `["*"]`.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) credentials: Option<At<bool>>,
+    /// For how long a browser may keep the answer to a preflight, in whole seconds. Browsers have limits of their
+    /// own, 2 hours in Chrome.
+    #[schemars(extend("default" = "10m", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_age: Option<At<Time>>,
 }
 
 /// What one header must say: a text, or `true` for anything.

@@ -52,11 +52,14 @@ pub(crate) struct Asked<'r> {
     pub(crate) method: &'r Method,
     pub(crate) uri: &'r Uri,
     pub(crate) headers: &'r HeaderMap,
+    /// Whether the request is only announced, by a preflight: that names the headers it will have, without values.
+    pub(crate) is_announced: bool,
 }
 
 impl<'r> Asked<'r> {
     pub(crate) fn by<B>(request: &'r Request<B>) -> Self {
-        Self { method: request.method(), uri: request.uri(), headers: request.headers() }
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        Self { method, uri, headers, is_announced: false }
     }
 }
 
@@ -155,7 +158,7 @@ impl<T> Table<T> {
     fn most_specific(&self, host: &str, path: &str, asked: Asked<'_>) -> Option<usize> {
         let found = self.visit(host, path, |leaf| {
             let rule = leaf.rule();
-            if rule.serves_method(asked.method) && rule.headers_hold(asked.headers) {
+            if rule.serves_method(asked.method) && rule.headers_hold(asked) {
                 return ControlFlow::Break(leaf.route);
             }
             ControlFlow::Continue(())
@@ -167,7 +170,7 @@ impl<T> Table<T> {
         let mut methods = Vec::new();
         let _ = self.visit::<()>(host, path, |leaf| {
             let rule = leaf.rule();
-            if rule.headers_hold(asked.headers) {
+            if rule.headers_hold(asked) {
                 methods.extend(rule.methods.iter().cloned());
             }
             ControlFlow::Continue(())

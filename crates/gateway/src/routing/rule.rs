@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use super::Asked;
 
 /// What a route asks of one header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,14 @@ impl HeaderCondition {
     }
 }
 
+/// Whether a preflight with these headers announces a request with the header `name`.
+fn announces(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let lists = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    lists
+        .filter_map(|list| list.to_str().ok())
+        .any(|list| list.split(',').any(|announced| announced.trim().eq_ignore_ascii_case(name.as_str())))
+}
+
 /// Methods and headers of one route.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule<'r> {
@@ -56,8 +66,11 @@ impl Rule<'_> {
         self.methods.is_empty() || self.methods.contains(method)
     }
 
-    pub(super) fn headers_hold(&self, headers: &HeaderMap) -> bool {
-        self.headers.iter().all(|condition| condition.holds(headers))
+    /// What is announced may hold, as far as anybody can know.
+    pub(super) fn headers_hold(&self, asked: Asked<'_>) -> bool {
+        self.headers.iter().all(|condition| {
+            condition.holds(asked.headers) || asked.is_announced && announces(asked.headers, &condition.name)
+        })
     }
 
     /// What it is sorted by, the most specific first: one that names methods before one that does not, more

@@ -92,5 +92,6 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         upstream: "upstream".into(),
         deadline: None,
         idempotency,
+        cors: None,
     }
 }

@@ -2,6 +2,7 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod cors;
 mod matching;
 mod route;
 mod upstream;

@@ -84,6 +84,10 @@ impl Checker<'_> {
             let contract = contract.unwrap_or(&default_contract);
             self.idempotency(idempotency, &name, &methods, contract, edge)
         });
+        let cors = raw.cors.as_ref().map(|cors| self.cors(cors.get(), &methods));
+        if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
+            self.warn_of_hidden_key(cors.get(), policy);
+        }
         Some(Route {
             name,
             hosts,
@@ -93,6 +97,7 @@ impl Checker<'_> {
             upstream: raw.upstream.get().clone(),
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
             idempotency,
+            cors,
         })
     }
 
@@ -118,9 +123,14 @@ impl Checker<'_> {
 
     fn methods(&mut self, raw: &RawRoute) -> Vec<Method> {
         let Some(list) = &raw.methods else { return Vec::new() };
+        self.method_list(list, "the route would serve nothing")
+    }
+
+    /// `if_empty` is what it would mean if there were none.
+    pub(super) fn method_list(&mut self, list: &At<Vec<At<String>>>, if_empty: &str) -> Vec<Method> {
         if list.get().is_empty() {
             let next = "name some, or remove `methods` for all of them";
-            self.error(&list.span(), "`methods` is empty: the route would serve nothing".into(), next.into());
+            self.error(&list.span(), format!("`methods` is empty: {if_empty}"), next.into());
         }
         let known: Vec<&str> = METHODS.iter().map(Method::as_str).collect();
         let mut methods: Vec<Method> = Vec::new();
