@@ -126,7 +126,13 @@ codes! {
         "Send the whole body, in the form that this route asks for.";
     /// No route matches.
     RouteNotFound = "route-not-found", 404, "Nothing is served here", No,
-        "Check the method and the path.";
+        "Check the host and the path.";
+    /// The path is served, but not for this method.
+    MethodNotAllowed = "method-not-allowed", 405, "The method is not served here", No,
+        "Use one of the methods in the Allow header.";
+    /// Two servers might take the target for different ones.
+    TargetUnclear = "target-unclear", 400, "The request's target can be read in more than one way", No,
+        "Send the path in its plain form, and one Host header.";
     /// There is no such operation, or it is another caller's.
     OperationNotFound = "operation-not-found", 404, "There is no such operation", No,
         "Check the id, and send the credential that made the operation.";

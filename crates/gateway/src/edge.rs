@@ -16,7 +16,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
-use steadfast_layers::{Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, owner_of};
+use steadfast_layers::{
+    Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, announced_method, owner_of,
+};
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
 use tower::{Layer, Service, service_fn};
@@ -26,7 +28,7 @@ use crate::{
     config::EdgePolicy,
     framing, grpc,
     operations_api::{self, OWN_BASE},
-    routing::Table,
+    routing::{Asked, NoRoute, Table},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
 };
@@ -45,6 +47,26 @@ pub(crate) struct Edge {
 /// The routes of one config.
 pub(crate) struct Routes {
     pub(crate) table: Table<RouteEntry>,
+    /// Whether any of them answers preflights.
+    pub(crate) answer_preflights: bool,
+}
+
+impl Routes {
+    /// The route that serves `request`. A preflight is the business of the route that will serve the request it
+    /// announces, if that one answers preflights; else it is a request like any other, but for that no other route
+    /// may answer it in that one's place.
+    fn find<B>(&self, request: &Request<B>) -> Result<&RouteEntry, NoRoute> {
+        let asked = Asked::by(request);
+        let announced = announced_method(request).filter(|_| self.answer_preflights);
+        let Some(method) = announced else { return self.table.find(asked) };
+        match self.table.find(Asked { method: &method, is_announced: true, ..asked }) {
+            Ok(route) if route.answers_preflights => Ok(route),
+            announced => match self.table.find(asked) {
+                Ok(route) if route.answers_preflights => announced,
+                found => found,
+            },
+        }
+    }
 }
 
 /// One route, ready to serve.
@@ -53,6 +75,8 @@ pub(crate) struct RouteEntry {
     pub(crate) number: u32,
     pub(crate) stack: Stack,
     pub(crate) identity: IdentityPolicy,
+    /// Whether its stack answers preflights.
+    pub(crate) answers_preflights: bool,
 }
 
 /// The name that stands in logs for what the gateway serves itself, and for what nothing serves.
@@ -119,27 +143,20 @@ impl Edge {
         if let Some(refused) = self.too_large(&request) {
             return Ok(refused.instance(request.extensions().get::<RequestId>()).into_response());
         }
+        one_host(&mut request);
         let routes = self.routes.load();
-        let path = request.uri().path();
-        if path.starts_with(OWN_BASE) {
+        if request.uri().path().starts_with(OWN_BASE) {
             return Ok(self.serve_own(&routes, &request).await);
         }
-        let Some(route) = routes.table.find(request.method(), path) else {
-            let id = request.extensions().get::<RequestId>();
-            return Ok(Problem::new(Code::RouteNotFound).instance(id).into_response());
+        let route = match routes.find(&request) {
+            Ok(route) => route,
+            Err(none) => return Ok(no_route(none, &request)),
         };
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
         drop(routes);
-        let request_id = request.extensions().get::<RequestId>().cloned();
         self.policy.forwarding.stamp(caller, &mut request);
-        let mut response = match stack.call(request).await {
-            Ok(response) => response,
-            Err(failed) => {
-                tracing::info!(%failed, "an unkeyed request failed");
-                failed.unprotected().instance(request_id.as_ref()).into_response()
-            }
-        };
+        let Ok(mut response) = stack.call(request).await;
         response.extensions_mut().insert(mark);
         Ok(response)
     }
@@ -182,6 +199,37 @@ fn unclear_framing(request_id: Option<&RequestId>) -> EdgeResponse {
     let mut response: EdgeResponse = problem.instance(request_id).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Says in the `Host` header what the target says, where it names a host: what a route was found by is what the
+/// upstream goes by (RFC 9112, section 3.2.2).
+fn one_host(request: &mut EdgeRequest) {
+    let Some(authority) = request.uri().authority() else { return };
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    if let Ok(host) = HeaderValue::from_str(host) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
+/// The refusal for a request that no route serves.
+fn no_route(none: NoRoute, request: &EdgeRequest) -> EdgeResponse {
+    let id = request.extensions().get::<RequestId>();
+    match none {
+        NoRoute::Nothing => Problem::new(Code::RouteNotFound).instance(id).into_response(),
+        NoRoute::Unclear(why) => {
+            Problem::new(Code::TargetUnclear).detail(why.to_string()).instance(id).into_response()
+        }
+        NoRoute::OtherMethods(methods) => {
+            let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            let methods = methods.join(", ");
+            let problem = Problem::new(Code::MethodNotAllowed).detail(format!("It is served for {methods}."));
+            let mut response: EdgeResponse = problem.instance(id).into_response();
+            if let Ok(allow) = HeaderValue::from_str(&methods) {
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+            response
+        }
+    }
 }
 
 /// The trace id of a valid W3C `traceparent`.

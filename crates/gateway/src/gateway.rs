@@ -300,8 +300,10 @@ fn routes(
             number: metrics.route_number(&route.name),
             stack,
             identity: stack::identity(route),
+            answers_preflights: route.cors.is_some(),
         };
-        Ok((route.path.clone(), route.methods.clone(), entry))
+        Ok((route.matching(), entry))
     });
-    Ok(Routes { table: Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?) })
+    let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
+    Ok(Routes { table, answer_preflights: config.routes.iter().any(|route| route.cors.is_some()) })
 }

@@ -1,8 +1,8 @@
 //! The gateway: config, routing, the wiring of the layers, telemetry and listeners.
 //!
-//! A request's way, outermost first: [accept](server) → request id, access log and metrics ([edge]) → route →
-//! [deadline → idempotency → upstream](stack). Safe methods without a policy stream straight through: nothing is
-//! buffered, and the ledger is not asked.
+//! A request's way, outermost first: [accept](server) → request id, access log and metrics ([edge]) →
+//! [route](routing) → [CORS → deadline → idempotency → upstream](stack). Safe methods without a policy stream
+//! straight through: nothing is buffered, and the ledger is not asked.
 
 pub mod config;
 

@@ -33,6 +33,8 @@ pages! {
     BodyTooLarge => "body-too-large",
     BodyInvalid => "body-invalid",
     RouteNotFound => "route-not-found",
+    MethodNotAllowed => "method-not-allowed",
+    TargetUnclear => "target-unclear",
     OperationNotFound => "operation-not-found",
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use steadfast_layers::{
-    DeadlineLayer, DeadlineService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
-    IdentityPolicy, InvalidPolicy,
+    CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer, FailureService, HeldBody,
+    IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy, InvalidPolicy,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -23,7 +23,8 @@ pub(crate) type EdgeRequest = Request<RequestBody>;
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
-pub(crate) type Stack = DeadlineService<IdempotencyService<Upstream<RequestBody>>>;
+pub(crate) type Stack =
+    CorsService<FailureService<DeadlineService<IdempotencyService<Upstream<RequestBody>>>>>;
 
 /// Puts a route's layers round its upstream.
 pub(crate) fn build(
@@ -35,6 +36,10 @@ pub(crate) fn build(
     let claims: Arc<dyn Claims> = Arc::clone(ledger) as _;
     let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
     Ok(ServiceBuilder::new()
+        // A preflight goes no further; every answer, whoever gives it, is shown to the pages that may read it.
+        .layer(CorsLayer::new(route.cors.clone()))
+        // An attempt that failed is answered from here on.
+        .layer(FailureLayer)
         // The caller's time runs from here, and everything inside counts against it.
         .layer(DeadlineLayer::new(route.deadline))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.

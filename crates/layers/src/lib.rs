@@ -1,11 +1,14 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`DeadlineLayer`], [`IdempotencyLayer`].
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FailureLayer`],
+//! [`DeadlineLayer`], [`IdempotencyLayer`].
 
 mod attempt;
 mod body;
+mod cors;
 mod deadline;
+mod failure;
 mod idempotency;
 mod identity;
 mod problem;
@@ -13,7 +16,12 @@ mod request_id;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
+pub use cors::{
+    AllowedOrigins, CorsFuture, CorsLayer, CorsPolicy, CorsService, InvalidOrigin, OriginPattern,
+    announced_method,
+};
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
+pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
     IdempotencyService, InProgress, InvalidPolicy, KeySource, NamespaceScope, OnLedgerLoss, OperationContext,

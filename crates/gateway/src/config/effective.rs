@@ -1,22 +1,23 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 use steadfast_layers::{
-    BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    AllowedOrigins, BodyFingerprint, CorsPolicy, IdempotencyPolicy, InProgress, KeySource, NamespaceScope,
+    OnLedgerLoss,
 };
 use steadfast_upstream::{HostPolicy, Protocol, TlsFiles, UpstreamPolicy};
 
 use super::{
-    Config, EdgePolicy, ForwardingStyle, LedgerLocation, Listener, PathPattern, Route, ServerTls,
-    UpstreamContract,
+    Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
+    ServerTls, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawEdge, RawFingerprint, RawForwarded, RawHttp, RawIdempotency, RawInProgress,
-        RawJson, RawKey, RawListener, RawListenerTls, RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout,
-        RawUpstream, RawUpstreamTls, Size, Status, Time,
+        At, RawConfig, RawCors, RawEdge, RawFingerprint, RawForwarded, RawHeaderCondition, RawHttp,
+        RawIdempotency, RawInProgress, RawJson, RawKey, RawListener, RawListenerTls, RawNamespace,
+        RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -171,12 +172,9 @@ fn upstream_tls(files: &TlsFiles) -> Option<At<RawUpstreamTls>> {
 }
 
 fn raw_route(route: &Route) -> RawRoute {
-    let path = match &route.path {
-        PathPattern::Exact(path) => path.to_string(),
-        PathPattern::Prefix(prefix) => format!("{prefix}*"),
-    };
     RawRoute {
-        path: At::nowhere(plain(&path)),
+        path: At::nowhere(plain(&route.path.to_string())),
+        hosts: if route.hosts.is_empty() { None } else { all(&route.hosts, ToString::to_string) },
         name: some(plain(&route.name)),
         // No methods mean all; an empty list would mean none.
         methods: if route.methods.is_empty() {
@@ -184,9 +182,38 @@ fn raw_route(route: &Route) -> RawRoute {
         } else {
             all(&route.methods, |method: &Method| method.to_string())
         },
+        headers: if route.headers.is_empty() { None } else { some(headers(&route.headers)) },
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
+    }
+}
+
+fn headers(conditions: &[HeaderCondition]) -> BTreeMap<String, At<RawHeaderCondition>> {
+    let raw = |condition: &HeaderCondition| match &condition.says {
+        HeaderSays::Anything => RawHeaderCondition::Anything(true),
+        // It was a text of the config before it was a header's value.
+        HeaderSays::This(value) => RawHeaderCondition::This(plain(value.to_str().unwrap_or_default())),
+    };
+    conditions.iter().map(|condition| (condition.name.to_string(), At::nowhere(raw(condition)))).collect()
+}
+
+fn cors(policy: &CorsPolicy) -> RawCors {
+    let (origins, credentials) = match &policy.origins {
+        AllowedOrigins::Any => (vec!["*".to_owned()], false),
+        AllowedOrigins::These { origins, credentials } => {
+            (origins.iter().map(ToString::to_string).collect(), *credentials)
+        }
+    };
+    let methods = Some(&policy.methods).filter(|methods| !methods.is_empty());
+    RawCors {
+        origins: At::nowhere(origins.into_iter().map(At::nowhere).collect()),
+        methods: methods.and_then(|methods| all(methods, Method::to_string)),
+        headers: policy.headers.as_ref().and_then(|names| all(names, |name| plain(name.as_str()))),
+        expose: all(&policy.expose, |name| plain(name.as_str())),
+        credentials: some(credentials),
+        max_age: some(Time(policy.max_age)),
     }
 }
 

@@ -22,9 +22,12 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, IdempotencyPolicy};
+use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy};
 use steadfast_upstream::UpstreamPolicy;
 
+use crate::routing::{Matching, Rule};
+
+pub use crate::routing::{HeaderCondition, HeaderSays, HostPattern, PathPattern};
 pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;
 pub use environment::{Environment, Overrides};
@@ -56,7 +59,7 @@ pub struct Config {
     /// What every upstream promises about keyed requests, by the same names. Routes with idempotency have taken
     /// it over into their policies.
     pub contracts: BTreeMap<String, UpstreamContract>,
-    /// The routes. The most specific path wins, whatever their order.
+    /// The routes. The most specific one wins, whatever their order.
     pub routes: Vec<Route>,
 }
 
@@ -193,23 +196,28 @@ impl Default for UpstreamContract {
 pub struct Route {
     /// Its name, for metrics and namespaces: its path, unless the config names it.
     pub name: Arc<str>,
+    /// Which hosts it serves; any where it names none.
+    pub hosts: Vec<HostPattern>,
     /// Which paths it serves.
     pub path: PathPattern,
     /// Which methods it serves; all where it names none.
     pub methods: Vec<Method>,
+    /// What it asks of headers; all of it must hold.
+    pub headers: Vec<HeaderCondition>,
     /// The upstream's name; one of [`Config::upstreams`].
     pub upstream: String,
     /// By when its callers must have an answer.
     pub deadline: Option<Duration>,
     /// What it says about idempotency; nothing for a route that streams straight through.
     pub idempotency: Option<IdempotencyPolicy>,
+    /// Which pages of other origins may use it; `None` leaves that to the upstream.
+    pub cors: Option<CorsPolicy>,
 }
 
-/// Which paths a route serves.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PathPattern {
-    /// This path and no other.
-    Exact(Box<str>),
-    /// Every path that begins with this, which ends with `/`; written `/prefix/*`. `/*` serves everything.
-    Prefix(Box<str>),
+impl Route {
+    /// Which requests it serves.
+    pub(crate) fn matching(&self) -> Matching<'_> {
+        let rule = Rule { methods: &self.methods, headers: &self.headers };
+        Matching { hosts: &self.hosts, path: &self.path, rule }
+    }
 }

@@ -50,7 +50,7 @@ pub(super) struct RawConfig {
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
-    /// The routes. The most specific path wins, whatever their order.
+    /// The routes. The most specific one wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,
 }
@@ -279,8 +279,13 @@ pub(super) struct RawTimeout {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRoute {
-    /// Which paths it serves: `/payments` is that path alone, `/files/*` everything below, `/*` everything.
+    /// Which paths it serves: `/payments` is that path alone, `/orders/{id}/items` has one segment, whichever, for
+    /// `{id}`, `/files/*` is everything below, `/*` everything. Compared with the path as it is sent.
     pub(super) path: At<String>,
+    /// Which hosts it serves: `api.example.com` is that host alone, `*.example.com` every host below it. In any
+    /// case, on any port. Any host unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hosts: Option<At<Vec<At<String>>>>,
     /// Its name in metrics, logs and namespaces; its path unless stated. Two routes never share one. To change it
     /// is to forget the keys of the route.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,6 +293,10 @@ pub(super) struct RawRoute {
     /// Which methods it serves. All of them unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) methods: Option<At<Vec<At<String>>>>,
+    /// What headers must say, all of it: `{ x-api-version = "2", x-beta = true }` asks for exactly that value of the
+    /// one and that the other is there. Nothing unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<At<BTreeMap<String, At<RawHeaderCondition>>>>,
     /// The name of the upstream that it forwards to.
     pub(super) upstream: At<String>,
     /// By when its callers must have an answer. None unless stated.
@@ -298,6 +307,62 @@ pub(super) struct RawRoute {
     /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idempotency: Option<At<RawIdempotency>>,
+    /// Which pages of other origins may use it from a browser. Preflights are then answered here, and the answers'
+    /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cors: Option<At<RawCors>>,
+}
+
+/// Which pages of other origins may use a route.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCors {
+    /// Where the pages come from: `https://app.example.com`, `https://*.example.com` for every host below that one,
+    /// or `["*"]` for every origin.
+    pub(super) origins: At<Vec<At<String>>>,
+    /// Which methods they may use. The route's unless stated; on a route for all methods, those that they ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) methods: Option<At<Vec<At<String>>>>,
+    /// Which headers they may send. Those that they ask for unless stated, `Idempotency-Key` among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<At<Vec<At<String>>>>,
+    /// Which headers of answers they may read, beside those of the gateway, such as `Retry-After`, `X-Request-Id`
+    /// and `Idempotent-Replayed`, and those that browsers always show.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expose: Option<At<Vec<At<String>>>>,
+    /// Whether browsers send cookies and the like along, and show the answers. Not with `["*"]`.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) credentials: Option<At<bool>>,
+    /// For how long a browser may keep the answer to a preflight, in whole seconds. Browsers have limits of their
+    /// own, 2 hours in Chrome.
+    #[schemars(extend("default" = "10m", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_age: Option<At<Time>>,
+}
+
+/// What one header must say: a text, or `true` for anything.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum RawHeaderCondition {
+    This(String),
+    /// Whether it must be there; only `true` is taken.
+    Anything(bool),
+}
+
+impl JsonSchema for RawHeaderCondition {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HeaderCondition".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "const": true }], "x-kind": "text or true" })
+    }
 }
 
 /// How a route's retried writes take effect once.

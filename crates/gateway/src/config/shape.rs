@@ -57,6 +57,9 @@ impl Shape<'_> {
     fn value(&mut self, value: &mut Spanned<DeValue<'_>>, schema: &Value, path: &str) {
         let span = value.span();
         if let Some(kind) = schema.get("x-kind").and_then(Value::as_str) {
+            if kind == "text or true" {
+                return self.text_or_true(value.get_ref(), &span, path);
+            }
             return self.quantity(value.get_ref(), &span, schema, kind, path);
         }
         if let Some(choices) = choices(schema) {
@@ -92,6 +95,20 @@ impl Shape<'_> {
                 format!("choose a number from {min} to {max}"),
             );
         }
+    }
+
+    fn text_or_true(&mut self, value: &DeValue<'_>, span: &Range<usize>, path: &str) {
+        let next = match value {
+            DeValue::String(_) | DeValue::Boolean(true) => return,
+            DeValue::Integer(number) => format!("write it in quotes: \"{}\"", number.as_str()),
+            DeValue::Boolean(false) => "write true to ask that it is there, or remove it".into(),
+            _ => "give it a text, in quotes, or true to ask that it is there".into(),
+        };
+        let what = match value {
+            DeValue::Boolean(_) => format!("`{path}` cannot be false"),
+            other => format!("`{path}` is {}", kind_of(other)),
+        };
+        self.fatal(span, what, next);
     }
 
     /// A duration or a size.

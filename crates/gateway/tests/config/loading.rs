@@ -2,11 +2,12 @@
 
 use std::{fs, time::Duration};
 
-use http::Method;
+use http::{HeaderValue, Method};
 use steadfast_gateway::config::{
-    Environment, LedgerLocation, Overrides, PathPattern, Place, effective, load, parse, restart_needed,
+    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, effective, load,
+    parse, restart_needed,
 };
-use steadfast_layers::{BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
+use steadfast_layers::{AllowedOrigins, BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
 
 use crate::{SMALLEST, read};
 
@@ -56,6 +57,20 @@ answer_bytes_max = 1000
 on_ledger_loss = "forward"
 
 [[routes]]
+path = "/orders/{id}/items/*"
+hosts = ["API.example.com", "*.example.org"]
+headers = { X-Api-Version = "2", x-beta = true }
+upstream = "bank"
+
+[routes.cors]
+origins = ["https://App.example.com", "https://*.example.com:8443"]
+methods = ["PUT", "GET"]
+headers = ["Idempotency-Key", "X-Own"]
+expose = ["X-Total"]
+credentials = true
+max_age = "2h"
+
+[[routes]]
 path = "/files/*"
 upstream = "bank"
 idempotency = { key = { window = "10s" }, in_progress = "409" }
@@ -92,7 +107,27 @@ fn everything_that_a_file_says_is_in_force() {
     assert_eq!((policy.request_bytes_max, policy.answer_bytes_max), (2 << 20, 1_000));
     assert_eq!(policy.request_idle_max, Duration::from_secs(3));
     assert_eq!(policy.on_ledger_loss, OnLedgerLoss::Forward);
-    let policy = config.routes[1].idempotency.as_ref().expect("a policy");
+    let route = &config.routes[1];
+    assert_eq!(
+        (&*route.name, &route.path),
+        ("/orders/{id}/items/*", &PathPattern::Prefix("/orders/{id}/items/".into()))
+    );
+    let hosts = [HostPattern::Exact("api.example.com".into()), HostPattern::Below(".example.org".into())];
+    assert_eq!(route.hosts, hosts);
+    let version = HeaderSays::This(HeaderValue::from_static("2"));
+    let says: Vec<_> =
+        route.headers.iter().map(|condition| (condition.name.as_str(), &condition.says)).collect();
+    assert_eq!(says, [("x-api-version", &version), ("x-beta", &HeaderSays::Anything)]);
+    let cors = route.cors.as_ref().expect("a policy");
+    let AllowedOrigins::These { origins, credentials } = &cors.origins else { panic!("{cors:?}") };
+    let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
+    assert_eq!(origins, ["https://app.example.com", "https://*.example.com:8443"]);
+    assert!(*credentials);
+    assert_eq!(cors.methods, [Method::PUT, Method::GET]);
+    assert_eq!(cors.headers.as_deref().map(|names| names.len()), Some(2));
+    assert_eq!(cors.expose, ["x-total"]);
+    assert_eq!(cors.max_age, Duration::from_secs(7_200));
+    let policy = config.routes[2].idempotency.as_ref().expect("a policy");
     assert_eq!(policy.key, KeySource::Window(Duration::from_secs(10)));
     assert_eq!(policy.methods, [Method::POST, Method::PATCH]);
 }
@@ -260,6 +295,23 @@ fn odd_but_possible_things_are_warned_about() {
     assert!(warnings[0].contains("leaves out 429"), "{warnings:?}");
     assert!(warnings[1].contains("no route uses the upstream `spare`"), "{warnings:?}");
     assert_eq!(read("").unwrap_or_else(|errors| panic!("{errors}")).warnings.len(), 1);
+}
+
+#[test]
+fn cors_of_a_route_is_for_its_methods_and_warns_of_a_key_that_no_page_may_send() {
+    let text =
+        SMALLEST.replace("idempotency", "methods = [\"POST\"]\ncors = { origins = [\"*\"] }\nidempotency");
+    let loaded = read(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings, []);
+    let cors = loaded.config.routes[0].cors.clone().expect("a policy");
+    assert_eq!((cors.origins, cors.methods), (AllowedOrigins::Any, vec![Method::POST]));
+    assert_eq!((cors.headers, cors.max_age), (None, Duration::from_secs(600)));
+    let hidden = text.replace("[\"*\"]", "[\"*\"], headers = [\"x-own\"]");
+    let loaded = read(&hidden).unwrap_or_else(|errors| panic!("{errors}"));
+    let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.what.contains("Idempotency-Key"), "{warning}");
+    let told = hidden.replace("x-own", "IDEMPOTENCY-KEY");
+    assert_eq!(read(&told).unwrap_or_else(|errors| panic!("{errors}")).warnings, []);
 }
 
 #[test]

@@ -59,8 +59,9 @@ fn what_the_starter_file_comments_out_is_valid_too() {
 /// The defaults that the schema and the reference state are those that the smallest config gets.
 #[test]
 fn every_default_in_the_schema_is_the_one_in_force() {
-    let smallest = format!("listen = \"127.0.0.1:8080\"\n{SMALLEST}\n[[listeners]]\naddress = \":8443\"\n");
-    let text = effective(&read(&smallest).unwrap_or_else(|errors| panic!("{errors}")).config);
+    let routed = format!("{SMALLEST}cors = {{ origins = [\"*\"] }}\n");
+    let all = format!("listen = \"127.0.0.1:8080\"\n{routed}\n[[listeners]]\naddress = \":8443\"\n");
+    let text = effective(&read(&all).unwrap_or_else(|errors| panic!("{errors}")).config);
     let in_force: toml::Table = text.parse().expect("TOML");
     let in_force = serde_json::to_value(in_force).expect("JSON");
     let mut compared = 0;
@@ -72,7 +73,9 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
     for (key, property) in schema["properties"].as_object().expect("properties") {
         let path = format!("{path}.{key}");
         let value = &in_force[key];
-        if let Some(named) = property.get("additionalProperties").filter(|inner| inner.is_object()) {
+        if let Some(named) =
+            property.get("additionalProperties").filter(|inner| inner.get("properties").is_some())
+        {
             compare_defaults(named, &value["bank"], &path, compared);
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             compare_defaults(item, &value[0], &path, compared);
@@ -87,10 +90,18 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
             assert_eq!(default, value, "{path}");
             *compared += 1;
         } else {
-            let unset =
-                ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone", "body_bytes_max"];
-            // What depends on the machine, or on another key.
-            let stated = ["workers", "url", "path", "name", "upstream", "address", "http", "host"];
+            let unset = [
+                "ledger_file",
+                "repeatable_for",
+                "methods",
+                "deadline",
+                "tombstone",
+                "body_bytes_max",
+                "hosts",
+                "headers",
+            ];
+            // What depends on the machine, on another key, or on what is wanted.
+            let stated = ["workers", "url", "path", "name", "upstream", "address", "http", "host", "origins"];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
                 value.is_null() || stated.contains(&key.as_str()),
@@ -133,7 +144,9 @@ fn section(schema: &Value, title: &str, out: &mut String) {
             "The top of the file" => key.clone(),
             outer => format!("{}.{key}", outer.trim_matches(['[', ']'])),
         };
-        if let Some(named) = property.get("additionalProperties").filter(|inner| inner.is_object()) {
+        if let Some(named) =
+            property.get("additionalProperties").filter(|inner| inner.get("properties").is_some())
+        {
             section(named, &format!("[{name}.NAME]"), out);
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             section(item, &format!("[[{name}]]"), out);
@@ -157,8 +170,11 @@ fn kind(property: &Value) -> String {
         return "one of".into();
     }
     match property["type"].as_str().unwrap_or_default() {
-        "object" if property.get("additionalProperties").is_some_and(Value::is_object) => "tables".into(),
-        "object" => "table".into(),
+        "object" => match property.get("additionalProperties").filter(|named| named.is_object()) {
+            Some(named) if named.get("properties").is_none() => format!("table of {}", kind(named)),
+            Some(_) => "tables".into(),
+            None => "table".into(),
+        },
         "array" if property_is_table(property) => "tables".into(),
         "array" => format!("list of {}s", kind(&property["items"])),
         "string" => "text".into(),

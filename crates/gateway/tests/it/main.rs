@@ -5,10 +5,12 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod cors;
 mod line;
 mod lost_answers;
 mod own_pages;
 mod passing;
+mod routing;
 mod smuggling;
 mod smuggling_cases;
 mod stand;

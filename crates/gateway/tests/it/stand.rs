@@ -9,7 +9,9 @@ use std::{
 
 use steadfast_gateway::{
     Gateway, LogTo,
-    config::{Config, EdgePolicy, LedgerLocation, Listener, PathPattern, Route},
+    config::{
+        Config, EdgePolicy, Environment, LedgerLocation, Listener, Overrides, PathPattern, Route, parse,
+    },
 };
 use steadfast_layers::IdempotencyPolicy;
 use steadfast_upstream::UpstreamPolicy;
@@ -48,6 +50,15 @@ pub(crate) fn configured(config: Config, backend: Backend) -> Stand {
     Stand { address: gateway.address(), backend, clock, ledger, _kept: Box::new((gateway, folder)) }
 }
 
+/// A gateway that runs on the config file `text`, whose upstreams are at `UPSTREAM`.
+pub(crate) fn from_file(text: &str, upstream: &Upstream) -> Stand {
+    let text = format!("listen = \"{ANY}\"\nadmin = \"{ANY}\"\nworkers = 1\n{text}");
+    let text = text.replace("UPSTREAM", &upstream.address().to_string());
+    let loaded = parse("steadfast.toml", &text, &Environment::default(), &Overrides::default());
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    configured(loaded.config, upstream.backend().clone())
+}
+
 /// The contract's routes, and `/*`, which streams straight through.
 pub(crate) fn config(upstream: SocketAddr) -> Config {
     let address = format!("http://{upstream}").parse().expect("an address");
@@ -76,10 +87,13 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
     };
     Route {
         name: path.into(),
+        hosts: Vec::new(),
         path: pattern,
         methods: Vec::new(),
+        headers: Vec::new(),
         upstream: "upstream".into(),
         deadline: None,
         idempotency,
+        cors: None,
     }
 }

@@ -32,6 +32,7 @@ pub use policy::{
     AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, InvalidPolicy, KeySource, NamespaceScope,
     OnLedgerLoss,
 };
+pub(crate) use replay::SENT;
 
 use crate::{AttemptFailed, HeldBody};
 

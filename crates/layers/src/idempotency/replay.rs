@@ -15,6 +15,9 @@ pub(super) const PROTECTION: HeaderName = HeaderName::from_static("steadfast-pro
 /// Says where the key came from, if not from the header.
 pub(super) const KEY_SOURCE: HeaderName = HeaderName::from_static("steadfast-key-source");
 
+/// All of these.
+pub(crate) const SENT: [HeaderName; 5] = [REPLAYED, OPERATION, OUTCOME, PROTECTION, KEY_SOURCE];
+
 /// Whether replays repeat this field: not those of one connection, one caller's session, one moment or one trace.
 fn is_kept(name: &HeaderName) -> bool {
     !matches!(

@@ -2,7 +2,9 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod cors;
 mod edge;
+mod matching;
 mod route;
 mod upstream;
 

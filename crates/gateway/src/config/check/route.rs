@@ -10,14 +10,16 @@ use steadfast_ledger::{KeepFrom, Retention};
 
 use super::{
     super::{
-        EdgePolicy, PathPattern, Route, UpstreamContract,
+        EdgePolicy, Route, UpstreamContract,
         raw::{
             At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKey, RawNamespace,
             RawOnLedgerLoss, RawRoute,
         },
         suggest::advice,
     },
-    Checker, Contracts, Finding, time_or, whole,
+    Checker, Contracts, Finding,
+    matching::{parse_path, served_by_both},
+    time_or, whole,
 };
 
 /// The methods that a route can name.
@@ -70,7 +72,9 @@ impl Checker<'_> {
         edge: &EdgePolicy,
     ) -> Option<Route> {
         let path = self.take(&raw.path.span(), parse_path(raw.path.get()));
+        let hosts = self.hosts(raw.hosts.as_ref());
         let methods = self.methods(raw);
+        let headers = self.headers(raw.headers.as_ref());
         let name: Arc<str> = raw.name.as_ref().unwrap_or(&raw.path).get().as_str().into();
         if let Some(name) = &raw.name {
             self.take(&name.span(), check_name(name.get()));
@@ -80,28 +84,34 @@ impl Checker<'_> {
             let contract = contract.unwrap_or(&default_contract);
             self.idempotency(idempotency, &name, &methods, contract, edge)
         });
+        let cors = raw.cors.as_ref().map(|cors| self.cors(cors.get(), &methods));
+        if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
+            self.warn_of_hidden_key(cors.get(), policy);
+        }
         Some(Route {
             name,
+            hosts,
             path: path?,
             methods,
+            headers,
             upstream: raw.upstream.get().clone(),
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
             idempotency,
+            cors,
         })
     }
 
     fn compare(&mut self, raw: &RawRoute, route: &Route, other_raw: &RawRoute, other: &Route) {
         let line = self.source.place(&other_raw.path.span()).line();
         let there = line.map_or_else(String::new, |line| format!(" (line {line})"));
-        let overlap = route.methods.is_empty()
-            || other.methods.is_empty()
-            || route.methods.iter().any(|method| other.methods.contains(method));
-        if route.path == other.path && overlap {
+        if route.matching().clashes_with(&other.matching()) {
             let what = format!(
-                "the route `{}` serves the same requests as the route `{}`{there}",
-                route.name, other.name
+                "the route `{}` and the route `{}`{there} both serve {}, and neither is more specific",
+                route.name,
+                other.name,
+                served_by_both(route, other)
             );
-            let next = "give them different methods or paths, or remove one";
+            let next = "give them different hosts, paths, methods or headers, or remove one";
             self.error(&raw.path.span(), what, next.into());
         } else if route.name == other.name {
             let what =
@@ -113,9 +123,14 @@ impl Checker<'_> {
 
     fn methods(&mut self, raw: &RawRoute) -> Vec<Method> {
         let Some(list) = &raw.methods else { return Vec::new() };
+        self.method_list(list, "the route would serve nothing")
+    }
+
+    /// `if_empty` is what it would mean if there were none.
+    pub(super) fn method_list(&mut self, list: &At<Vec<At<String>>>, if_empty: &str) -> Vec<Method> {
         if list.get().is_empty() {
             let next = "name some, or remove `methods` for all of them";
-            self.error(&list.span(), "`methods` is empty: the route would serve nothing".into(), next.into());
+            self.error(&list.span(), format!("`methods` is empty: {if_empty}"), next.into());
         }
         let known: Vec<&str> = METHODS.iter().map(Method::as_str).collect();
         let mut methods: Vec<Method> = Vec::new();
@@ -303,47 +318,4 @@ fn check_name(name: &str) -> Finding<()> {
     }
     let what = format!("the route's name `{}` is not a plain name", name.escape_debug());
     Err((what, "use 1 to 128 printable ASCII characters without spaces".into()))
-}
-
-fn parse_path(text: &str) -> Finding<PathPattern> {
-    let shown = text.escape_debug();
-    let wrong = |what: &str, next: &str| Err((format!("the path `{shown}` {what}"), next.to_owned()));
-    if !text.starts_with('/') {
-        return wrong("does not begin with `/`", "write /payments, /files/* or /*");
-    }
-    if text.len() > 1024 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return wrong("is not printable ASCII of 1,024 characters at most", "percent-encode what is not");
-    }
-    if let Some(odd) = text.chars().find(|letter| matches!(letter, '?' | '#' | '{' | '}')) {
-        return match odd {
-            '{' | '}' => wrong("has a parameter, which a path cannot have", "write /orders/* for all below"),
-            _ => wrong("has a query or a fragment", "leave out everything from there on"),
-        };
-    }
-    if text == "/.steadfast" || text.starts_with("/.steadfast/") {
-        return wrong("is the gateway's own", "choose another");
-    }
-    match (text.strip_suffix('*'), text.matches('*').count()) {
-        (None, 0) => Ok(PathPattern::Exact(text.into())),
-        (Some(prefix), 1) if prefix.ends_with('/') => Ok(PathPattern::Prefix(prefix.into())),
-        _ => wrong(
-            "has a `*` elsewhere than after its last `/`",
-            "write /files/* for everything below /files/",
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_path_or_everything_below_one() {
-        assert_eq!(parse_path("/a/b"), Ok(PathPattern::Exact("/a/b".into())));
-        assert_eq!(parse_path("/a/*"), Ok(PathPattern::Prefix("/a/".into())));
-        assert_eq!(parse_path("/*"), Ok(PathPattern::Prefix("/".into())));
-        for text in ["", "a", "*", "/a*", "/*/a", "/a/**", "/{id}", "/a?b", "/ö", "/a b", "/.steadfast/x"] {
-            assert!(parse_path(text).is_err(), "{text}");
-        }
-    }
 }
