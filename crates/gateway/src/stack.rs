@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use steadfast_layers::{
-    CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer, FailureService, HeldBody,
-    IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy, InvalidPolicy,
+    AnswersLayer, AnswersService, CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer,
+    FailureService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
+    InvalidPolicy, OutgoingLayer, OutgoingService,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -24,7 +25,10 @@ pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
 pub(crate) type Stack =
-    CorsService<FailureService<DeadlineService<IdempotencyService<Upstream<RequestBody>>>>>;
+    AnswersService<CorsService<FailureService<DeadlineService<IdempotencyService<Outgoing>>>>>;
+
+/// The innermost part of it, which makes the attempts.
+type Outgoing = OutgoingService<Upstream<RequestBody>>;
 
 /// Puts a route's layers round its upstream.
 pub(crate) fn build(
@@ -35,7 +39,10 @@ pub(crate) fn build(
 ) -> Result<Stack, InvalidPolicy> {
     let claims: Arc<dyn Claims> = Arc::clone(ledger) as _;
     let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
+    let rewrite = route.rewrite.clone().map(Arc::new);
     Ok(ServiceBuilder::new()
+        // What the route says of every answer's header, it says of refusals and replays too.
+        .layer(AnswersLayer::new(rewrite.clone()))
         // A preflight goes no further; every answer, whoever gives it, is shown to the pages that may read it.
         .layer(CorsLayer::new(route.cors.clone()))
         // An attempt that failed is answered from here on.
@@ -44,6 +51,8 @@ pub(crate) fn build(
         .layer(DeadlineLayer::new(route.deadline))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
         .layer(IdempotencyLayer::new(policy, claims, clock.clone())?)
+        // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
+        .layer(OutgoingLayer::new(rewrite))
         .service(upstream))
 }
 

@@ -13,6 +13,7 @@ mod idempotency;
 mod identity;
 mod problem;
 mod request_id;
+mod rewrite;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
@@ -30,3 +31,6 @@ pub use idempotency::{
 pub use identity::{IdentityPolicy, owner_of};
 pub use problem::Problem;
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
+pub use rewrite::{
+    AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
+};

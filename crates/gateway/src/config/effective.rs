@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, CorsPolicy, IdempotencyPolicy, InProgress, KeySource, NamespaceScope,
-    OnLedgerLoss,
+    AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
+    NamespaceScope, OnLedgerLoss,
 };
 use steadfast_upstream::{HostPolicy, Protocol, TlsFiles, UpstreamPolicy};
 
@@ -15,8 +15,8 @@ use super::{
     ServerTls, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawFingerprint, RawForwarded, RawHeaderCondition, RawHttp,
-        RawIdempotency, RawInProgress, RawJson, RawKey, RawListener, RawListenerTls, RawNamespace,
+        At, RawConfig, RawCors, RawEdge, RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits,
+        RawHttp, RawIdempotency, RawInProgress, RawJson, RawKey, RawListener, RawListenerTls, RawNamespace,
         RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
@@ -171,7 +171,25 @@ fn upstream_tls(files: &TlsFiles) -> Option<At<RawUpstreamTls>> {
     })
 }
 
+/// Changes to header fields; nothing where there are none.
+fn edits(edits: &HeaderEdits) -> Option<At<RawHeaderEdits>> {
+    if *edits == HeaderEdits::default() {
+        return None;
+    }
+    let value = |value: &HeaderValue| At::nowhere(plain(&String::from_utf8_lossy(value.as_bytes())));
+    let fields = |fields: &[(HeaderName, HeaderValue)]| {
+        some(fields.iter().map(|(name, text)| (name.to_string(), value(text))).collect())
+    };
+    some(RawHeaderEdits {
+        remove: all(&edits.remove, HeaderName::to_string),
+        set: fields(&edits.set),
+        add: fields(&edits.add),
+    })
+}
+
 fn raw_route(route: &Route) -> RawRoute {
+    let rewrite = route.rewrite.as_ref();
+    let prefix = |prefix: &str| (!prefix.is_empty()).then(|| At::nowhere(plain(prefix)));
     RawRoute {
         path: At::nowhere(plain(&route.path.to_string())),
         hosts: if route.hosts.is_empty() { None } else { all(&route.hosts, ToString::to_string) },
@@ -187,6 +205,10 @@ fn raw_route(route: &Route) -> RawRoute {
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
+        strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
+        add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),
+        request_headers: rewrite.and_then(|rewrite| edits(&rewrite.requests)),
+        answer_headers: rewrite.and_then(|rewrite| edits(&rewrite.answers)),
     }
 }
 

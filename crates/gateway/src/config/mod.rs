@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy};
+use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::routing::{Matching, Rule};
@@ -212,6 +212,8 @@ pub struct Route {
     pub idempotency: Option<IdempotencyPolicy>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
+    /// What it changes of messages.
+    pub rewrite: Option<RewritePolicy>,
 }
 
 impl Route {

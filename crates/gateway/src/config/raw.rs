@@ -311,6 +311,19 @@ pub(super) struct RawRoute {
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cors: Option<At<RawCors>>,
+    /// What is taken from the beginning of the path before it goes to the upstream, by whole segments: with `/api`,
+    /// `/api/orders` becomes `/orders`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) strip_prefix: Option<At<String>>,
+    /// What is put before the path then; the path of the upstream's `url` goes before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) add_prefix: Option<At<String>>,
+    /// What is changed of requests' header fields on their way to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_headers: Option<At<RawHeaderEdits>>,
+    /// What is changed of the header fields of every answer, replays and refusals among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer_headers: Option<At<RawHeaderEdits>>,
 }
 
 /// Which pages of other origins may use a route.
@@ -363,6 +376,21 @@ impl JsonSchema for RawHeaderCondition {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [{ "type": "string" }, { "const": true }], "x-kind": "text or true" })
     }
+}
+
+/// Changes to header fields: what is removed goes first, what is added last.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHeaderEdits {
+    /// Fields to remove.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remove: Option<At<Vec<At<String>>>>,
+    /// Fields to set, in place of what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) set: Option<At<BTreeMap<String, At<String>>>>,
+    /// Fields to add to what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) add: Option<At<BTreeMap<String, At<String>>>>,
 }
 
 /// How a route's retried writes take effect once.

@@ -95,5 +95,6 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         deadline: None,
         idempotency,
         cors: None,
+        rewrite: None,
     }
 }

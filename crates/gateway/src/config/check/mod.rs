@@ -5,6 +5,7 @@ mod address;
 mod cors;
 mod edge;
 mod matching;
+mod rewrite;
 mod route;
 mod upstream;
 

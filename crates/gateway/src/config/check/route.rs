@@ -98,6 +98,7 @@ impl Checker<'_> {
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
             idempotency,
             cors,
+            rewrite: self.rewrite(raw),
         })
     }
 
