@@ -457,7 +457,7 @@ pub(super) struct RawIdempotency {
 /// In what room a key is unique.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 pub(super) enum RawNamespace {
-    /// All callers of the route share it.
+    /// All callers of the route share it; on a route with a wildcard among its `hosts`, all callers of one host.
     #[serde(rename = "route")]
     Route,
     /// The verified principal, on every route. Not available yet: nothing verifies principals.

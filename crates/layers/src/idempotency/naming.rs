@@ -1,6 +1,6 @@
 //! From a request to the name of its operation: which key, in which namespace, by whom.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, request::Parts};
@@ -69,10 +69,11 @@ pub(super) fn name(
     policy: &IdempotencyPolicy,
     header_key: Option<Key>,
     owner: &Owner,
+    host: &str,
     fingerprint: Fingerprint,
     body: &Bytes,
 ) -> Result<Option<Named>, Problem> {
-    let room = namespace(policy, owner)?;
+    let room = namespace(policy, owner, host)?;
     let named = |namespace, key, origin| {
         let retention = match (origin, &policy.key) {
             (KeyOrigin::Window, KeySource::Window(window)) => {
@@ -120,16 +121,32 @@ fn unauthenticated() -> Problem {
     Problem::new(Code::Unauthenticated).detail("A keyed request must say who is calling.")
 }
 
-fn namespace(policy: &IdempotencyPolicy, owner: &Owner) -> Result<Namespace, Problem> {
+/// The host that `parts` are for, as they name it.
+pub(super) fn host_of(parts: &Parts) -> &str {
+    let header = || parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    parts.uri.host().or_else(header).unwrap_or_default()
+}
+
+fn namespace(policy: &IdempotencyPolicy, owner: &Owner, host: &str) -> Result<Namespace, Problem> {
     if owner.is_anonymous() && !policy.anonymous {
         return Err(unauthenticated());
     }
+    let of_host = |route: &str| {
+        // The port is none of the name, nor are its case and the dot of the root.
+        let name =
+            host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+        format!("{route} at {}", name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+    };
+    let route = match policy.room_per_host {
+        true => Cow::Owned(of_host(&policy.route)),
+        false => Cow::Borrowed(&*policy.route),
+    };
     match (policy.namespace, &owner.principal) {
         (NamespaceScope::Global, _) => Ok(Namespace::global()),
-        (NamespaceScope::Route, _) => Ok(Namespace::of_route(&policy.route)),
+        (NamespaceScope::Route, _) => Ok(Namespace::of_route(&route)),
         (NamespaceScope::Principal, Some(principal)) => Ok(Namespace::of_principal(principal)),
         (NamespaceScope::PrincipalAndRoute, Some(principal)) => {
-            Ok(Namespace::of_principal_on_route(principal, &policy.route))
+            Ok(Namespace::of_principal_on_route(principal, &route))
         }
         (NamespaceScope::Principal | NamespaceScope::PrincipalAndRoute, None) => Err(unauthenticated()),
     }
@@ -237,6 +254,22 @@ mod tests {
         let two = json_fingerprint("application/JSON; charset=utf-8", r#"{ "b": 2, "a": 1, "sent_at": 2 }"#);
         assert_eq!(one, two);
         assert_ne!(one, json_fingerprint("application/json", r#"{"a":1,"b":3}"#));
+    }
+
+    #[test]
+    fn hosts_have_rooms_of_their_own_where_the_policy_says_so_whatever_their_port_and_case() {
+        let owner = Owner { principal: None, credential: None };
+        let room = |room_per_host, host| {
+            let route = IdempotencyPolicy { anonymous: true, ..IdempotencyPolicy::for_route("r") };
+            let policy = IdempotencyPolicy { room_per_host, ..route };
+            namespace(&policy, &owner, host).expect("a room").as_str().to_owned()
+        };
+        assert_ne!(room(true, "a.example"), room(true, "b.example"));
+        assert_ne!(room(true, "[::1]"), room(true, "[::2]"));
+        for same in ["A.example", "a.example:8080", "a.example.", "a.example.:1"] {
+            assert_eq!(room(true, same), room(true, "a.example"), "{same}");
+        }
+        assert_eq!(room(false, "a.example"), room(false, "b.example"));
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub struct IdempotencyPolicy {
     pub anonymous: bool,
     /// In what room a key is unique.
     pub namespace: NamespaceScope,
+    /// Whether each host has a room of its own on this route. For one that serves any number of hosts, which are
+    /// different tenants rather than different names of one API.
+    pub room_per_host: bool,
     /// Which headers carry the credential.
     pub identity: IdentityPolicy,
     /// What a duplicate of a running operation gets.
@@ -144,6 +147,7 @@ impl IdempotencyPolicy {
             required: false,
             anonymous: false,
             namespace: NamespaceScope::Route,
+            room_per_host: false,
             identity: IdentityPolicy::default(),
             in_progress: InProgress::Wait(Duration::from_secs(5)),
             fingerprint: BodyFingerprint::Bytes,

@@ -120,7 +120,8 @@ where
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.remove(header::EXPECT);
     let fingerprint = naming::fingerprint(&policy.fingerprint, &parts, &body);
-    let Some(named) = naming::name(policy, header_key, &owner, fingerprint, &body)? else {
+    let Some(named) = naming::name(policy, header_key, &owner, naming::host_of(&parts), fingerprint, &body)?
+    else {
         if policy.required {
             return Err(Problem::new(Code::IdempotencyKeyMissing).detail(missing_key(&policy.key)));
         }

@@ -10,7 +10,7 @@ use steadfast_ledger::{KeepFrom, Retention};
 
 use super::{
     super::{
-        EdgePolicy, Route, UpstreamContract,
+        EdgePolicy, HostPattern, Route, UpstreamContract,
         raw::{
             At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKey, RawNamespace,
             RawOnLedgerLoss, RawRoute,
@@ -82,7 +82,10 @@ impl Checker<'_> {
         let default_contract = UpstreamContract::default();
         let idempotency = raw.idempotency.as_ref().and_then(|idempotency| {
             let contract = contract.unwrap_or(&default_contract);
-            self.idempotency(idempotency, &name, &methods, contract, edge)
+            let policy = self.idempotency(idempotency, &name, &methods, contract, edge)?;
+            // Who serves every host below one serves tenants: the same key means something else to each.
+            let room_per_host = hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));
+            Some(IdempotencyPolicy { room_per_host, ..policy })
         });
         let cors = raw.cors.as_ref().map(|cors| self.cors(cors.get(), &methods));
         if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
