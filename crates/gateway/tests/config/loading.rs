@@ -201,7 +201,27 @@ fn texts_take_variables() {
         .unwrap_or_else(|errors| panic!("{errors}"))
         .config;
     assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:1");
-    assert!(read(&text).expect_err("unset").to_string().contains("`BANK` is not set"));
+    let errors = read(&text).expect_err("unset");
+    assert_eq!(errors.errors().len(), 1, "what depends on it is not said again: {errors}");
+    let Place::Line { line, column, width, .. } = errors.errors()[0].place else {
+        panic!("a line: {errors}")
+    };
+    assert_eq!((line, column, width), (3, 15, 7), "where the variable stands: {errors}");
+    assert!(errors.to_string().contains("`BANK` is not set"));
+    let text = SMALLEST.replace("127.0.0.1:9000", "${BANK:-bank:2}");
+    let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:2");
+}
+
+#[test]
+fn a_dollar_is_a_dollar_when_it_is_written_twice_and_what_is_in_force_writes_it_so() {
+    let text = SMALLEST.replace("path = \"/*\"", "path = \"/a$$$${b\"\nname = \"$$-$5\"");
+    let errors = read(&text).expect_err("a brace in a path");
+    assert!(errors.to_string().contains("the path `/a$${b`"), "{errors}");
+    let config = read(&text.replace("{b", "b")).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(&*config.routes[0].name, "$-$5");
+    let again = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config, again);
 }
 
 #[test]
