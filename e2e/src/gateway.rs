@@ -47,6 +47,20 @@ impl Gateway {
         Self::with_arguments(folder, name, &["serve", "--config", &config.to_string_lossy()])
     }
 
+    /// The same with more flags.
+    #[must_use]
+    pub fn with(mut self, more: &[&str]) -> Self {
+        self.arguments.extend(more.iter().map(OsString::from));
+        self
+    }
+
+    /// The same with this variable in its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     fn with_arguments(folder: &Path, name: &str, arguments: &[&str]) -> Self {
         let (listen, admin) = (Port::reserve(), Port::reserve());
         let mut arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
@@ -145,6 +159,15 @@ impl Gateway {
     #[must_use]
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.folder.join(format!("{}.out", self.name))).unwrap_or_default()
+    }
+
+    /// The end of what it wrote to its standard error: its log.
+    ///
+    /// # Panics
+    /// It does not run.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        self.process.as_ref().expect("the gateway runs").errors()
     }
 
     /// Asks the admin API.

@@ -95,12 +95,15 @@ pub(crate) struct UpArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  steadfast serve --config steadfast.toml\n  STEADFAST_LEDGER=postgres://… steadfast serve"
+    before_help = "Examples:\n  steadfast serve --config steadfast.toml\n  steadfast serve --watch\n  STEADFAST_LEDGER=postgres://… steadfast serve"
 )]
 pub(crate) struct ServeArguments {
     /// The config file [default: ./steadfast.toml, then /etc/steadfast/steadfast.toml]
     #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Reload when the config, or a file that it names with `*_file`, says something else (SIGHUP reloads either way)
+    #[arg(long, env = "STEADFAST_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) watch: bool,
     /// Where to serve callers, instead of what the config says
     #[arg(long, env = "STEADFAST_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,

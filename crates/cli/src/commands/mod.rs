@@ -9,6 +9,7 @@ mod print;
 mod serve;
 mod status;
 mod up;
+mod watch;
 
 use clap::CommandFactory;
 

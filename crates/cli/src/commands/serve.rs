@@ -1,5 +1,5 @@
-//! `steadfast serve`: runs a gateway until it is told to stop. SIGHUP reads the config again; SIGTERM and SIGINT
-//! drain.
+//! `steadfast serve`: runs a gateway until it is told to stop. SIGHUP reads the config again, and so does a change of
+//! its files where they are watched; SIGTERM and SIGINT drain.
 
 use std::{
     io::IsTerminal,
@@ -15,8 +15,12 @@ use steadfast_gateway::{
     config::{self, Config, Environment, Loaded, Overrides},
 };
 use steadfast_worker::Workers;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
+use super::watch::Watch;
 use crate::{
     arguments::ServeArguments,
     exit::{Exit, failed},
@@ -27,7 +31,7 @@ use crate::{
 const CONFIG_PLACES: [&str; 2] = ["steadfast.toml", "/etc/steadfast/steadfast.toml"];
 
 /// Variables that the command line reads and configs do not.
-pub(super) const OWN_VARIABLES: &[&str] = &["STEADFAST_CONFIG", "STEADFAST_LOG"];
+pub(super) const OWN_VARIABLES: &[&str] = &["STEADFAST_CONFIG", "STEADFAST_LOG", "STEADFAST_WATCH"];
 
 /// How often the ledger's counts and the workers' are carried into the metrics.
 const METRICS_PERIOD: Duration = Duration::from_secs(1);
@@ -40,8 +44,10 @@ pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<Exit> {
     logging::start();
     let overrides = overrides(&arguments);
     let source = Source { file: find_config(arguments.config)?, overrides };
+    // Begun before the config is read, so that no change falls between the two.
+    let watch = arguments.watch.then(|| Watch::new(&source.file, &source.overrides));
     let config = source.load()?;
-    block_on(serve(config, Some(source), |_| {}))
+    block_on(serve(config, Some(source), watch, |_| {}))
 }
 
 fn overrides(arguments: &ServeArguments) -> Overrides {
@@ -100,6 +106,7 @@ impl Source {
 pub(crate) async fn serve(
     config: Config,
     source: Option<Source>,
+    watch: Option<Watch>,
     announce: impl FnOnce(&Running),
 ) -> anyhow::Result<Exit> {
     let log = LogTo { writer: Box::new(std::io::stdout()), text: std::io::stdout().is_terminal() };
@@ -123,6 +130,7 @@ pub(crate) async fn serve(
     announce(&running);
     tracing::info!(listen = %running.gateway.address(), admin = %config.admin, "serving");
 
+    let mut changes = watch.map(Watch::start).transpose()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -131,6 +139,9 @@ pub(crate) async fn serve(
         tokio::select! {
             _ = hangup.recv() => {
                 // Said in the log either way; the config in force stays in force.
+                let _ = running.reload_now();
+            }
+            Some(()) = next_change(&mut changes) => {
                 let _ = running.reload_now();
             }
             _ = metrics.tick() => running.gateway.note_upkeep(&workers.counters()),
@@ -158,6 +169,14 @@ pub(crate) async fn serve(
         tracing::warn!(cut_off, "connections were cut off when the time to drain had passed");
     }
     Ok(Exit::Ok)
+}
+
+/// The next change of the files that are watched; nothing ever where none are.
+async fn next_change(changes: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A running gateway, as its admin API sees it.
