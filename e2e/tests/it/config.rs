@@ -3,7 +3,10 @@
 use std::{fs, process::Command};
 
 use e2e::program;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::serve::{House, command};
 
 const ROUTE: &str = r#"
 [upstreams.bank]
@@ -63,4 +66,51 @@ fn a_variable_that_is_not_set_is_an_error_at_its_line_and_column() {
     assert!(said.contains(place) && said.contains("next: set BANK"), "{said}");
     let (code, said) = config(&["check"], &folder, &[("BANK", "bank:9000")]);
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[tokio::test]
+async fn a_diff_says_what_a_reload_would_change_and_what_it_would_not() {
+    let house = House::open().await;
+    let admin = house.gateway.admin_addr().to_string();
+    // The file that the gateway reads is the one that is compared, unless another is named.
+    let diff = |more: &[&str]| {
+        let output = command(&[&["config", "diff", "--admin", &admin], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), said)
+    };
+    let (code, told, said) = diff(&[]);
+    assert_eq!((code, told.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("says what is in force"), "{said}");
+
+    // The addresses come from flags: what the file says of them has no effect, and is no difference.
+    house.write(true, "listen = \"127.0.0.1:1\"\ndrain_timeout = \"5s\"\n[edge]\nheaders_max = 50\n");
+    let (code, told, said) = diff(&["-o", "json"]);
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{said}"));
+    let differences = json!([
+        {"path": "drain_timeout", "running": "30s", "file": "5s", "needs_restart": false},
+        {"path": "edge.headers_max", "running": 100, "file": 50, "needs_restart": true},
+        {"path": "routes[/*].idempotency.required", "running": false, "file": true, "needs_restart": false},
+    ]);
+    assert_eq!((code, &told["differences"]), (Some(1), &differences), "{said}");
+    assert_eq!(told["file"], json!(house.config.display().to_string()));
+    let (code, table, said) = diff(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(table.contains("edge.headers_max                 100      50    after a restart"), "{table}");
+    assert!(said.contains("`listen` differs too, but the gateway has it from --listen"), "{said}");
+
+    // It told the truth.
+    assert!(command(&["reload", "--admin", &admin]).status.success());
+    let (code, told, said) = diff(&["-o", "ndjson"]);
+    let left: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{said}"));
+    assert_eq!((code, &left["path"]), (Some(1), &json!("edge.headers_max")), "{told}");
+    assert_eq!(house.unkeyed().await, 400, "an order needs a key now");
+
+    house.write(true, "lissten = 1");
+    let (code, told, said) = diff(&[]);
+    assert!(code == Some(3) && told.is_empty() && said.contains("did you mean `listen`?"), "{said}");
+    let unreachable = command(&["config", "diff", "--admin", "127.0.0.1:1"]);
+    assert_eq!(unreachable.status.code(), Some(6), "{}", String::from_utf8_lossy(&unreachable.stderr));
+    let no_gateway = command(&["config", "diff", "--admin", &house.office.addr().to_string()]);
+    let said = String::from_utf8_lossy(&no_gateway.stderr);
+    assert_eq!(no_gateway.status.code(), Some(6), "not 1, which would mean that something differs: {said}");
 }

@@ -2,6 +2,7 @@
 
 mod admin_client;
 mod config;
+mod config_diff;
 #[cfg(feature = "demo")]
 mod demo;
 mod operations;

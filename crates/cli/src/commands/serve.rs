@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use steadfast_admin::{AdminParts, BoxFuture, Control, Readiness, ReloadReport};
+use steadfast_admin::{AdminParts, BoxFuture, ConfigOrigin, Control, Readiness, ReloadReport};
 use steadfast_gateway::{
     Gateway, LogTo,
     config::{self, Config, Environment, Loaded, Overrides},
@@ -43,7 +43,7 @@ const UNREADY_BEFORE_DRAIN: Duration = Duration::from_millis(200);
 pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<Exit> {
     logging::start();
     let overrides = overrides(&arguments);
-    let source = Source { file: find_config(arguments.config)?, overrides };
+    let source = Source { file: absolute(find_config(arguments.config)?)?, overrides };
     // Begun before the config is read, so that no change falls between the two.
     let watch = arguments.watch.then(|| Watch::new(&source.file, &source.overrides));
     let config = source.load()?;
@@ -79,6 +79,11 @@ fn find_config(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// The same path from wherever it is looked at: who asks the admin API for it may be anywhere.
+fn absolute(file: PathBuf) -> anyhow::Result<PathBuf> {
+    std::path::absolute(&file).with_context(|| file.display().to_string())
+}
+
 /// Where a config comes from, to read it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
@@ -112,7 +117,8 @@ pub(crate) async fn serve(
     let log = LogTo { writer: Box::new(std::io::stdout()), text: std::io::stdout().is_terminal() };
     let gateway = Gateway::start(&config, log).await.context("the gateway could not start")?;
     let workers = Workers::start(gateway.ledger(), gateway.clock(), &tokio::runtime::Handle::current());
-    let running = Arc::new(Running { gateway, source, config: std::sync::Mutex::new(config.clone()) });
+    let in_force = std::sync::Mutex::new(config.clone());
+    let running = Arc::new(Running { gateway, source, started: config.clone(), in_force });
 
     let admin_listener = std::net::TcpListener::bind(config.admin)
         .with_context(|| format!("the admin address {} cannot be listened on", config.admin))?;
@@ -157,7 +163,8 @@ pub(crate) async fn serve(
         running.gateway.start_draining();
         tracing::info!("draining: what is under way is finished, and nothing more is accepted");
         tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
-        running.gateway.drain(config.drain_timeout).await
+        let timeout = running.in_force().drain_timeout;
+        running.gateway.drain(timeout).await
     };
     // The admin API answers to the end: it is what says that the gateway is draining.
     let cut_off = tokio::select! {
@@ -183,13 +190,19 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
 pub(crate) struct Running {
     gateway: Gateway,
     source: Option<Source>,
-    config: std::sync::Mutex<Config>,
+    /// What only a restart takes over is in force as it stands here.
+    started: Config,
+    in_force: std::sync::Mutex<Config>,
 }
 
 impl Running {
     /// Where callers are served.
     pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.gateway.address()
+    }
+
+    fn in_force(&self) -> std::sync::MutexGuard<'_, Config> {
+        self.in_force.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn reload_now(&self) -> Result<ReloadReport, String> {
@@ -207,13 +220,13 @@ impl Running {
     fn try_reload(&self) -> Result<ReloadReport, String> {
         let source = self.source.as_ref().ok_or("this gateway was started without a config file")?;
         let config = source.load().map_err(|error| error.to_string())?;
-        let mut in_force = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut in_force = self.in_force();
         self.gateway.reload(&config).map_err(|error| error.to_string())?;
-        let needs_restart = config::restart_needed(&in_force, &config);
+        let needs_restart = config::restart_needed(&self.started, &config);
         let notes =
             needs_restart.iter().map(|key| format!("`{key}` changed, and takes effect after a restart"));
         let report = ReloadReport { notes: notes.collect() };
-        *in_force = config;
+        *in_force = config::after_reload(&self.started, config);
         Ok(report)
     }
 }
@@ -230,6 +243,15 @@ impl Control for Running {
     }
 
     fn effective_config(&self) -> String {
-        config::effective(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        config::effective(&self.in_force())
+    }
+
+    fn config_origin(&self) -> ConfigOrigin {
+        let Some(Source { file, overrides }) = &self.source else { return ConfigOrigin::default() };
+        let overridden = config::overridden(&Environment::of_process(), overrides);
+        ConfigOrigin {
+            file: Some(file.display().to_string()),
+            overridden: overridden.into_iter().map(|one| (one.path, one.by)).collect(),
+        }
     }
 }

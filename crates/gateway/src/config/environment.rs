@@ -11,6 +11,7 @@ use toml::{
 
 use super::{
     error::{ConfigError, ConfigWarning, Place},
+    schema::schema,
     source::Source,
     suggest::nearest,
 };
@@ -38,6 +39,14 @@ impl Environment {
     #[must_use]
     pub fn with_known_elsewhere(mut self, names: &[&'static str]) -> Self {
         self.known_elsewhere.extend_from_slice(names);
+        self
+    }
+
+    /// The same without the variables that override the file: those that its texts name remain.
+    #[must_use]
+    pub fn without_overrides(mut self) -> Self {
+        let known: Vec<String> = variables(&schema()).into_iter().map(|variable| variable.name).collect();
+        self.variables.retain(|name, _| !known.contains(name));
         self
     }
 
@@ -226,18 +235,53 @@ pub(super) fn overlay<'i>(
             }
         }
     }
-    for (flag, key, kind, value) in [
-        ("--listen", "listen", "string", &overrides.listen),
-        ("--admin", "admin", "string", &overrides.admin),
-        ("--ledger", "ledger", "string", &overrides.ledger),
-        ("--workers", "workers", "integer", &overrides.workers),
-    ] {
+    for (flag, key, kind, value) in flags(overrides) {
         if let Some(value) = value {
             let span = source.overlay(Place::Flag(flag));
             put(table, None, key, Spanned::new(span, scalar(value, kind)));
         }
     }
     warnings
+}
+
+/// A setting that something goes before what the file says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overridden {
+    /// Where it stands in a config, such as `edge.headers_max`.
+    pub path: String,
+    /// By what: `--listen`, or the name of a variable.
+    pub by: String,
+}
+
+/// The settings that `environment` and `overrides` go before, by their paths.
+#[must_use]
+pub fn overridden(environment: &Environment, overrides: &Overrides) -> Vec<Overridden> {
+    let schema = schema();
+    let mut found = BTreeMap::new();
+    for Variable { name, section, key, .. } in variables(&schema) {
+        if environment.variables.contains_key(&name) {
+            // What the file of a secret says is shown as the setting that it is for.
+            let key = key.strip_suffix("_file").unwrap_or(key);
+            let path = section.map_or_else(|| key.to_owned(), |section| format!("{section}.{key}"));
+            found.insert(path, name);
+        }
+    }
+    for (flag, key, _, value) in flags(overrides) {
+        if value.is_some() {
+            found.insert(key.to_owned(), flag.to_owned());
+        }
+    }
+    found.into_iter().map(|(path, by)| Overridden { path, by }).collect()
+}
+
+/// The flags that go before everything: their names, their keys, the kinds of their values, and what was given.
+fn flags(overrides: &Overrides) -> [(&'static str, &'static str, &'static str, &Option<String>); 4] {
+    [
+        ("--listen", "listen", "string", &overrides.listen),
+        ("--admin", "admin", "string", &overrides.admin),
+        ("--ledger", "ledger", "string", &overrides.ledger),
+        ("--workers", "workers", "integer", &overrides.workers),
+    ]
 }
 
 /// A variable that overrides the file.

@@ -2,6 +2,7 @@
 //! this far.
 
 mod check;
+mod diff;
 mod duration;
 mod effective;
 mod environment;
@@ -25,13 +26,14 @@ use steadfast_core::AnswerPolicy;
 use steadfast_layers::{AttemptTimes, IdempotencyPolicy};
 use steadfast_upstream::UpstreamPolicy;
 
+pub use diff::{Difference, diff};
 pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;
-pub use environment::{Environment, Overrides};
+pub use environment::{Environment, Overridden, Overrides, overridden};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place};
 pub use load::{Loaded, load, parse};
 pub use named_files::named_files;
-pub use reload::restart_needed;
+pub use reload::{after_reload, needs_restart, restart_needed};
 pub use schema::schema;
 pub use size::{InvalidSize, parse_size};
 pub use starter::starter;

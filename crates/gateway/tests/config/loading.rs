@@ -4,7 +4,8 @@ use std::{fs, time::Duration};
 
 use http::Method;
 use steadfast_gateway::config::{
-    Environment, LedgerLocation, Overrides, PathPattern, Place, effective, load, parse, restart_needed,
+    Environment, LedgerLocation, Overrides, PathPattern, Place, after_reload, effective, load, overridden,
+    parse, restart_needed,
 };
 use steadfast_layers::{BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
 
@@ -288,5 +289,41 @@ fn what_only_a_restart_takes_over_is_named() {
     let (old, new) =
         (config(FULL), config(&FULL.replace(":9080", ":9090").replace("workers = 3", "workers = 4")));
     assert_eq!(restart_needed(&old, &new), ["listen", "workers"]);
+    let new = config(&FULL.replace("headers_max = 50", "headers_max = 60").replace("\"3s\"", "\"4s\""));
+    assert_eq!(restart_needed(&old, &new), ["edge.headers_max"]);
+    let in_force = after_reload(&old, new.clone());
+    assert_eq!((in_force.edge.headers_max, in_force.edge.body_timeout), (50, Duration::from_secs(4)));
+    assert_eq!(in_force.routes, new.routes);
     assert!(restart_needed(&old, &config(&FULL.replace("\"7d\"", "\"8d\""))).is_empty());
+}
+
+#[test]
+fn what_goes_before_the_file_is_told_by_its_setting() {
+    let environment: Environment = [
+        ("STEADFAST_EDGE__HEADERS_MAX", "7"),
+        ("STEADFAST_LISTEN", ":1"),
+        ("STEADFAST_LEDGER_FILE", "f"),
+        ("BANK", "b"),
+    ]
+    .into_iter()
+    .collect();
+    let overrides = Overrides { listen: Some(":2".into()), ..Overrides::default() };
+    let told: Vec<_> =
+        overridden(&environment, &overrides).into_iter().map(|one| (one.path, one.by)).collect();
+    let told: Vec<_> = told.iter().map(|(path, by)| (&**path, &**by)).collect();
+    assert_eq!(
+        told,
+        [
+            ("edge.headers_max", "STEADFAST_EDGE__HEADERS_MAX"),
+            ("ledger", "STEADFAST_LEDGER_FILE"),
+            ("listen", "--listen")
+        ]
+    );
+    // Without them the file says everything, and its texts still take variables.
+    let text = SMALLEST.replace("127.0.0.1:9000", "${BANK}");
+    let config = parse("f", &text, &environment.without_overrides(), &Overrides::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config;
+    assert_eq!((config.listen.port(), config.edge.headers_max), (8080, 100));
+    assert_eq!(config.upstreams["bank"].address.to_string(), "http://b:80");
 }
