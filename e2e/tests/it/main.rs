@@ -5,10 +5,12 @@ mod config;
 mod crash;
 mod crash_points;
 mod faults;
+mod load;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]
 mod postgres;
+mod reload;
 mod serve;
 mod settle;
 mod storm;
