@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +25,7 @@ use crate::{
     config::{Config, LedgerLocation},
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
+    handover::{self, Holder},
     routing::Table,
     server, stack,
     telemetry::{AccessLog, Metrics},
@@ -32,6 +33,9 @@ use crate::{
 
 /// How many bytes of answers are kept in memory for replays.
 const REMEMBERED_BYTES_MAX: u64 = 64 << 20;
+
+/// How long connections without a request get to make one more, whose answer says that it is the last.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// Where the access log goes.
 pub struct LogTo {
@@ -117,9 +121,22 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]: nothing is running then.
     pub async fn start(config: &Config, log: LogTo) -> Result<Self, StartError> {
+        Self::start_on(config, log, Vec::new()).await
+    }
+
+    /// Starts serving on listening sockets that a service manager handed over, instead of [`Config::listen`]; on
+    /// that where there are none. The ledger's own tasks run on the calling runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is running then.
+    pub async fn start_on(
+        config: &Config,
+        log: LogTo,
+        sockets: Vec<TcpListener>,
+    ) -> Result<Self, StartError> {
         let clock = Clock::system();
         let ledger = open_ledger(&config.ledger, &clock).await?;
-        Self::start_with(config, log, ledger, clock)
+        Self::serve_on(config, log, ledger, clock, &sockets)
     }
 
     /// Starts serving on a ledger that somebody else opened, and on the clock it reads; [`Config::ledger`] is not
@@ -133,19 +150,38 @@ impl Gateway {
         ledger: SharedLedger,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        Self::serve_on(config, log, ledger, clock, &[])
+    }
+
+    fn serve_on(
+        config: &Config,
+        log: LogTo,
+        ledger: SharedLedger,
+        clock: Clock,
+        sockets: &[TcpListener],
+    ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let routes = routes(config, &ledger, &clock, &metrics)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge =
             Arc::new(Edge { routes: ArcSwap::from_pointee(routes), ledger, metrics, access_log, clock });
         let listen = |error| StartError::Listen { address: config.listen, error };
-        let listeners = server::bind(config.listen, config.workers).map_err(listen)?;
+        let (listeners, holder) = if sockets.is_empty() {
+            (server::bind(config.listen, config.workers).map_err(listen)?, Holder::ThisProcess)
+        } else {
+            (handover::share(sockets, config.workers).map_err(listen)?, Holder::ServiceManager)
+        };
         let address = listeners[0].local_addr().map_err(listen)?;
         let drain = Drain::new();
         let mut workers = Vec::with_capacity(listeners.len());
         for (number, listener) in listeners.into_iter().enumerate() {
-            let worker =
-                server::start_worker(number, listener, Arc::clone(&edge), config.edge, drain.clone());
+            let worker = server::start_worker(
+                number,
+                (listener, holder),
+                Arc::clone(&edge),
+                config.edge,
+                drain.clone(),
+            );
             workers.push(worker.map_err(|error| {
                 drain.ask();
                 StartError::Thread(error)
@@ -217,8 +253,12 @@ impl Gateway {
     pub async fn drain(&self, timeout: Duration) -> usize {
         self.start_draining();
         self.drain.ask();
-        let until = Instant::now() + timeout;
+        let now = Instant::now();
+        let (until, idle_until) = (now + timeout, now + LAST_REQUESTS.min(timeout / 4));
         while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < until {
+            if Instant::now() >= idle_until {
+                self.drain.close_idle();
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.drain.open_count()

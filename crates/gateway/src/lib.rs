@@ -10,6 +10,7 @@ mod drain;
 mod edge;
 mod framing;
 mod gateway;
+mod handover;
 mod operations_api;
 mod pages;
 mod routing;

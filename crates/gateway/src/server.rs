@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderValue, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -21,6 +22,7 @@ use crate::{
     config::EdgeLimits,
     drain::{Drain, Open},
     edge::Edge,
+    handover::{self, Holder},
 };
 
 /// How many connections may wait to be accepted.
@@ -55,7 +57,7 @@ fn bind_one(address: SocketAddr) -> io::Result<StdListener> {
 /// Starts a worker on its listener. It ends when it is asked to and its connections are done.
 pub(crate) fn start_worker(
     number: usize,
-    listener: StdListener,
+    (listener, holder): (StdListener, Holder),
     edge: Arc<Edge>,
     limits: EdgeLimits,
     drain: Drain,
@@ -70,14 +72,14 @@ pub(crate) fn start_worker(
         };
         runtime.block_on(async {
             match TcpListener::from_std(listener) {
-                Ok(listener) => accept(listener, edge, limits, drain).await,
+                Ok(listener) => accept(listener, holder, edge, limits, drain).await,
                 Err(error) => tracing::error!(%error, "a worker could not listen"),
             }
         });
     })
 }
 
-async fn accept(listener: TcpListener, edge: Arc<Edge>, limits: EdgeLimits, drain: Drain) {
+async fn accept(listener: TcpListener, holder: Holder, edge: Arc<Edge>, limits: EdgeLimits, drain: Drain) {
     let mut connections = JoinSet::new();
     let mut asked = std::pin::pin!(drain.asked());
     let mut pulse = tokio::time::interval(PULSE);
@@ -98,7 +100,11 @@ async fn accept(listener: TcpListener, edge: Arc<Edge>, limits: EdgeLimits, drai
             () = &mut asked => break,
         }
     }
-    drop(listener);
+    // Those who wait at the door are served too, though they may be more than `connections_max`.
+    handover::leave(listener, holder, |stream, client| {
+        connections.spawn(serve(stream, client, Arc::clone(&edge), limits, drain.clone(), drain.open()));
+    })
+    .await;
     while connections.join_next().await.is_some() {}
     // Attempts whose callers have left run in tasks of their own on this runtime: they are given time too.
     while !edge.ledger.live().is_empty() {
@@ -117,9 +123,18 @@ async fn serve(
     // Small answers must not wait for more to come.
     let _ = stream.set_nodelay(true);
     let ip = client.ip();
+    let ending = drain.clone();
     let service = service_fn(move |request| {
-        let edge = Arc::clone(&edge);
-        async move { edge.serve(request, ip).await }
+        let (edge, ending) = (Arc::clone(&edge), ending.clone());
+        async move {
+            let mut served = edge.serve(request, ip).await;
+            if let Ok(response) = &mut served
+                && ending.is_asked()
+            {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            served
+        }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
@@ -131,11 +146,11 @@ async fn serve(
             .max_buf_size(limits.header_bytes_max)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let mut asked = std::pin::pin!(drain.asked());
+    let mut closing = std::pin::pin!(drain.idle_closed());
     let served = tokio::select! {
         biased;
         served = connection.as_mut() => served,
-        () = &mut asked => {
+        () = &mut closing => {
             // The request under way is answered, and no other is read.
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -5,6 +5,7 @@ mod config;
 mod crash;
 mod crash_points;
 mod faults;
+mod handover;
 mod load;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]

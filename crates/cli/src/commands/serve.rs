@@ -25,6 +25,7 @@ use crate::{
     arguments::ServeArguments,
     exit::{Exit, failed},
     logging,
+    systemd::sockets::Sockets,
 };
 
 /// Where a config is looked for when none is named.
@@ -115,13 +116,20 @@ pub(crate) async fn serve(
     announce: impl FnOnce(&Running),
 ) -> anyhow::Result<Exit> {
     let log = LogTo { writer: Box::new(std::io::stdout()), text: std::io::stdout().is_terminal() };
-    let gateway = Gateway::start(&config, log).await.context("the gateway could not start")?;
+    // Before there is any other thread: the variables that tell of them are taken away.
+    let sockets = Sockets::take(&config)?;
+    let gateway =
+        Gateway::start_on(&config, log, sockets.proxy).await.context("the gateway could not start")?;
     let workers = Workers::start(gateway.ledger(), gateway.clock(), &tokio::runtime::Handle::current());
     let in_force = std::sync::Mutex::new(config.clone());
     let running = Arc::new(Running { gateway, source, started: config.clone(), in_force });
 
-    let admin_listener = std::net::TcpListener::bind(config.admin)
-        .with_context(|| format!("the admin address {} cannot be listened on", config.admin))?;
+    let admin_listener = match sockets.admin {
+        Some(socket) => socket,
+        None => std::net::TcpListener::bind(config.admin)
+            .with_context(|| format!("the admin address {} cannot be listened on", config.admin))?,
+    };
+    let admin_address = admin_listener.local_addr()?;
     let router = steadfast_admin::router(AdminParts {
         ledger: running.gateway.ledger(),
         metrics: Arc::new({
@@ -134,7 +142,7 @@ pub(crate) async fn serve(
     let admin = steadfast_admin::serve(admin_listener, router, std::future::pending())?;
     let mut admin = std::pin::pin!(admin);
     announce(&running);
-    tracing::info!(listen = %running.gateway.address(), admin = %config.admin, "serving");
+    tracing::info!(listen = %running.gateway.address(), admin = %admin_address, "serving");
 
     let mut changes = watch.map(Watch::start).transpose()?;
     let mut hangup = signal(SignalKind::hangup())?;
