@@ -171,6 +171,14 @@ impl Gateway {
         self.process.as_ref().expect("the gateway runs").signal(signal);
     }
 
+    /// How it ended, where it did.
+    ///
+    /// # Panics
+    /// It was not started.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().expect("it was started").ended()
+    }
+
     /// Waits until it has ended.
     ///
     /// # Panics

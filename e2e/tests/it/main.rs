@@ -7,6 +7,7 @@ mod crash_points;
 mod faults;
 mod handover;
 mod load;
+mod notify;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]

@@ -25,7 +25,7 @@ use crate::{
     arguments::ServeArguments,
     exit::{Exit, failed},
     logging,
-    systemd::sockets::Sockets,
+    systemd::{notify::Notify, sockets::Sockets},
 };
 
 /// Where a config is looked for when none is named.
@@ -122,7 +122,8 @@ pub(crate) async fn serve(
         Gateway::start_on(&config, log, sockets.proxy).await.context("the gateway could not start")?;
     let workers = Workers::start(gateway.ledger(), gateway.clock(), &tokio::runtime::Handle::current());
     let in_force = std::sync::Mutex::new(config.clone());
-    let running = Arc::new(Running { gateway, source, started: config.clone(), in_force });
+    let notify = Notify::of_environment();
+    let running = Arc::new(Running { gateway, source, started: config.clone(), in_force, notify });
 
     let admin_listener = match sockets.admin {
         Some(socket) => socket,
@@ -144,6 +145,8 @@ pub(crate) async fn serve(
     announce(&running);
     tracing::info!(listen = %running.gateway.address(), admin = %admin_address, "serving");
 
+    running.notify.ready("serving");
+    let mut alive = std::pin::pin!(running.notify.stay_alive());
     let mut changes = watch.map(Watch::start).transpose()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -163,12 +166,14 @@ pub(crate) async fn serve(
                 ended.context("the admin API ended")?;
                 anyhow::bail!("the admin API ended by itself");
             }
+            () = &mut alive => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     let drain = async {
         running.gateway.start_draining();
+        running.notify.stopping();
         tracing::info!("draining: what is under way is finished, and nothing more is accepted");
         tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
         let timeout = running.in_force().drain_timeout;
@@ -178,6 +183,7 @@ pub(crate) async fn serve(
     let cut_off = tokio::select! {
         cut_off = drain => cut_off,
         _ = &mut admin => 0,
+        () = &mut alive => 0,
     };
     workers.stop().await;
     if cut_off > 0 {
@@ -201,6 +207,7 @@ pub(crate) struct Running {
     /// What only a restart takes over is in force as it stands here.
     started: Config,
     in_force: std::sync::Mutex<Config>,
+    notify: Notify,
 }
 
 impl Running {
@@ -214,7 +221,14 @@ impl Running {
     }
 
     fn reload_now(&self) -> Result<ReloadReport, String> {
+        self.notify.reloading();
         let reloaded = self.try_reload();
+        self.notify.ready(match &reloaded {
+            Ok(_) => "serving",
+            Err(_) => {
+                "serving, but not with the config as it is in the file: the log says what is wrong with it"
+            }
+        });
         match &reloaded {
             Ok(report) => tracing::info!(notes = ?report.notes, "the config was read again and is in force"),
             Err(reason) => {
