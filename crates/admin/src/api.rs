@@ -202,6 +202,21 @@ pub struct ReloadView {
 pub struct ConfigView {
     /// The config as TOML, with defaults and overrides filled in and secrets left out.
     pub toml: String,
+    /// The file that a reload reads; `null` where the gateway was started without one.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The settings that a flag or a variable of the gateway goes before, whatever the file says.
+    #[serde(default)]
+    pub overridden: Vec<OverriddenView>,
+}
+
+/// A setting that something goes before what the file says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverriddenView {
+    /// Where it stands in a config, such as `edge.headers_max`.
+    pub path: String,
+    /// By what: a flag or a variable.
+    pub by: String,
 }
 
 /// How the gateway is.

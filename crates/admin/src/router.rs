@@ -14,8 +14,8 @@ use serde::Deserialize;
 use steadfast_ledger::SharedLedger;
 
 use crate::{
-    api::{ConfigView, ReloadView},
-    control::{Control, Readiness, ReloadReport},
+    api::{ConfigView, OverriddenView, ReloadView},
+    control::{ConfigOrigin, Control, Readiness, ReloadReport},
     guard, health, operations,
     parameters::read_json,
     problem::Problem,
@@ -85,7 +85,9 @@ async fn reload(State(parts): State<AdminParts>, body: Body) -> Result<Json<Relo
 }
 
 async fn config(State(parts): State<AdminParts>) -> Json<ConfigView> {
-    Json(ConfigView { toml: parts.control.effective_config() })
+    let ConfigOrigin { file, overridden } = parts.control.config_origin();
+    let overridden = overridden.into_iter().map(|(path, by)| OverriddenView { path, by }).collect();
+    Json(ConfigView { toml: parts.control.effective_config(), file, overridden })
 }
 
 async fn not_found(uri: Uri) -> Problem {

@@ -95,12 +95,15 @@ pub(crate) struct UpArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  steadfast serve --config steadfast.toml\n  STEADFAST_LEDGER=postgres://… steadfast serve"
+    before_help = "Examples:\n  steadfast serve --config steadfast.toml\n  steadfast serve --watch\n  STEADFAST_LEDGER=postgres://… steadfast serve"
 )]
 pub(crate) struct ServeArguments {
     /// The config file [default: ./steadfast.toml, then /etc/steadfast/steadfast.toml]
     #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Reload when the config, or a file that it names with `*_file`, says something else (SIGHUP reloads either way)
+    #[arg(long, env = "STEADFAST_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) watch: bool,
     /// Where to serve callers, instead of what the config says
     #[arg(long, env = "STEADFAST_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
@@ -144,8 +147,26 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         effective: bool,
     },
+    /// Say what a reload would change in a running gateway
+    Diff(ConfigDiffArguments),
     /// Print the JSON Schema of configs
     Schema,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast config diff\n  steadfast config diff --config next.toml -o json\n  steadfast config diff && echo 'nothing to reload'",
+    after_help = "Exit codes: 0 where nothing differs, 1 where something does, 3 where the file is not valid, 6 where no gateway answers.\n\nVariables in the file's texts (${NAME}) are read from this command's environment. What a flag or a STEADFAST_… variable of the running gateway goes before is left out. Passwords are not compared."
+)]
+pub(crate) struct ConfigDiffArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// The config file [default: the one that the running gateway reads]
+    #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -56,5 +56,10 @@ impl std::error::Error for Failed {}
 )]
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     eprintln!("steadfast: {error:#}");
+    code_of(error)
+}
+
+/// The exit code that an error ends the process with.
+pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Failed>().map_or(Exit::Failure, |failed| failed.exit)
 }

@@ -29,6 +29,7 @@ use crate::{
     config::{EdgePolicy, Listener},
     drain::{Drain, Open},
     edge::{Edge, ToldBody},
+    handover::Holder,
     patient::Patient,
     proxy_protocol,
     tunnel::{self, Ends},
@@ -45,6 +46,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Where connections come in: one listener's policy, and what serves them.
 pub(crate) struct Door {
     pub(crate) listener: Listener,
+    pub(crate) holder: Holder,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) policy: EdgePolicy,
     pub(crate) edge: Arc<Edge>,
@@ -58,7 +60,7 @@ impl Door {
         let _ = stream.set_nodelay(true);
         let opened = tokio::select! {
             // Whoever has sent nothing yet loses nothing.
-            () = self.drain.asked() => return,
+            () = self.drain.idle_closed() => return,
             opened = tokio::time::timeout(self.policy.header_timeout, self.open(stream, peer)) => opened,
         };
         let ended = match opened {
@@ -124,11 +126,11 @@ impl Door {
                 .serve_connection(stream, service)
                 .with_upgrades()
         );
-        let mut asked = std::pin::pin!(self.drain.asked());
+        let mut closing = std::pin::pin!(self.drain.idle_closed());
         let served = tokio::select! {
             biased;
             served = connection.as_mut() => served,
-            () = &mut asked => {
+            () = &mut closing => {
                 // The request under way is answered, and no other is read.
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -156,6 +158,8 @@ impl Door {
         {
             let ends = Ends::new(here, &mut response);
             *switched.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
+        } else if self.drain.is_asked() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
     }

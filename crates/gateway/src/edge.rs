@@ -37,7 +37,8 @@ use crate::{
 pub(crate) struct Edge {
     /// The routes in force. Swapped whole by a reload; a request keeps those it began with.
     pub(crate) routes: ArcSwap<Routes>,
-    pub(crate) policy: EdgePolicy,
+    /// What connections may ask, as far as a reload changes it; the rest is the doors'.
+    pub(crate) policy: ArcSwap<EdgePolicy>,
     pub(crate) ledger: SharedLedger,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
@@ -89,11 +90,12 @@ impl Edge {
         request: Request<Incoming>,
         caller: &Arc<Caller>,
     ) -> Result<Response<ToldBody>, Infallible> {
+        let policy = self.policy.load();
         let mut told = Told {
             edge: Arc::clone(self),
             began: Instant::now(),
             at_ms: self.clock.wall().as_millis(),
-            client: self.policy.forwarding.client(caller, request.headers()),
+            client: policy.forwarding.client(caller, request.headers()),
             caller: Arc::clone(caller),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -108,10 +110,10 @@ impl Edge {
         caller.count();
         self.metrics.active.inc();
         let grpc = grpc::is_spoken(request.headers());
-        let policy = &self.policy;
         let request = request.map(|incoming| {
             HeldBody::Passed(CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout))
         });
+        drop(policy);
         let routed = service_fn(|request: EdgeRequest| self.route(request, caller));
         let outcome = RequestIdLayer.layer(routed).call(request).await;
         let (mut response, route) = match outcome {
@@ -155,7 +157,7 @@ impl Edge {
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
         drop(routes);
-        self.policy.forwarding.stamp(caller, &mut request);
+        self.policy.load().forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
         response.extensions_mut().insert(mark);
         Ok(response)
@@ -164,9 +166,9 @@ impl Edge {
     /// The refusal for a request that is larger than any may be, as far as its head tells.
     fn too_large(&self, request: &EdgeRequest) -> Option<Problem> {
         let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        if target_bytes > self.policy.uri_bytes_max {
-            let detail =
-                format!("The target has {target_bytes} bytes; {} may be.", self.policy.uri_bytes_max);
+        let bytes_max = self.policy.load().uri_bytes_max;
+        if target_bytes > bytes_max {
+            let detail = format!("The target has {target_bytes} bytes; {bytes_max} may be.");
             return Some(Problem::new(Code::BodyTooLarge).status(414).detail(&detail));
         }
         match request.body() {

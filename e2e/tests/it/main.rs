@@ -1,15 +1,21 @@
 //! The whole system: real binaries, real sockets, real databases, real crashes.
 #![expect(clippy::print_stdout, reason = "a test that fails must tell its seed")]
 
+mod config;
 mod crash;
 mod crash_points;
 mod faults;
+mod handover;
+mod load;
+mod notify;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]
 mod postgres;
+mod reload;
 mod serve;
 mod settle;
 mod storm;
 mod stripe;
 mod verdict;
+mod watch;

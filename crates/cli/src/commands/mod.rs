@@ -2,6 +2,7 @@
 
 mod admin_client;
 mod config;
+mod config_diff;
 #[cfg(feature = "demo")]
 mod demo;
 mod operations;
@@ -9,6 +10,7 @@ mod print;
 mod serve;
 mod status;
 mod up;
+mod watch;
 
 use clap::CommandFactory;
 

@@ -62,9 +62,9 @@ fn some<T>(value: T) -> Option<At<T>> {
     Some(At::nowhere(value))
 }
 
-/// A text that reads as itself, though `${` would name a variable.
+/// A text that reads as itself, though `${` would name a variable and `$$` is a plain `$`.
 fn plain(text: &str) -> String {
-    text.replace("${", "$${")
+    text.replace('$', "$$")
 }
 
 fn all<T, R>(values: impl IntoIterator<Item = T>, raw: impl Fn(T) -> R) -> Option<At<Vec<At<R>>>> {

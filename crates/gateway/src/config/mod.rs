@@ -2,11 +2,13 @@
 //! this far.
 
 mod check;
+mod diff;
 mod duration;
 mod effective;
 mod environment;
 mod error;
 mod load;
+mod named_files;
 mod raw;
 mod reload;
 mod schema;
@@ -28,12 +30,14 @@ use steadfast_upstream::UpstreamPolicy;
 use crate::routing::{Matching, Rule};
 
 pub use crate::routing::{HeaderCondition, HeaderSays, HostPattern, PathPattern};
+pub use diff::{Difference, diff};
 pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;
-pub use environment::{Environment, Overrides};
+pub use environment::{Environment, Overridden, Overrides, overridden};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place};
 pub use load::{Loaded, load, parse};
-pub use reload::restart_needed;
+pub use named_files::named_files;
+pub use reload::{after_reload, needs_restart, restart_needed};
 pub use schema::schema;
 pub use size::{InvalidSize, parse_size};
 pub use starter::starter;

@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use http::{HeaderValue, Method};
 use steadfast_gateway::config::{
-    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, effective, load,
-    parse, restart_needed,
+    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, after_reload,
+    effective, load, overridden, parse, restart_needed,
 };
 use steadfast_layers::{AllowedOrigins, BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
 
@@ -236,7 +236,27 @@ fn texts_take_variables() {
         .unwrap_or_else(|errors| panic!("{errors}"))
         .config;
     assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:1");
-    assert!(read(&text).expect_err("unset").to_string().contains("`BANK` is not set"));
+    let errors = read(&text).expect_err("unset");
+    assert_eq!(errors.errors().len(), 1, "what depends on it is not said again: {errors}");
+    let Place::Line { line, column, width, .. } = errors.errors()[0].place else {
+        panic!("a line: {errors}")
+    };
+    assert_eq!((line, column, width), (3, 15, 7), "where the variable stands: {errors}");
+    assert!(errors.to_string().contains("`BANK` is not set"));
+    let text = SMALLEST.replace("127.0.0.1:9000", "${BANK:-bank:2}");
+    let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:2");
+}
+
+#[test]
+fn a_dollar_is_a_dollar_when_it_is_written_twice_and_what_is_in_force_writes_it_so() {
+    let text = SMALLEST.replace("path = \"/*\"", "path = \"/a$$$${b\"\nname = \"$$-$5\"");
+    let errors = read(&text).expect_err("a brace in a path");
+    assert!(errors.to_string().contains("the path `/a$${b`"), "{errors}");
+    let config = read(&text.replace("{b", "b")).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(&*config.routes[0].name, "$-$5");
+    let again = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config, again);
 }
 
 #[test]
@@ -320,5 +340,41 @@ fn what_only_a_restart_takes_over_is_named() {
     let (old, new) =
         (config(FULL), config(&FULL.replace(":9080", ":9090").replace("workers = 3", "workers = 4")));
     assert_eq!(restart_needed(&old, &new), ["listeners", "workers"]);
+    let new = config(&FULL.replace("headers_max = 50", "headers_max = 60").replace("\"3s\"", "\"4s\""));
+    assert_eq!(restart_needed(&old, &new), ["edge.headers_max"]);
+    let in_force = after_reload(&old, new.clone());
+    assert_eq!((in_force.edge.headers_max, in_force.edge.body_timeout), (50, Duration::from_secs(4)));
+    assert_eq!(in_force.routes, new.routes);
     assert!(restart_needed(&old, &config(&FULL.replace("\"7d\"", "\"8d\""))).is_empty());
+}
+
+#[test]
+fn what_goes_before_the_file_is_told_by_its_setting() {
+    let environment: Environment = [
+        ("STEADFAST_EDGE__HEADERS_MAX", "7"),
+        ("STEADFAST_LISTEN", ":1"),
+        ("STEADFAST_LEDGER_FILE", "f"),
+        ("BANK", "b"),
+    ]
+    .into_iter()
+    .collect();
+    let overrides = Overrides { listen: Some(":2".into()), ..Overrides::default() };
+    let told: Vec<_> =
+        overridden(&environment, &overrides).into_iter().map(|one| (one.path, one.by)).collect();
+    let told: Vec<_> = told.iter().map(|(path, by)| (&**path, &**by)).collect();
+    assert_eq!(
+        told,
+        [
+            ("edge.headers_max", "STEADFAST_EDGE__HEADERS_MAX"),
+            ("ledger", "STEADFAST_LEDGER_FILE"),
+            ("listen", "--listen")
+        ]
+    );
+    // Without them the file says everything, and its texts still take variables.
+    let text = SMALLEST.replace("127.0.0.1:9000", "${BANK}");
+    let config = parse("f", &text, &environment.without_overrides(), &Overrides::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config;
+    assert_eq!((config.listeners[0].address.port(), config.edge.headers_max), (8080, 100));
+    assert_eq!(config.upstreams["bank"].address.to_string(), "http://b");
 }
