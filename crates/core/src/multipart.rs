@@ -81,6 +81,9 @@ fn boundary_and_rest(content_type: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     valid.then(|| (boundary.to_vec(), parsed.without(b"boundary")))
 }
 
+/// A header field of a part: its name in lower case, and its value without the white space round it.
+type Field<'a> = (Vec<u8>, &'a [u8]);
+
 /// The body is no multipart that can only be read in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Malformed;
@@ -199,7 +202,7 @@ impl Parts {
     }
 
     /// Only a part whose name can be read in one way is left out.
-    fn is_omitted(&self, fields: &[(Vec<u8>, &[u8])]) -> bool {
+    fn is_omitted(&self, fields: &[Field<'_>]) -> bool {
         let mut dispositions = fields.iter().filter(|(name, _)| name == b"content-disposition");
         let (Some((_, value)), None) = (dispositions.next(), dispositions.next()) else { return false };
         let Some(disposition) = Parameterised::parse(value) else { return false };
@@ -251,11 +254,9 @@ fn is_padding(bytes: &[u8]) -> bool {
     bytes.len() <= PADDING_BYTES_MAX && bytes.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
-/// A part's header fields sorted by name: names in lower case, values without the white space round them. Fields of
-/// one name stay in their order.
-fn header_fields<'a>(block: &'a [u8], boundary_line: &[u8]) -> Result<Vec<(Vec<u8>, &'a [u8])>, Malformed> {
+/// A part's header fields sorted by name; those of one name stay in their order.
+fn header_fields<'a>(block: &'a [u8], boundary_line: &[u8]) -> Result<Vec<Field<'a>>, Malformed> {
     let mut fields = Vec::new();
-    // The block ends with an empty line, so the last two pieces are empty.
     let mut rest = block;
     while let Some(end) = memmem::find(rest, b"\r\n") {
         let line = &rest[..end];

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
-use steadfast_layers::{Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, owner_of};
+use steadfast_layers::{Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, owner_of};
 use steadfast_ledger::{Clock, SharedLedger};
 use tower::{Layer, Service, service_fn};
 
@@ -36,6 +36,8 @@ pub(crate) struct Edge {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
     pub(crate) clock: Clock,
+    /// Where large bodies wait; it outlives a reload.
+    pub(crate) spool: Arc<Spool>,
 }
 
 /// The routes of one config.
@@ -78,7 +80,7 @@ impl Edge {
         };
         self.metrics.active.inc();
         let routed = service_fn(|request: EdgeRequest| self.route(request));
-        let outcome = RequestIdLayer.layer(routed).call(request.map(HeldBody::Passed)).await;
+        let outcome = RequestIdLayer.layer(routed).call(request).await;
         let (mut response, route) = match outcome {
             Ok(mut response) => {
                 let route = response.extensions_mut().remove::<RouteMark>();

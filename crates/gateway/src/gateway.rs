@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use steadfast_layers::InvalidPolicy;
+use steadfast_layers::{InvalidPolicy, Spool};
 use steadfast_ledger::{
     Clock, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
@@ -61,6 +61,17 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Nothing can be spooled.
+    #[error(
+        "large bodies cannot be kept in {}: {error}; name another folder as `spool.folder`, or set \
+         `spool.requests_max = 0` to refuse them", folder.display()
+    )]
+    Spool {
+        /// The folder.
+        folder: std::path::PathBuf,
         /// Why.
         error: io::Error,
     },
@@ -134,10 +145,18 @@ impl Gateway {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let routes = routes(config, &ledger, &clock, &metrics)?;
+        let spool = Spool::new(config.spool.clone());
+        spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
+        let routes = routes(config, &ledger, &clock, &metrics, &spool)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
-        let edge =
-            Arc::new(Edge { routes: ArcSwap::from_pointee(routes), ledger, metrics, access_log, clock });
+        let edge = Arc::new(Edge {
+            routes: ArcSwap::from_pointee(routes),
+            ledger,
+            metrics,
+            access_log,
+            clock,
+            spool,
+        });
         let listen = |error| StartError::Listen { address: config.listen, error };
         let listeners = server::bind(config.listen, config.workers).map_err(listen)?;
         let address = listeners[0].local_addr().map_err(listen)?;
@@ -167,7 +186,7 @@ impl Gateway {
     /// [`ReloadError`]: nothing changed.
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
-        let routes = routes(config, &edge.ledger, &edge.clock, &edge.metrics);
+        let routes = routes(config, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool);
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         Ok(())
@@ -198,6 +217,7 @@ impl Gateway {
     /// The metrics as Prometheus reads them.
     #[must_use]
     pub fn metrics(&self) -> String {
+        self.edge.metrics.spool(&self.edge.spool);
         self.edge.metrics.render()
     }
 
@@ -231,6 +251,7 @@ fn routes(
     ledger: &SharedLedger,
     clock: &Clock,
     metrics: &Metrics,
+    spool: &Arc<Spool>,
 ) -> Result<Routes, ReloadError> {
     let upstreams: std::collections::BTreeMap<_, _> = config
         .upstreams
@@ -242,7 +263,7 @@ fn routes(
         let upstream = upstreams
             .get(&route.upstream)
             .ok_or_else(|| ReloadError::NoUpstream { route: name(), upstream: route.upstream.clone() })?;
-        let stack = stack::build(route, upstream.clone(), ledger, clock)
+        let stack = stack::build(route, upstream.clone(), ledger, clock, spool)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),

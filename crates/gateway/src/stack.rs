@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use steadfast_layers::{
     DeadlineLayer, DeadlineService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
-    IdentityPolicy, InvalidPolicy,
+    IdentityPolicy, InvalidPolicy, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -15,11 +15,11 @@ use tower::ServiceBuilder;
 use crate::config::Route;
 
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
-pub(crate) type RequestBody = HeldBody<Incoming>;
+pub(crate) type RequestBody = steadfast_layers::RequestBody<Incoming>;
 /// What upstreams answer, as callers get it.
 pub(crate) type ReplyBody = HeldBody<UpstreamBody<RequestBody>>;
 /// A request on its way in.
-pub(crate) type EdgeRequest = Request<RequestBody>;
+pub(crate) type EdgeRequest = Request<Incoming>;
 /// An answer on its way out.
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
@@ -32,6 +32,7 @@ pub(crate) fn build(
     upstream: Upstream<RequestBody>,
     ledger: &SharedLedger,
     clock: &Clock,
+    spool: &Arc<Spool>,
 ) -> Result<Stack, InvalidPolicy> {
     let claims: Arc<dyn Claims> = Arc::clone(ledger) as _;
     let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
@@ -39,7 +40,7 @@ pub(crate) fn build(
         // The caller's time runs from here, and everything inside counts against it.
         .layer(DeadlineLayer::new(route.deadline))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
-        .layer(IdempotencyLayer::new(policy, claims, clock.clone())?)
+        .layer(IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(spool))?)
         .service(upstream))
 }
 

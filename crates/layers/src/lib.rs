@@ -9,6 +9,7 @@ mod deadline;
 mod idempotency;
 mod identity;
 mod problem;
+mod request_body;
 mod request_id;
 
 pub use attempt::{AttemptFailed, SendBy};
@@ -17,8 +18,9 @@ pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIM
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
     IdempotencyService, InProgress, InvalidPolicy, KeySource, NamespaceScope, OnLedgerLoss, OperationContext,
-    Protection,
+    Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use problem::Problem;
+pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};

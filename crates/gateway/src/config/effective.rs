@@ -2,7 +2,7 @@
 
 use http::{HeaderName, Method};
 use steadfast_layers::{
-    BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
 use steadfast_upstream::UpstreamPolicy;
 
@@ -10,8 +10,8 @@ use super::{
     Config, EdgeLimits, LedgerLocation, PathPattern, Route, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawEdge, RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKey, RawNamespace,
-        RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
+        At, RawConfig, RawEdge, RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKey, RawMultipart,
+        RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout, RawUpstream, Size, Status, Time,
     },
 };
 
@@ -30,6 +30,7 @@ pub fn effective(config: &Config) -> String {
         workers: some(config.workers as u64),
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(config.edge)),
+        spool: some(spool(&config.spool)),
         upstreams: config
             .upstreams
             .iter()
@@ -78,6 +79,15 @@ fn edge(limits: EdgeLimits) -> RawEdge {
         header_bytes_max: some(Size(limits.header_bytes_max as u64)),
         body_timeout: some(Time(limits.body_timeout)),
         connections_max: some(limits.connections_max as u64),
+    }
+}
+
+fn spool(limits: &SpoolLimits) -> RawSpool {
+    RawSpool {
+        folder: some(plain(&limits.folder.display().to_string())),
+        bytes_max: some(Size(limits.bytes_max)),
+        requests_max: some(limits.requests_max),
+        memory_max: some(Size(limits.memory_max)),
     }
 }
 
@@ -153,9 +163,13 @@ fn idempotency(policy: &IdempotencyPolicy) -> RawIdempotency {
             BodyFingerprint::Json { omit } => {
                 RawFingerprint::Json(RawJson { omit: all(omit, |path: &String| plain(path)) })
             }
+            BodyFingerprint::Multipart { omit } => {
+                RawFingerprint::Multipart(RawMultipart { omit: all(omit, |name: &String| plain(name)) })
+            }
         }),
         credential_headers: all(&policy.identity.credential_headers, HeaderName::to_string),
         request_bytes_max: some(Size(policy.request_bytes_max as u64)),
+        request_memory_max: some(Size(policy.request_memory_max as u64)),
         answer_bytes_max: some(Size(policy.answer_bytes_max as u64)),
         on_ledger_loss: some(match policy.on_ledger_loss {
             OnLedgerLoss::Refuse => RawOnLedgerLoss::Refuse,

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use http::Method;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, IdempotencyPolicy};
+use steadfast_layers::{AttemptTimes, IdempotencyPolicy, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 pub use duration::{InvalidDuration, parse_duration};
@@ -48,6 +48,8 @@ pub struct Config {
     pub workers: usize,
     /// What a connection may ask of the gateway.
     pub edge: EdgeLimits,
+    /// Where large bodies of keyed requests wait, and how much they may take up.
+    pub spool: SpoolLimits,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The upstreams, by name.

@@ -11,6 +11,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("ledger", old.ledger != new.ledger),
         ("workers", old.workers != new.workers),
         ("edge", old.edge != new.edge),
+        ("spool", old.spool != new.spool),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
     ]
     .into_iter()

@@ -82,7 +82,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
             *compared += 1;
         } else {
             let unset = ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone"];
-            let stated = ["workers", "url", "path", "name", "upstream"];
+            let stated = ["workers", "folder", "url", "path", "name", "upstream"];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
                 value.is_null() || stated.contains(&key.as_str()),

@@ -11,7 +11,7 @@ use steadfast_gateway::{
     Gateway, LogTo,
     config::{Config, EdgeLimits, LedgerLocation, PathPattern, Route},
 };
-use steadfast_layers::IdempotencyPolicy;
+use steadfast_layers::{IdempotencyPolicy, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::{
@@ -62,6 +62,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
         workers: 1,
         edge: EdgeLimits::default(),
+        spool: SpoolLimits::default(),
         drain_timeout: Duration::from_secs(5),
         upstreams: BTreeMap::from([("upstream".to_owned(), policy)]),
         contracts: BTreeMap::new(),
