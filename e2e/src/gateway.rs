@@ -28,6 +28,8 @@ pub struct Gateway {
     admin: Port,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// A command that becomes the gateway, where it is not started directly.
+    within: Vec<OsString>,
     process: Option<Process>,
 }
 
@@ -60,6 +62,7 @@ impl Gateway {
             admin,
             arguments,
             environment: vec![("STEADFAST_LOG".into(), "info".into())],
+            within: Vec::new(),
             process: None,
         }
     }
@@ -67,6 +70,20 @@ impl Gateway {
     /// Lets a killer sit in every process that is started from now on.
     pub fn haunt(&mut self, killer: &Killer) {
         self.environment.extend(killer.environment());
+    }
+
+    /// Lets a command start it from now on, and become it: the gateway's own command is added to its arguments.
+    pub fn start_within(&mut self, command: &[&str]) {
+        self.within = command.iter().map(OsString::from).collect();
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// It does not run.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the gateway runs").id()
     }
 
     /// Where callers are served.
@@ -86,8 +103,12 @@ impl Gateway {
     /// # Panics
     /// It ends instead, or is not ready in time.
     pub async fn start(&mut self) {
-        let binary = program("steadfast");
-        let process = Process::start(&self.folder, &self.name, &binary, &self.arguments, &self.environment);
+        let mut command = self.within.clone();
+        command.push(program("steadfast").into());
+        command.extend(self.arguments.iter().cloned());
+        let (binary, arguments) = command.split_first().expect("a command");
+        let process =
+            Process::start(&self.folder, &self.name, Path::new(binary), arguments, &self.environment);
         self.process = Some(process);
         await_that("the gateway is ready", READY_WITHIN, async || {
             let process = self.process.as_mut().expect("it was started");
