@@ -30,6 +30,8 @@ pub struct Gateway {
     manager: Option<Arc<ServiceManager>>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// A command that becomes the gateway, where it is not started directly.
+    within: Vec<OsString>,
     process: Option<Process>,
 }
 
@@ -94,6 +96,7 @@ impl Gateway {
             manager: None,
             arguments,
             environment: vec![("STEADFAST_LOG".into(), "info".into())],
+            within: Vec::new(),
             process: None,
         }
     }
@@ -101,6 +104,20 @@ impl Gateway {
     /// Lets a killer sit in every process that is started from now on.
     pub fn haunt(&mut self, killer: &Killer) {
         self.environment.extend(killer.environment());
+    }
+
+    /// Lets a command start it from now on, and become it: the gateway's own command is added to its arguments.
+    pub fn start_within(&mut self, command: &[&str]) {
+        self.within = command.iter().map(OsString::from).collect();
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// It does not run.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the gateway runs").id()
     }
 
     /// Where callers are served.
@@ -121,12 +138,17 @@ impl Gateway {
     /// It ends instead, or is not ready in time.
     pub async fn start(&mut self) {
         let binary = program("steadfast");
-        let (binary, mut arguments) = match &self.manager {
+        let (binary, handed_over) = match &self.manager {
             Some(manager) => manager.command(&binary),
             None => (binary, Vec::new()),
         };
-        arguments.extend(self.arguments.iter().cloned());
-        let process = Process::start(&self.folder, &self.name, &binary, &arguments, &self.environment);
+        let mut command = self.within.clone();
+        command.push(binary.into());
+        command.extend(handed_over);
+        command.extend(self.arguments.iter().cloned());
+        let (binary, arguments) = command.split_first().expect("a command");
+        let process =
+            Process::start(&self.folder, &self.name, Path::new(binary), arguments, &self.environment);
         self.process = Some(process);
         await_that("the gateway is ready", READY_WITHIN, async || {
             let process = self.process.as_mut().expect("it was started");

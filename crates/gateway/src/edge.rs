@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, announced_method, owner_of,
+    Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -43,6 +43,8 @@ pub(crate) struct Edge {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
     pub(crate) clock: Clock,
+    /// Where large bodies wait; it outlives a reload.
+    pub(crate) spool: Arc<Spool>,
 }
 
 /// The routes of one config.
@@ -110,9 +112,8 @@ impl Edge {
         caller.count();
         self.metrics.active.inc();
         let grpc = grpc::is_spoken(request.headers());
-        let request = request.map(|incoming| {
-            HeldBody::Passed(CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout))
-        });
+        let request =
+            request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
         drop(policy);
         let routed = service_fn(|request: EdgeRequest| self.route(request, caller));
         let outcome = RequestIdLayer.layer(routed).call(request).await;
@@ -171,10 +172,7 @@ impl Edge {
             let detail = format!("The target has {target_bytes} bytes; {bytes_max} may be.");
             return Some(Problem::new(Code::BodyTooLarge).status(414).detail(&detail));
         }
-        match request.body() {
-            HeldBody::Passed(body) if body.is_too_large() => Some(Problem::new(Code::BodyTooLarge)),
-            _ => None,
-        }
+        request.body().is_too_large().then(|| Problem::new(Code::BodyTooLarge))
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {

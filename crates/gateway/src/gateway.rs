@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use steadfast_layers::InvalidPolicy;
+use steadfast_layers::{InvalidPolicy, Spool};
 use steadfast_ledger::{
     Clock, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
@@ -80,6 +80,17 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Nothing can be spooled.
+    #[error(
+        "large bodies cannot be kept in {}: {error}; name another folder as `spool.folder`, or set \
+         `spool.requests_max = 0` to refuse them", folder.display()
+    )]
+    Spool {
+        /// The folder.
+        folder: std::path::PathBuf,
         /// Why.
         error: io::Error,
     },
@@ -180,7 +191,9 @@ impl Gateway {
         handed_over: &HandedOver,
     ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let routes = routes(config, &ledger, &clock, &metrics)?;
+        let spool = Spool::new(config.spool.clone());
+        spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
+        let routes = routes(config, &ledger, &clock, &metrics, &spool)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -189,6 +202,7 @@ impl Gateway {
             metrics,
             access_log,
             clock,
+            spool,
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
@@ -250,7 +264,7 @@ impl Gateway {
     /// [`ReloadError`]: nothing changed.
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
-        let routes = routes(config, &edge.ledger, &edge.clock, &edge.metrics);
+        let routes = routes(config, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool);
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -282,6 +296,7 @@ impl Gateway {
     /// The metrics as Prometheus reads them.
     #[must_use]
     pub fn metrics(&self) -> String {
+        self.edge.metrics.spool(&self.edge.spool);
         self.edge.metrics.render()
     }
 
@@ -319,6 +334,7 @@ fn routes(
     ledger: &SharedLedger,
     clock: &Clock,
     metrics: &Metrics,
+    spool: &Arc<Spool>,
 ) -> Result<Routes, ReloadError> {
     let upstreams = config.upstreams.iter().map(|(name, policy)| {
         let upstream = Upstream::new(policy.clone(), clock.clone());
@@ -331,7 +347,7 @@ fn routes(
         let upstream = upstreams
             .get(&route.upstream)
             .ok_or_else(|| ReloadError::NoUpstream { route: name(), upstream: route.upstream.clone() })?;
-        let stack = stack::build(route, upstream.clone(), ledger, clock)
+        let stack = stack::build(route, upstream.clone(), ledger, clock, spool)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use steadfast_layers::{
     AnswersLayer, AnswersService, CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer,
     FailureService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
-    InvalidPolicy, OutgoingLayer, OutgoingService,
+    InvalidPolicy, OutgoingLayer, OutgoingService, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -15,11 +15,11 @@ use tower::ServiceBuilder;
 use crate::{caller::CallerBody, config::Route};
 
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
-pub(crate) type RequestBody = HeldBody<CallerBody>;
+pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
 /// What upstreams answer, as callers get it.
 pub(crate) type ReplyBody = HeldBody<UpstreamBody<RequestBody>>;
 /// A request on its way in.
-pub(crate) type EdgeRequest = Request<RequestBody>;
+pub(crate) type EdgeRequest = Request<CallerBody>;
 /// An answer on its way out.
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
@@ -36,6 +36,7 @@ pub(crate) fn build(
     upstream: Upstream<RequestBody>,
     ledger: &SharedLedger,
     clock: &Clock,
+    spool: &Arc<Spool>,
 ) -> Result<Stack, InvalidPolicy> {
     let claims: Arc<dyn Claims> = Arc::clone(ledger) as _;
     let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
@@ -50,7 +51,7 @@ pub(crate) fn build(
         // The caller's time runs from here, and everything inside counts against it.
         .layer(DeadlineLayer::new(route.deadline))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
-        .layer(IdempotencyLayer::new(policy, claims, clock.clone())?)
+        .layer(IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(spool))?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
         .layer(OutgoingLayer::new(rewrite))
         .service(upstream))

@@ -12,6 +12,7 @@ mod failure;
 mod idempotency;
 mod identity;
 mod problem;
+mod request_body;
 mod request_id;
 mod rewrite;
 
@@ -26,10 +27,11 @@ pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
     IdempotencyService, InProgress, InvalidPolicy, KeySource, NamespaceScope, OnLedgerLoss, OperationContext,
-    Protection,
+    Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use problem::Problem;
+pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,

@@ -12,10 +12,13 @@ mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]
 mod postgres;
+mod python;
+mod rebuilding;
 mod reload;
 mod serve;
 mod settle;
 mod storm;
 mod stripe;
+mod uploads;
 mod verdict;
 mod watch;

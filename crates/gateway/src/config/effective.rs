@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
-    NamespaceScope, OnLedgerLoss,
+    NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
 use steadfast_upstream::{HostPolicy, Protocol, TlsFiles, UpstreamPolicy};
 
@@ -16,8 +16,9 @@ use super::{
     error::secrets,
     raw::{
         At, RawConfig, RawCors, RawEdge, RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits,
-        RawHttp, RawIdempotency, RawInProgress, RawJson, RawKey, RawListener, RawListenerTls, RawNamespace,
-        RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
+        RawHttp, RawIdempotency, RawInProgress, RawJson, RawKey, RawListener, RawListenerTls, RawMultipart,
+        RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Size,
+        Status, Time,
     },
 };
 
@@ -43,6 +44,7 @@ pub fn effective(config: &Config) -> String {
         workers: some(config.workers as u64),
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(&config.edge)),
+        spool: some(spool(&config.spool)),
         upstreams: config
             .upstreams
             .iter()
@@ -123,6 +125,15 @@ fn edge(limits: &EdgePolicy) -> RawEdge {
         }),
         via: some(limits.forwarding.via),
         trusted_proxies: all(&limits.forwarding.trusted, IpNet::to_string),
+    }
+}
+
+fn spool(limits: &SpoolLimits) -> RawSpool {
+    RawSpool {
+        folder: some(plain(&limits.folder.display().to_string())),
+        bytes_max: some(Size(limits.bytes_max)),
+        requests_max: some(limits.requests_max),
+        memory_max: some(Size(limits.memory_max)),
     }
 }
 
@@ -272,9 +283,13 @@ fn idempotency(policy: &IdempotencyPolicy) -> RawIdempotency {
             BodyFingerprint::Json { omit } => {
                 RawFingerprint::Json(RawJson { omit: all(omit, |path: &String| plain(path)) })
             }
+            BodyFingerprint::Multipart { omit } => {
+                RawFingerprint::Multipart(RawMultipart { omit: all(omit, |name: &String| plain(name)) })
+            }
         }),
         credential_headers: all(&policy.identity.credential_headers, HeaderName::to_string),
         request_bytes_max: some(Size(policy.request_bytes_max as u64)),
+        request_memory_max: some(Size(policy.request_memory_max as u64)),
         answer_bytes_max: some(Size(policy.answer_bytes_max as u64)),
         on_ledger_loss: some(match policy.on_ledger_loss {
             OnLedgerLoss::Refuse => RawOnLedgerLoss::Refuse,

@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy};
+use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::routing::{Matching, Rule};
@@ -56,6 +56,8 @@ pub struct Config {
     pub workers: usize,
     /// What a connection may ask of the gateway.
     pub edge: EdgePolicy,
+    /// Where large bodies of keyed requests wait, and how much they may take up.
+    pub spool: SpoolLimits,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The upstreams, by name.

@@ -47,6 +47,10 @@ pub(super) struct RawConfig {
     /// Where callers are served, each with TLS or without. All of them speak HTTP/1.1 and HTTP/2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) listeners: Vec<At<RawListener>>,
+    /// Where large bodies of keyed requests wait until they are sent. What finds no room in memory goes to disk; what
+    /// finds none there is answered 503 with Retry-After, and nothing of it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) spool: Option<At<RawSpool>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
@@ -163,6 +167,30 @@ pub(super) enum RawForwarded {
     Forwarded,
     /// Both.
     Both,
+}
+
+/// Where large bodies of keyed requests wait until they are sent.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSpool {
+    /// The folder of the files, on a disk (`/tmp` is often memory). They have no names, so nothing is left there,
+    /// however the gateway ends. Unless stated, beside an SQLite ledger, and with Postgres the system's folder for
+    /// temporary files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) folder: Option<At<String>>,
+    /// How many bytes are on disk at once.
+    #[schemars(extend("default" = "1GB", "x-min" = "16MB", "x-max" = "1024GB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes_max: Option<At<Size>>,
+    /// How many requests have their bodies on disk at once. With 0, what is larger than `request_memory_max` is
+    /// refused with 413.
+    #[schemars(range(min = 0, max = 4096), extend("default" = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) requests_max: Option<At<u64>>,
+    /// How many bytes of bodies are in memory at once. Beyond it smaller ones go to disk as well.
+    #[schemars(extend("default" = "64MB", "x-min" = "1MB", "x-max" = "64GB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_max: Option<At<Size>>,
 }
 
 /// One upstream: an API that requests are forwarded to.
@@ -440,9 +468,15 @@ pub(super) struct RawIdempotency {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) credential_headers: Option<At<Vec<At<String>>>>,
     /// The largest body of a keyed request. A larger one is refused with 413.
-    #[schemars(extend("default" = "10MB", "x-min" = "1B", "x-max" = "1GB"))]
+    #[schemars(extend("default" = "10MB", "x-min" = "1B", "x-max" = "64GB"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_bytes_max: Option<At<Size>>,
+    /// Up to what size such a body stays in memory; a larger one waits on disk (see `[spool]`). What has to be read
+    /// as a whole may not be larger, and is refused with 413: bodies that a key is read from, and JSON where
+    /// `fingerprint` is `json`.
+    #[schemars(extend("default" = "1MB", "x-min" = "1KB", "x-max" = "256MB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_memory_max: Option<At<Size>>,
     /// The largest answer that is kept for replay. A larger one still reaches its caller; a retry gets 409
     /// `replay-unavailable`.
     #[schemars(extend("default" = "1MB", "x-max" = "256MB"))]
@@ -506,11 +540,28 @@ pub(super) enum RawInProgress {
 /// How a body counts when two requests with one key are compared.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(transform = also_as_a_word)]
 pub(super) enum RawFingerprint {
     /// Byte by byte.
     Bytes,
     /// As JSON in canonical form, where a key's place and white space do not matter.
     Json(RawJson),
+    /// As multipart (of a form, say) whose boundary does not matter, since clients make up a new one for every retry.
+    /// What is not multipart counts byte by byte.
+    Multipart(RawMultipart),
+}
+
+/// Lets a choice that is a table be its name alone, where nothing in the table has to be said.
+fn also_as_a_word(schema: &mut Schema) {
+    let Some(serde_json::Value::Array(choices)) = schema.get_mut("oneOf") else { return };
+    let names: Vec<String> = choices
+        .iter()
+        .filter_map(|choice| choice.get("properties")?.as_object()?.keys().next().cloned())
+        .collect();
+    choices.extend(names.into_iter().map(|name| {
+        let description = format!("The same as `{{ {name} = {{}} }}`.");
+        serde_json::json!({ "type": "string", "const": name, "description": description })
+    }));
 }
 
 /// How a JSON body counts.
@@ -518,6 +569,16 @@ pub(super) enum RawFingerprint {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawJson {
     /// Fields (dotted paths) to leave out, such as the time of sending.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) omit: Option<At<Vec<At<String>>>>,
+}
+
+/// How a multipart body counts.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMultipart {
+    /// Parts to leave out, by the name of their form field.
     #[schemars(extend("default" = []))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) omit: Option<At<Vec<At<String>>>>,

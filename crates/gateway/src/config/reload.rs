@@ -6,7 +6,7 @@ use super::{Config, EdgePolicy};
 type Differs = fn(&Config, &Config) -> bool;
 
 /// The settings that only a restart takes over: what a process has bound, opened or started by them.
-const RESTART_ONLY: [(&str, Differs); 10] = [
+const RESTART_ONLY: [(&str, Differs); 11] = [
     ("listeners", |old, new| old.listeners != new.listeners),
     ("admin", |old, new| old.admin != new.admin),
     ("ledger", |old, new| old.ledger != new.ledger),
@@ -17,6 +17,7 @@ const RESTART_ONLY: [(&str, Differs); 10] = [
     ("edge.connections_max", |old, new| old.edge.connections_max != new.edge.connections_max),
     ("edge.write_timeout", |old, new| old.edge.write_timeout != new.edge.write_timeout),
     ("edge.streams_max", |old, new| old.edge.streams_max != new.edge.streams_max),
+    ("spool", |old, new| old.spool != new.spool),
 ];
 
 /// The settings that differ between `old` and `new` and that only a restart takes over.
@@ -44,6 +45,7 @@ pub fn after_reload(started: &Config, new: Config) -> Config {
         admin: started.admin,
         ledger: started.ledger.clone(),
         workers: started.workers,
+        spool: started.spool.clone(),
         edge: EdgePolicy {
             header_timeout: started.edge.header_timeout,
             headers_max: started.edge.headers_max,

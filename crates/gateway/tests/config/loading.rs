@@ -1,13 +1,13 @@
 //! From files, environment and flags to a config, or to nothing at all.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use http::{HeaderValue, Method};
 use steadfast_gateway::config::{
     Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, after_reload,
     effective, load, overridden, parse, restart_needed,
 };
-use steadfast_layers::{AllowedOrigins, BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
+use steadfast_layers::{AllowedOrigins, BodyFingerprint, InProgress, KeySource, OnLedgerLoss, SpoolLimits};
 
 use crate::{SMALLEST, read};
 
@@ -24,6 +24,12 @@ headers_max = 50
 header_bytes_max = "32KB"
 body_timeout = "3s"
 connections_max = 100
+
+[spool]
+folder = "/var/spool/steadfast"
+bytes_max = "2GB"
+requests_max = 9
+memory_max = "8MB"
 
 [upstreams.bank]
 url = "http://bank:9000/api"
@@ -53,6 +59,7 @@ in_progress_wait = "2s"
 fingerprint = { json = { omit = ["sent_at"] } }
 credential_headers = ["X-Api-Key"]
 request_bytes_max = "2MB"
+request_memory_max = "2MB"
 answer_bytes_max = 1000
 on_ledger_loss = "forward"
 
@@ -79,6 +86,11 @@ idempotency = { key = { window = "10s" }, in_progress = "409" }
 path = "/*"
 upstream = "bank"
 idempotency = { key = { field = "id" }, anonymous = true, fingerprint = "bytes" }
+
+[[routes]]
+path = "/forms"
+upstream = "bank"
+idempotency = { fingerprint = { multipart = { omit = ["sent_at"] } }, request_bytes_max = "2GB" }
 "#;
 
 #[test]
@@ -90,6 +102,13 @@ fn everything_that_a_file_says_is_in_force() {
     assert_eq!(config.admin.to_string(), "127.0.0.1:9081");
     assert_eq!(config.ledger, LedgerLocation::Sqlite("/var/lib/steadfast/ledger.db".into()));
     assert_eq!((config.edge.header_bytes_max, config.edge.body_timeout), (32 << 10, Duration::from_secs(3)));
+    let spool = SpoolLimits {
+        folder: "/var/spool/steadfast".into(),
+        bytes_max: 2 << 30,
+        requests_max: 9,
+        memory_max: 8 << 20,
+    };
+    assert_eq!(config.spool, spool);
     let bank = &config.upstreams["bank"];
     assert_eq!((bank.address.to_string(), bank.idle_max), ("http://bank:9000/api".into(), 7));
     assert_eq!(bank.first_byte_timeout, Duration::from_secs(5));
@@ -105,6 +124,7 @@ fn everything_that_a_file_says_is_in_force() {
     assert_eq!(policy.repeatable_for, Some(Duration::from_secs(86_400)));
     assert_eq!((policy.times.total, policy.times.late), (Duration::from_secs(8), Duration::from_secs(20)));
     assert_eq!((policy.request_bytes_max, policy.answer_bytes_max), (2 << 20, 1_000));
+    assert_eq!(policy.request_memory_max, 2 << 20);
     assert_eq!(policy.request_idle_max, Duration::from_secs(3));
     assert_eq!(policy.on_ledger_loss, OnLedgerLoss::Forward);
     let route = &config.routes[1];
@@ -130,6 +150,56 @@ fn everything_that_a_file_says_is_in_force() {
     let policy = config.routes[2].idempotency.as_ref().expect("a policy");
     assert_eq!(policy.key, KeySource::Window(Duration::from_secs(10)));
     assert_eq!(policy.methods, [Method::POST, Method::PATCH]);
+    let policy = config.routes[3].idempotency.as_ref().expect("a policy");
+    assert_eq!(policy.fingerprint, BodyFingerprint::Multipart { omit: vec!["sent_at".into()] });
+    assert_eq!((policy.request_bytes_max, policy.request_memory_max), (2 << 30, 1 << 20));
+}
+
+#[test]
+fn a_fingerprint_that_leaves_nothing_out_may_be_said_in_a_word() {
+    for (word, fingerprint) in [
+        ("json", BodyFingerprint::Json { omit: Vec::new() }),
+        ("multipart", BodyFingerprint::Multipart { omit: Vec::new() }),
+    ] {
+        for written in [format!("\"{word}\""), format!("{{ {word} = {{}} }}")] {
+            let text = SMALLEST.replace("= {}", &format!("= {{ fingerprint = {written} }}"));
+            let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
+            let policy = config.routes[0].idempotency.as_ref().expect("a policy");
+            assert_eq!(policy.fingerprint, fingerprint, "{written}");
+        }
+    }
+}
+
+#[test]
+fn large_bodies_wait_beside_the_ledger_unless_a_folder_is_named() {
+    let folder = |line: &str| {
+        let config = read(&format!("{line}\n{SMALLEST}")).unwrap_or_else(|errors| panic!("{errors}")).config;
+        config.spool.folder
+    };
+    assert_eq!(folder(""), PathBuf::from("."));
+    assert_eq!(
+        folder("ledger = \"sqlite:/var/lib/steadfast/ledger.db\""),
+        PathBuf::from("/var/lib/steadfast")
+    );
+    assert_eq!(folder("ledger = \"postgres://localhost/steadfast\""), std::env::temp_dir());
+    assert_eq!(folder("[spool]\nfolder = \"/mnt/spool\""), PathBuf::from("/mnt/spool"));
+}
+
+#[test]
+fn a_route_that_takes_larger_bodies_than_it_can_is_warned_about() {
+    for (options, spool, words) in [
+        ("key = { field = \"id\" }", "", "keys are read from bodies"),
+        ("fingerprint = \"json\"", "", "JSON is compared as such"),
+        ("", "[spool]\nrequests_max = 0", "`spool.requests_max` is 0"),
+    ] {
+        let route = |more: &str| format!("= {{ request_bytes_max = \"2MB\"{more}, {options} }}");
+        let warnings = |more: &str| {
+            let text = format!("{}\n{spool}", SMALLEST.replace("= {}", &route(more)).replace(",  }", " }"));
+            read(&text).unwrap_or_else(|errors| panic!("{errors}")).warnings
+        };
+        assert!(warnings("")[0].to_string().contains(words), "{words}: {:?}", warnings(""));
+        assert_eq!(warnings(", request_memory_max = \"2MB\""), [], "{words}");
+    }
 }
 
 #[test]

@@ -103,7 +103,9 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "add_prefix",
             ];
             // What depends on the machine, on another key, or on what is wanted.
-            let stated = ["workers", "url", "path", "name", "upstream", "address", "http", "host", "origins"];
+            let stated = [
+                "workers", "folder", "url", "path", "name", "upstream", "address", "http", "host", "origins",
+            ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
                 value.is_null() || stated.contains(&key.as_str()),

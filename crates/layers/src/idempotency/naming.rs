@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, request::Parts};
 use serde_json::value::RawValue;
 use steadfast_core::{
@@ -11,7 +10,7 @@ use steadfast_core::{
 };
 use steadfast_ledger::{KeepFrom, OperationName, Retention};
 
-use super::policy::{BodyFingerprint, IdempotencyPolicy, KeySource, NamespaceScope};
+use super::policy::{IdempotencyPolicy, KeySource, NamespaceScope};
 use crate::Problem;
 
 /// The header that carries a key, both ways.
@@ -71,7 +70,7 @@ pub(super) fn name(
     owner: &Owner,
     host: &str,
     fingerprint: Fingerprint,
-    body: &Bytes,
+    body: &[u8],
 ) -> Result<Option<Named>, Problem> {
     let room = namespace(policy, owner, host)?;
     let named = |namespace, key, origin| {
@@ -200,29 +199,6 @@ fn hexadecimal(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
-/// The digest of what is asked.
-pub(super) fn fingerprint(policy: &BodyFingerprint, parts: &Parts, body: &Bytes) -> Fingerprint {
-    let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    let head = |content_type| {
-        FingerprintBuilder::new(parts.method.as_str(), parts.uri.path(), parts.uri.query(), content_type)
-    };
-    if let BodyFingerprint::Json { omit } = policy
-        && let Ok(canonical) = canonical_json(body, omit)
-    {
-        // `application/json` and `application/json; charset=utf-8` say the same.
-        let essence = content_type.map(|value| {
-            let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
-            value[..end].trim_ascii().to_ascii_lowercase()
-        });
-        let mut builder = head(essence.as_deref());
-        builder.body(&canonical);
-        return builder.finish();
-    }
-    let mut builder = head(content_type);
-    builder.body(body);
-    builder.finish()
-}
-
 /// The key that the upstream gets. The caller's own goes on only where its own credential does; where something
 /// in front speaks for the caller, or where the key was derived, it gets one of ours.
 pub(super) fn forwarded_key(named: &Named, owner: &Owner, operation: OperationId) -> String {
@@ -240,21 +216,6 @@ pub(super) fn forwarded_key(named: &Named, owner: &Owner, operation: OperationId
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn json_fingerprint(content_type: &'static str, body: &'static str) -> Fingerprint {
-        let request =
-            http::Request::post("/a").header("content-type", content_type).body(()).expect("a request");
-        let policy = BodyFingerprint::Json { omit: vec!["sent_at".into()] };
-        fingerprint(&policy, &request.into_parts().0, &Bytes::from_static(body.as_bytes()))
-    }
-
-    #[test]
-    fn a_rebuilt_json_body_is_the_same_request() {
-        let one = json_fingerprint("application/json", r#"{"a":1,"b":2,"sent_at":1}"#);
-        let two = json_fingerprint("application/JSON; charset=utf-8", r#"{ "b": 2, "a": 1, "sent_at": 2 }"#);
-        assert_eq!(one, two);
-        assert_ne!(one, json_fingerprint("application/json", r#"{"a":1,"b":3}"#));
-    }
 
     #[test]
     fn hosts_have_rooms_of_their_own_where_the_policy_says_so_whatever_their_port_and_case() {

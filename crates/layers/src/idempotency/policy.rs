@@ -59,6 +59,12 @@ pub enum BodyFingerprint {
         /// The fields to leave out.
         omit: Vec<String>,
     },
+    /// As multipart whose boundary does not count, without the parts of these names. A body that is not multipart
+    /// counts byte by byte.
+    Multipart {
+        /// The parts to leave out, by the `name` in their Content-Disposition.
+        omit: Vec<String>,
+    },
 }
 
 /// What happens to a keyed request when the ledger cannot be reached.
@@ -107,6 +113,9 @@ pub struct IdempotencyPolicy {
     pub retention: Retention,
     /// The largest body of a keyed request, in bytes.
     pub request_bytes_max: usize,
+    /// Up to how many bytes a keyed request's body stays in memory; a larger one is spooled to disk. What must be
+    /// read whole (JSON that is compared as such, keys in a body) may not be larger.
+    pub request_memory_max: usize,
     /// How long a keyed request's body may stay away without a byte.
     pub request_idle_max: Duration,
     /// The largest answer that is kept for replay, in bytes.
@@ -137,7 +146,8 @@ pub enum InvalidPolicy {
 
 impl IdempotencyPolicy {
     /// The defaults for a route of this name: keys optional on POST and PATCH, kept for 24 hours, waiting 5
-    /// seconds for a running duplicate, nothing repeatable, bodies up to 10 MB and answers up to 1 MB.
+    /// seconds for a running duplicate, nothing repeatable, bodies up to 10 MB (1 MB of them in memory) and
+    /// answers up to 1 MB.
     #[must_use]
     pub fn for_route(route: &str) -> Self {
         Self {
@@ -157,6 +167,7 @@ impl IdempotencyPolicy {
                 tombstone: None,
             },
             request_bytes_max: 10 << 20,
+            request_memory_max: 1 << 20,
             request_idle_max: Duration::from_secs(30),
             answer_bytes_max: 1 << 20,
             answers: AnswerPolicy::default(),

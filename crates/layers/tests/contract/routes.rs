@@ -9,6 +9,8 @@ use steadfast_layers::{
 
 /// The largest body that is accepted, and the largest answer that is kept, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 10;
+/// Up to how many bytes a body stays in memory where that is less.
+pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 10;
 /// For how long the window's requests are one.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 /// For how long an answer is kept.
@@ -62,14 +64,28 @@ pub(crate) fn routes() -> Vec<(&'static str, IdempotencyPolicy)> {
         with("/entombed", |policy| policy.retention.tombstone = Some(TOMBSTONE)),
         with("/repeatable", |policy| policy.repeatable_for = Some(REPEATABLE)),
         with("/forwarding", |policy| policy.on_ledger_loss = OnLedgerLoss::Forward),
-        with("/impatient", |policy| policy.request_idle_max = Duration::from_millis(100)),
-        with("/field", |policy| policy.key = KeySource::HeaderOrField("order.id".into())),
+        with("/impatient", |policy| {
+            policy.request_idle_max = Duration::from_millis(100);
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
+        with("/field", |policy| {
+            policy.key = KeySource::HeaderOrField("order.id".into());
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
         with("/derived", |policy| {
             policy.key = KeySource::Fields(vec!["event".into(), "student".into()]);
             policy.required = true;
         }),
         with("/window", |policy| policy.key = KeySource::Window(WINDOW)),
-        with("/json", |policy| policy.fingerprint = BodyFingerprint::Json { omit: vec!["sent_at".into()] }),
+        with("/json", |policy| {
+            policy.fingerprint = BodyFingerprint::Json { omit: vec!["sent_at".into()] };
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
+        with("/spooled", |policy| policy.request_memory_max = MEMORY_BYTES_MAX),
+        with("/multipart", |policy| {
+            policy.fingerprint = BodyFingerprint::Multipart { omit: vec!["sent_at".into()] };
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
         with("/principals", |policy| policy.namespace = NamespaceScope::Principal),
     ]
 }

@@ -7,6 +7,7 @@ mod edge;
 mod matching;
 mod rewrite;
 mod route;
+mod spool;
 mod upstream;
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::Path, thread, time::Duration};
@@ -72,6 +73,7 @@ impl<'a> Checker<'a> {
             }
         }
         let routes = self.routes(raw, &contracts, &edge);
+        let spool = self.spool(raw, ledger.as_ref());
         self.warn_of_unused(raw);
         Some(Config {
             listeners: listeners?,
@@ -79,6 +81,7 @@ impl<'a> Checker<'a> {
             ledger: ledger?,
             workers: raw.workers.as_ref().map_or_else(one_per_core, |workers| whole(*workers.get())),
             edge,
+            spool,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             upstreams,
             contracts,

@@ -181,6 +181,10 @@ impl Checker<'_> {
                 .request_bytes_max
                 .as_ref()
                 .map_or(default.request_bytes_max, |size| whole(size.get().0)),
+            request_memory_max: raw
+                .request_memory_max
+                .as_ref()
+                .map_or(default.request_memory_max, |size| whole(size.get().0)),
             request_idle_max: edge.body_timeout,
             answer_bytes_max: raw
                 .answer_bytes_max
@@ -306,6 +310,14 @@ impl Checker<'_> {
             None | Some(RawFingerprint::Bytes) => BodyFingerprint::Bytes,
             Some(RawFingerprint::Json(json)) => BodyFingerprint::Json {
                 omit: json.omit.as_ref().map(|paths| self.fields(paths.get())).unwrap_or_default(),
+            },
+            Some(RawFingerprint::Multipart(multipart)) => BodyFingerprint::Multipart {
+                omit: multipart
+                    .omit
+                    .iter()
+                    .flat_map(|names| names.get())
+                    .map(|name| name.get().clone())
+                    .collect(),
             },
         }
     }
