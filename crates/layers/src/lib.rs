@@ -16,8 +16,8 @@ pub use body::HeldBody;
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
-    IdempotencyService, InProgress, InvalidPolicy, KeySource, NamespaceScope, OnLedgerLoss, OperationContext,
-    Protection,
+    IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource, NamespaceScope, OnLedgerLoss,
+    OperationContext, Protection,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use problem::Problem;

@@ -10,8 +10,8 @@ use super::{
     Config, EdgeLimits, LedgerLocation, PathPattern, Route, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawEdge, RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKey, RawNamespace,
-        RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
+        At, RawConfig, RawEdge, RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
+        RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
     },
 };
 
@@ -157,6 +157,13 @@ fn idempotency(policy: &IdempotencyPolicy) -> RawIdempotency {
         credential_headers: all(&policy.identity.credential_headers, HeaderName::to_string),
         request_bytes_max: some(Size(policy.request_bytes_max as u64)),
         answer_bytes_max: some(Size(policy.answer_bytes_max as u64)),
+        kept: some(RawKept {
+            headers: policy.kept.headers.as_ref().and_then(|names| all(names, HeaderName::to_string)),
+            drop_headers: all(&policy.kept.drop_headers, HeaderName::to_string),
+            body: some(policy.kept.body),
+            redact: all(&policy.kept.redact, |path: &String| plain(path)),
+            path: some(policy.kept.path),
+        }),
         on_ledger_loss: some(match policy.on_ledger_loss {
             OnLedgerLoss::Refuse => RawOnLedgerLoss::Refuse,
             OnLedgerLoss::Forward => RawOnLedgerLoss::Forward,

@@ -6,7 +6,7 @@ use http::Method;
 use steadfast_gateway::config::{
     Environment, LedgerLocation, Overrides, PathPattern, Place, effective, load, parse, restart_needed,
 };
-use steadfast_layers::{BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
+use steadfast_layers::{BodyFingerprint, InProgress, Kept, KeySource, OnLedgerLoss};
 
 use crate::{SMALLEST, read};
 
@@ -269,4 +269,27 @@ fn what_only_a_restart_takes_over_is_named() {
         (config(FULL), config(&FULL.replace(":9080", ":9090").replace("workers = 3", "workers = 4")));
     assert_eq!(restart_needed(&old, &new), ["listen", "workers"]);
     assert!(restart_needed(&old, &config(&FULL.replace("\"7d\"", "\"8d\""))).is_empty());
+}
+
+#[test]
+fn a_route_keeps_what_it_says() {
+    let kept = |text: &str| {
+        let table = format!("[routes.idempotency.kept]\n{text}");
+        let config = read(&SMALLEST.replace("idempotency = {}", &table));
+        let config = config.unwrap_or_else(|errors| panic!("{errors}")).config;
+        let shown = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+        assert_eq!(shown, config);
+        config.routes[0].idempotency.clone().expect("a policy").kept
+    };
+    assert_eq!(kept(""), Kept::default());
+    let all = kept("drop_headers = [\"X-Customer\"]\nredact = [\"card.number\", \"token\"]\npath = false");
+    let expected = Kept {
+        drop_headers: vec![http::HeaderName::from_static("x-customer")],
+        redact: vec!["card.number".into(), "token".into()],
+        path: false,
+        ..Kept::default()
+    };
+    assert_eq!(all, expected);
+    assert_eq!(kept("headers = []").headers, Some(Vec::new()));
+    assert_eq!(kept("body = false"), Kept { body: false, ..Kept::default() });
 }

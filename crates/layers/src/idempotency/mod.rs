@@ -7,6 +7,7 @@
 mod collect;
 mod decision;
 mod detach;
+mod kept;
 mod naming;
 mod policy;
 mod replay;
@@ -28,6 +29,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use decision::{Decision, OperationContext, Protection};
+pub use kept::Kept;
 pub use policy::{
     AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, InvalidPolicy, KeySource, NamespaceScope,
     OnLedgerLoss,
