@@ -146,6 +146,8 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the JSON Schema of configs
     Schema,
+    /// Print a new encryption key, as a line for the config's encryption.key_file
+    NewKey,
 }
 
 #[derive(Debug, Args)]

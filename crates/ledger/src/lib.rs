@@ -7,12 +7,18 @@
 
 mod claim;
 mod clock;
+#[cfg(feature = "encryption")]
+mod encrypting;
 mod error;
 #[cfg(feature = "sqlite")]
 mod fatal;
+#[cfg(feature = "encryption")]
+mod keys;
 mod live;
 mod memory;
 mod operation;
+#[cfg(feature = "encryption")]
+mod sealing;
 mod settle;
 mod upkeep;
 mod watch;
@@ -31,7 +37,11 @@ pub use claim::{
     Retention, Standing,
 };
 pub use clock::{BootInstant, Clock};
+#[cfg(feature = "encryption")]
+pub use encrypting::Encrypting;
 pub use error::{LedgerError, OpenError};
+#[cfg(feature = "encryption")]
+pub use keys::{InvalidKeys, Keys};
 pub use live::{Held, LiveClaims};
 pub use memory::Remembering;
 pub use operation::{

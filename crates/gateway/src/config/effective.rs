@@ -10,8 +10,9 @@ use super::{
     Config, EdgeLimits, LedgerLocation, PathPattern, Route, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawEdge, RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
-        RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status, Time,
+        At, RawConfig, RawEdge, RawEncryption, RawFingerprint, RawIdempotency, RawInProgress, RawJson,
+        RawKept, RawKey, RawNamespace, RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, Size, Status,
+        Time,
     },
 };
 
@@ -27,6 +28,10 @@ pub fn effective(config: &Config) -> String {
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
+        encryption: config.encryption.as_ref().and_then(|encryption| {
+            let key_file = At::nowhere(plain(&encryption.key_file.display().to_string()));
+            some(RawEncryption { key_file })
+        }),
         workers: some(config.workers as u64),
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(config.edge)),

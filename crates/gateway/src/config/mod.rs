@@ -22,6 +22,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use http::Method;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{AttemptTimes, IdempotencyPolicy};
+use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 
 pub use duration::{InvalidDuration, parse_duration};
@@ -44,6 +45,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the ledger is.
     pub ledger: LedgerLocation,
+    /// What encrypts answers in the ledger; nothing where it is not stated.
+    pub encryption: Option<Encryption>,
     /// How many worker threads serve callers; one per core unless stated.
     pub workers: usize,
     /// What a connection may ask of the gateway.
@@ -66,6 +69,15 @@ pub enum LedgerLocation {
     Sqlite(PathBuf),
     /// A Postgres database that many nodes may share, as a URL.
     Postgres(String),
+}
+
+/// What encrypts answers in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// Where the keys are.
+    pub key_file: PathBuf,
+    /// The keys that were there.
+    pub keys: Keys,
 }
 
 /// What a connection may ask of the gateway.

@@ -32,6 +32,9 @@ pub(super) struct RawConfig {
     /// A file whose content is the ledger's location, for a URL with a password in it. Instead of `ledger`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ledger_file: Option<At<String>>,
+    /// Encrypts what is kept of answers. Nothing is encrypted without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) encryption: Option<At<RawEncryption>>,
     /// How many worker threads serve callers. One per core unless stated.
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +52,15 @@ pub(super) struct RawConfig {
     /// The routes. The most specific path wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,
+}
+
+/// Encrypts what is kept of answers: their header fields and bodies, in the ledger, its logs and its evidence.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEncryption {
+    /// A file of keys, one a line, as `steadfast config new-key` prints them. The first encrypts, all decrypt. To
+    /// rotate, put a new line first and restart; remove an old one when all that it encrypted has expired.
+    pub(super) key_file: At<String>,
 }
 
 /// What a connection may ask of the gateway.

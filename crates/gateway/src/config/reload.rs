@@ -9,6 +9,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen", old.listen != new.listen),
         ("admin", old.admin != new.admin),
         ("ledger", old.ledger != new.ledger),
+        ("encryption", old.encryption != new.encryption),
         ("workers", old.workers != new.workers),
         ("edge", old.edge != new.edge),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),

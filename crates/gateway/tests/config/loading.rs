@@ -7,6 +7,7 @@ use steadfast_gateway::config::{
     Environment, LedgerLocation, Overrides, PathPattern, Place, effective, load, parse, restart_needed,
 };
 use steadfast_layers::{BodyFingerprint, InProgress, Kept, KeySource, OnLedgerLoss};
+use steadfast_ledger::Keys;
 
 use crate::{SMALLEST, read};
 
@@ -292,4 +293,38 @@ fn a_route_keeps_what_it_says() {
     assert_eq!(all, expected);
     assert_eq!(kept("headers = []").headers, Some(Vec::new()));
     assert_eq!(kept("body = false"), Kept { body: false, ..Kept::default() });
+}
+
+#[test]
+fn keys_are_read_from_a_file_of_their_own_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys");
+    let text = SMALLEST.replace("[upstreams", &format!("[encryption]\nkey_file = {path:?}\n\n[upstreams"));
+    let text = |lines: &str, mode: u32| {
+        fs::write(&path, lines).expect("a key file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
+        read(&text)
+    };
+    let line = Keys::new_line().expect("random bytes");
+    let loaded = text(&line, 0o640).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    let encryption = config.encryption.clone().expect("encryption");
+    assert_eq!((encryption.keys, encryption.key_file), (Keys::parse(&line).expect("a key"), path.clone()));
+    let secret = line.split_once(':').expect("a colon").1;
+    assert!(!format!("{config:?}{}", effective(&config)).contains(secret));
+    assert_eq!(read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config, config);
+    assert_eq!(text(&line, 0o644).unwrap_or_else(|errors| panic!("{errors}")).warnings.len(), 1);
+    // Another key first is for a restart to take over.
+    let rotated = format!("{}\n{line}", Keys::new_line().expect("random bytes"));
+    let rotated = text(&rotated, 0o600).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(restart_needed(&config, &rotated), ["encryption"]);
+    let errors = text(&format!("{line}\n{secret}"), 0o600).expect_err("no key").to_string();
+    assert!(errors.contains("line 2 is not a key") && !errors.contains(secret), "{errors}");
+    fs::remove_file(&path).expect("it goes");
+    let text = SMALLEST.replace("[upstreams", "encryption = { key_file = \"/no/such/file\" }\n[upstreams");
+    let errors = read(&text).expect_err("no file").to_string();
+    assert!(errors.contains("cannot be read") && errors.contains("steadfast config new-key"), "{errors}");
 }

@@ -81,7 +81,8 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
             assert_eq!(default, value, "{path}");
             *compared += 1;
         } else {
-            let unset = ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone", "headers"];
+            let unset =
+                ["ledger_file", "repeatable_for", "methods", "deadline", "tombstone", "headers", "key_file"];
             let stated = ["workers", "url", "path", "name", "upstream"];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(

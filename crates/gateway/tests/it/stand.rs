@@ -59,6 +59,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     Config {
         listen: ANY,
         admin: ANY,
+        encryption: None,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
         workers: 1,
         edge: EdgeLimits::default(),

@@ -1,5 +1,7 @@
 //! How a stored answer becomes a response again.
 
+use std::sync::Once;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use steadfast_core::{Answer, OperationId};
@@ -15,23 +17,33 @@ pub(super) const PROTECTION: HeaderName = HeaderName::from_static("steadfast-pro
 /// Says where the key came from, if not from the header.
 pub(super) const KEY_SOURCE: HeaderName = HeaderName::from_static("steadfast-key-source");
 
-/// The stored answer as a response, or `None` where it has no body to give.
+/// The stored answer as a response, or `None` where it has no body to give, or cannot be read.
 pub(super) fn response<B: From<Bytes>>(answer: &Answer, operation: OperationId) -> Option<Response<B>> {
     let mut response = Response::new(B::from(answer.body.clone()?));
     *response.status_mut() = StatusCode::from_u16(answer.status).ok()?;
     let headers = response.headers_mut();
     for (name, value) in answer.headers.iter() {
-        // Both were valid when they came.
-        if let (Ok(name), Ok(value)) =
+        // Both were valid when they came: others are an encrypted answer's, and its body is no less so.
+        let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value))
-        {
-            headers.append(name, value);
-        }
+        else {
+            ENCRYPTED.call_once(|| {
+                tracing::error!(
+                    %operation,
+                    "answers in the ledger are encrypted, and no key is configured: their replays are unavailable"
+                );
+            });
+            return None;
+        };
+        headers.append(name, value);
     }
     headers.insert(REPLAYED, HeaderValue::from_static("true"));
     mark_operation(headers, operation);
     Some(response)
 }
+
+/// It is said once that answers are encrypted.
+static ENCRYPTED: Once = Once::new();
 
 /// Names the operation in an answer's headers.
 pub(super) fn mark_operation(headers: &mut HeaderMap, operation: OperationId) {
@@ -53,5 +65,13 @@ mod tests {
         let links: Vec<_> = response.headers().get_all("link").iter().collect();
         assert_eq!(links, ["<1>", "<2>"]);
         assert_eq!(response.headers()["idempotent-replayed"], "true");
+    }
+
+    #[test]
+    fn what_is_encrypted_is_not_taken_for_an_answer() {
+        let headers = [(":sealed", "x")].into_iter().collect();
+        let answer = Answer { status: 201, headers, body: Some(Bytes::from_static(b"x")) };
+        let operation = "op_00000000000000000000000000".parse().expect("an id");
+        assert!(response::<Bytes>(&answer, operation).is_none());
     }
 }

@@ -6,6 +6,7 @@ mod child;
 mod claims;
 mod conformance;
 mod crash;
+mod encryption;
 mod full;
 mod log;
 mod opening;

@@ -2,6 +2,7 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod encryption;
 mod route;
 mod upstream;
 
@@ -58,6 +59,7 @@ impl<'a> Checker<'a> {
         let listen = self.socket(raw.listen.as_ref(), "listen", SocketAddr::from(([127, 0, 0, 1], 8080)));
         let admin = self.admin(raw, listen);
         let ledger = self.ledger(raw);
+        let encryption = raw.encryption.as_ref().map(|encryption| self.encryption(encryption.get()));
         let edge = edge_limits(raw.edge.as_ref());
         let mut upstreams = BTreeMap::new();
         let mut contracts = BTreeMap::new();
@@ -73,6 +75,10 @@ impl<'a> Checker<'a> {
             listen: listen?,
             admin: admin?,
             ledger: ledger?,
+            encryption: match encryption {
+                None => None,
+                Some(encryption) => Some(encryption?),
+            },
             workers: raw.workers.as_ref().map_or_else(one_per_core, |workers| whole(*workers.get())),
             edge,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
