@@ -10,9 +10,9 @@ use std::{
 use steadfast_core::{Answer, AttemptEnd, Fence, HeaderFields, OperationDigest, OperationId};
 
 use crate::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Filter, Finished, Keys,
-    LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, SettleError, Settled,
-    Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Erase, Erased, Erasure,
+    Filter, Finished, Keys, LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped,
+    SettleError, Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
     sealing::{self, Unreadable, Whose},
 };
 
@@ -164,6 +164,16 @@ impl<L: Settlements + Operations> Settlements for Encrypting<L> {
             let verdict = Verdict::Happened(Some(self.sealed(whose, answer)));
             self.ledger.settle(id, Settlement { verdict, by, reason }).await
         })
+    }
+}
+
+impl<L: Erasure> Erasure for Encrypting<L> {
+    fn erase(&self, order: Erase) -> BoxFuture<'_, Result<Erased, LedgerError>> {
+        self.ledger.erase(order)
+    }
+
+    fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.scour()
     }
 }
 

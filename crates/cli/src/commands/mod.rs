@@ -4,6 +4,7 @@ mod admin_client;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod erase;
 mod operations;
 mod print;
 mod serve;

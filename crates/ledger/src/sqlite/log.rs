@@ -158,6 +158,21 @@ impl Log {
         self.offset = 0;
     }
 
+    /// The tables have all of it, on disk: overwrites it and begins anew at its start.
+    pub(super) fn scour(&mut self) -> io::Result<()> {
+        let zeros = vec![0; FRAME_BYTES_FULL];
+        let mut at = 0;
+        while at < self.written_to {
+            let bytes =
+                usize::try_from(self.written_to - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+            self.file.write_all_at(&zeros[..bytes], at)?;
+            at += bytes as u64;
+        }
+        self.file.sync_data()?;
+        self.begin_anew();
+        Ok(())
+    }
+
     /// The tables have all of it, on disk, and nothing will be added: removes it.
     pub(super) fn remove(self) -> io::Result<()> {
         std::fs::remove_file(self.path)

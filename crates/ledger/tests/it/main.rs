@@ -7,6 +7,7 @@ mod claims;
 mod conformance;
 mod crash;
 mod encryption;
+mod erasure;
 mod full;
 mod log;
 mod opening;
