@@ -4,6 +4,7 @@
 mod crash;
 mod crash_points;
 mod faults;
+mod kept;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]
