@@ -126,7 +126,7 @@ async fn what_is_kept_is_redacted_encrypted_and_erased_and_nothing_runs_twice() 
     assert!(desk.order().await.is_replay());
     let erased = desk.json(&[&erase[..], &["--yes"]].concat());
     assert_eq!((&erased["erased"], &erased["left"]), (&1.into(), &serde_json::json!([])));
-    assert_eq!(desk.files_with(KEY), [PathBuf::new(); 0]);
+    assert!(desk.files_with(KEY).is_empty());
     for _ in 0..2 {
         let retry = desk.order().await;
         assert_eq!((retry.status, retry.code().as_deref()), (410, Some("key-expired")));

@@ -301,6 +301,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_scoured_is_gone_and_the_log_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x-log");
+        let mut log = Log::begin(path.clone(), 0, u64::MAX).expect("a log");
+        write(&mut log, &vec![7; 3 * FRAME_BYTES_FULL / 2]);
+        write(&mut log, b"second");
+        let bytes = std::fs::metadata(&path).expect("a file").len();
+        log.scour().expect("room");
+        assert_eq!(read(&path), []);
+        let content = std::fs::read(&path).expect("readable");
+        assert!(content.len() as u64 == bytes && content.iter().all(|byte| *byte == 0));
+        write(&mut log, b"third");
+        assert_eq!(read(&path), [(3, b"third".to_vec())]);
+    }
+
+    #[test]
     fn a_log_cut_or_changed_anywhere_ends_before_the_damage() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x-log");
