@@ -23,6 +23,9 @@ pub struct OperationView {
     pub key: String,
     /// Who made it, where that was verified.
     pub principal: Option<String>,
+    /// The digest of the credential that made it, in hexadecimal.
+    #[serde(default)]
+    pub credential: Option<String>,
     /// The name of the route it came by.
     pub route: String,
     /// The request's method.
@@ -186,6 +189,44 @@ pub struct SettledView {
     pub id: String,
     /// The state it is in now; in a dry run, the one it would be in.
     pub state: String,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+}
+
+/// Whose operations to erase: one of `principal`, `credential` and `namespace`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseRequest {
+    /// Those that this principal made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Those that were made with the credential of this digest, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Those in this namespace, whoever made them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Why; 1 to 2,000 characters. It is logged: name no one.
+    pub reason: String,
+    /// Who says so; 1 to 200 characters.
+    pub by: String,
+    /// Where the call before it ended: its `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Only count.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What one call erased. Where there is a `next`, more is to be looked at: the same is to be asked with it as `from`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasedView {
+    /// How many operations were erased; in a dry run, would be.
+    pub erased: u64,
+    /// The ids of those that were left, because they are unfinished or in doubt.
+    pub left: Vec<String>,
+    /// From where to go on; `null` where all were looked at, and nothing of what was erased is left in the ledger's logs.
+    pub next: Option<String>,
     /// Whether nothing was written.
     pub dry_run: bool,
 }

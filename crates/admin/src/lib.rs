@@ -19,6 +19,7 @@
 
 pub mod api;
 mod control;
+mod erase;
 mod guard;
 mod health;
 mod instant;

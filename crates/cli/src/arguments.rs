@@ -151,6 +151,8 @@ pub(crate) enum ConfigCommand {
     Diff(ConfigDiffArguments),
     /// Print the JSON Schema of configs
     Schema,
+    /// Print a new encryption key, as a line for the config's encryption.key_file
+    NewKey,
 }
 
 #[derive(Debug, Args)]
@@ -210,6 +212,41 @@ pub(crate) enum OperationsCommand {
     },
     /// Write down what really happened to an operation in doubt
     Settle(SettleArguments),
+    /// Remove what is kept of somebody's finished operations; their keys stay taken
+    Erase(EraseArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast operations erase --principal ada --reason 'ticket 4711'\n  printf 'Bearer abc' | steadfast operations erase --credential-header Authorization --reason 'ticket 4711' --yes",
+    group = clap::ArgGroup::new("whose").required(true).args(["principal", "credential", "credential_header", "namespace"])
+)]
+pub(crate) struct EraseArguments {
+    /// Those that this principal made
+    #[arg(long)]
+    pub(crate) principal: Option<String>,
+    /// Those made with the credential of this digest, as `operations get` prints it
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) credential: Option<String>,
+    /// Those made with the credential that is read from the standard input: the value of this header. Several, in the
+    /// order of the route's credential_headers, have their values one a line
+    #[arg(long, value_name = "HEADER", value_delimiter = ',')]
+    pub(crate) credential_header: Vec<String>,
+    /// Those in this namespace, whoever made them
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// Why; it is logged, so name no one
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use steadfast_layers::{InvalidPolicy, Spool};
 use steadfast_ledger::{
-    Clock, OpenError, Remembering, SharedLedger,
+    Clock, Encrypting, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
     sqlite::{SqliteLedger, SqliteOptions},
 };
@@ -135,15 +135,17 @@ pub enum ReloadError {
 ///
 /// # Errors
 /// [`OpenError`] says why it cannot be opened.
-pub(crate) async fn open_ledger(location: &LedgerLocation, clock: &Clock) -> Result<SharedLedger, OpenError> {
-    Ok(match location {
+pub(crate) async fn open_ledger(config: &Config, clock: &Clock) -> Result<SharedLedger, OpenError> {
+    let keys = config.encryption.as_ref().map(|encryption| encryption.keys.clone()).unwrap_or_default();
+    Ok(match &config.ledger {
         LedgerLocation::Sqlite(path) => {
             let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
-            let ledger = SqliteLedger::open(path, options)?;
+            let ledger = Encrypting::new(SqliteLedger::open(path, options)?, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }
         LedgerLocation::Postgres(url) => {
             let ledger = PostgresLedger::connect(url, PostgresOptions::default()).await?;
+            let ledger = Encrypting::new(ledger, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }
     })
@@ -165,7 +167,7 @@ impl Gateway {
     /// [`StartError`]: nothing is running then.
     pub async fn start_on(config: &Config, log: LogTo, handed_over: HandedOver) -> Result<Self, StartError> {
         let clock = Clock::system();
-        let ledger = open_ledger(&config.ledger, &clock).await?;
+        let ledger = open_ledger(config, &clock).await?;
         Self::serve_on(config, log, ledger, clock, &handed_over)
     }
 

@@ -26,8 +26,8 @@ pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIM
 pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
-    IdempotencyService, InProgress, InvalidPolicy, KeySource, NamespaceScope, OnLedgerLoss, OperationContext,
-    Protection, Spool, SpoolLimits,
+    IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource, NamespaceScope, OnLedgerLoss,
+    OperationContext, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use problem::Problem;

@@ -6,6 +6,7 @@ mod crash;
 mod crash_points;
 mod faults;
 mod handover;
+mod kept;
 mod load;
 mod notify;
 mod pause;

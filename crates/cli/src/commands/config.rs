@@ -8,6 +8,8 @@ use std::{
 use anyhow::Context;
 use steadfast_gateway::config::{self, Environment, Loaded, Overrides};
 
+use steadfast_ledger::Keys;
+
 use super::{config_diff, serve::OWN_VARIABLES};
 use crate::{
     arguments::{ConfigArguments, ConfigCommand},
@@ -38,6 +40,10 @@ pub(crate) fn run(arguments: ConfigArguments) -> anyhow::Result<Exit> {
         ConfigCommand::Schema => {
             serde_json::to_writer_pretty(&mut out, &config::schema())?;
             writeln!(out)?;
+        }
+        ConfigCommand::NewKey => {
+            let key = Keys::new_line().context("the operating system gives no random bytes")?;
+            writeln!(out, "{key}")?;
         }
     }
     Ok(Exit::Ok)

@@ -5,6 +5,7 @@ mod config;
 mod config_diff;
 #[cfg(feature = "demo")]
 mod demo;
+mod erase;
 mod operations;
 mod print;
 mod serve;

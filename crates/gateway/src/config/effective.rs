@@ -15,10 +15,10 @@ use super::{
     ServerTls, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits,
-        RawHttp, RawIdempotency, RawInProgress, RawJson, RawKey, RawListener, RawListenerTls, RawMultipart,
-        RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Size,
-        Status, Time,
+        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
+        RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
+        RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
+        RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -41,6 +41,10 @@ pub fn effective(config: &Config) -> String {
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
+        encryption: config.encryption.as_ref().and_then(|encryption| {
+            let key_file = At::nowhere(plain(&encryption.key_file.display().to_string()));
+            some(RawEncryption { key_file })
+        }),
         workers: some(config.workers as u64),
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(&config.edge)),
@@ -291,6 +295,13 @@ fn idempotency(policy: &IdempotencyPolicy) -> RawIdempotency {
         request_bytes_max: some(Size(policy.request_bytes_max as u64)),
         request_memory_max: some(Size(policy.request_memory_max as u64)),
         answer_bytes_max: some(Size(policy.answer_bytes_max as u64)),
+        kept: some(RawKept {
+            headers: policy.kept.headers.as_ref().and_then(|names| all(names, HeaderName::to_string)),
+            drop_headers: all(&policy.kept.drop_headers, HeaderName::to_string),
+            body: some(policy.kept.body),
+            redact: all(&policy.kept.redact, |path: &String| plain(path)),
+            path: some(policy.kept.path),
+        }),
         on_ledger_loss: some(match policy.on_ledger_loss {
             OnLedgerLoss::Refuse => RawOnLedgerLoss::Refuse,
             OnLedgerLoss::Forward => RawOnLedgerLoss::Forward,

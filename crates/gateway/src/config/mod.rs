@@ -25,6 +25,7 @@ use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
+use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::routing::{Matching, Rule};
@@ -52,6 +53,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the ledger is.
     pub ledger: LedgerLocation,
+    /// What encrypts answers in the ledger; nothing where it is not stated.
+    pub encryption: Option<Encryption>,
     /// How many worker threads serve callers; one per core unless stated.
     pub workers: usize,
     /// What a connection may ask of the gateway.
@@ -108,6 +111,15 @@ pub struct ServerTls {
     pub client_ca: Option<PathBuf>,
     /// Whether they must.
     pub client_required: bool,
+}
+
+/// What encrypts answers in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// Where the keys are.
+    pub key_file: PathBuf,
+    /// The keys that were there.
+    pub keys: Keys,
 }
 
 /// What a connection may ask of the gateway.

@@ -33,6 +33,9 @@ pub(super) struct RawConfig {
     /// A file whose content is the ledger's location, for a URL with a password in it. Instead of `ledger`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ledger_file: Option<At<String>>,
+    /// Encrypts what is kept of answers. Nothing is encrypted without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) encryption: Option<At<RawEncryption>>,
     /// How many worker threads serve callers. One per core unless stated.
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +60,15 @@ pub(super) struct RawConfig {
     /// The routes. The most specific one wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,
+}
+
+/// Encrypts what is kept of answers: their header fields and bodies, in the ledger, its logs and its evidence.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEncryption {
+    /// A file of keys, one a line, as `steadfast config new-key` prints them. The first encrypts, all decrypt. To
+    /// rotate, put a new line first and restart; remove an old one when all that it encrypted has expired.
+    pub(super) key_file: At<String>,
 }
 
 /// What a connection may ask of the gateway.
@@ -482,10 +494,43 @@ pub(super) struct RawIdempotency {
     #[schemars(extend("default" = "1MB", "x-max" = "256MB"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) answer_bytes_max: Option<At<Size>>,
+    /// What of a request and its answer is written down. Everything that a replay needs, unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<At<RawKept>>,
     /// What happens to a keyed request when the ledger cannot be reached.
     #[schemars(extend("default" = "refuse"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) on_ledger_loss: Option<At<RawOnLedgerLoss>>,
+}
+
+/// What of a request and its answer is written down. The first caller always gets the upstream's own answer; a
+/// replay gets the one that was kept, and where something was left out of that it says so in
+/// `Steadfast-Redacted`: `headers`, `body`, or both.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKept {
+    /// Only these header fields of an answer. All that belong to the answer unless stated; those of one connection,
+    /// session, moment or trace (such as `Set-Cookie` and `Date`) never are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<At<Vec<At<String>>>>,
+    /// All header fields of an answer but these.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) drop_headers: Option<At<Vec<At<String>>>>,
+    /// Whether an answer's header fields and body are kept at all. If not, only its status is, and a retry gets 409
+    /// `replay-unavailable`.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body: Option<At<bool>>,
+    /// Values of a JSON body (dotted paths, through arrays) to replace by `"[redacted]"`; its `ETag` and digests go
+    /// with them. Of a body that is no JSON, or compressed, only the status is kept.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) redact: Option<At<Vec<At<String>>>>,
+    /// Whether the request's path is kept. If not, only the name of the route is.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<At<bool>>,
 }
 
 /// In what room a key is unique.

@@ -6,10 +6,11 @@ use super::{Config, EdgePolicy};
 type Differs = fn(&Config, &Config) -> bool;
 
 /// The settings that only a restart takes over: what a process has bound, opened or started by them.
-const RESTART_ONLY: [(&str, Differs); 11] = [
+const RESTART_ONLY: [(&str, Differs); 12] = [
     ("listeners", |old, new| old.listeners != new.listeners),
     ("admin", |old, new| old.admin != new.admin),
     ("ledger", |old, new| old.ledger != new.ledger),
+    ("encryption", |old, new| old.encryption != new.encryption),
     ("workers", |old, new| old.workers != new.workers),
     ("edge.header_timeout", |old, new| old.edge.header_timeout != new.edge.header_timeout),
     ("edge.headers_max", |old, new| old.edge.headers_max != new.edge.headers_max),
@@ -44,6 +45,7 @@ pub fn after_reload(started: &Config, new: Config) -> Config {
         listeners: started.listeners.clone(),
         admin: started.admin,
         ledger: started.ledger.clone(),
+        encryption: started.encryption.clone(),
         workers: started.workers,
         spool: started.spool.clone(),
         edge: EdgePolicy {

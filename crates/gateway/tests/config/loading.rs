@@ -7,7 +7,10 @@ use steadfast_gateway::config::{
     Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, after_reload,
     effective, load, overridden, parse, restart_needed,
 };
-use steadfast_layers::{AllowedOrigins, BodyFingerprint, InProgress, KeySource, OnLedgerLoss, SpoolLimits};
+use steadfast_layers::{
+    AllowedOrigins, BodyFingerprint, InProgress, Kept, KeySource, OnLedgerLoss, SpoolLimits,
+};
+use steadfast_ledger::Keys;
 
 use crate::{SMALLEST, read};
 
@@ -150,7 +153,7 @@ fn everything_that_a_file_says_is_in_force() {
     let policy = config.routes[2].idempotency.as_ref().expect("a policy");
     assert_eq!(policy.key, KeySource::Window(Duration::from_secs(10)));
     assert_eq!(policy.methods, [Method::POST, Method::PATCH]);
-    let policy = config.routes[3].idempotency.as_ref().expect("a policy");
+    let policy = config.routes[4].idempotency.as_ref().expect("a policy");
     assert_eq!(policy.fingerprint, BodyFingerprint::Multipart { omit: vec!["sent_at".into()] });
     assert_eq!((policy.request_bytes_max, policy.request_memory_max), (2 << 30, 1 << 20));
 }
@@ -447,4 +450,61 @@ fn what_goes_before_the_file_is_told_by_its_setting() {
         .config;
     assert_eq!((config.listeners[0].address.port(), config.edge.headers_max), (8080, 100));
     assert_eq!(config.upstreams["bank"].address.to_string(), "http://b");
+}
+
+#[test]
+fn a_route_keeps_what_it_says() {
+    let kept = |text: &str| {
+        let table = format!("[routes.idempotency.kept]\n{text}");
+        let config = read(&SMALLEST.replace("idempotency = {}", &table));
+        let config = config.unwrap_or_else(|errors| panic!("{errors}")).config;
+        let shown = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+        assert_eq!(shown, config);
+        config.routes[0].idempotency.clone().expect("a policy").kept
+    };
+    assert_eq!(kept(""), Kept::default());
+    let all = kept("drop_headers = [\"X-Customer\"]\nredact = [\"card.number\", \"token\"]\npath = false");
+    let expected = Kept {
+        drop_headers: vec![http::HeaderName::from_static("x-customer")],
+        redact: vec!["card.number".into(), "token".into()],
+        path: false,
+        ..Kept::default()
+    };
+    assert_eq!(all, expected);
+    assert_eq!(kept("headers = []").headers, Some(Vec::new()));
+    assert_eq!(kept("body = false"), Kept { body: false, ..Kept::default() });
+}
+
+#[test]
+fn keys_are_read_from_a_file_of_their_own_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys");
+    let text = SMALLEST.replace("[upstreams", &format!("[encryption]\nkey_file = {path:?}\n\n[upstreams"));
+    let text = |lines: &str, mode: u32| {
+        fs::write(&path, lines).expect("a key file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
+        read(&text)
+    };
+    let line = Keys::new_line().expect("random bytes");
+    let loaded = text(&line, 0o640).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    let encryption = config.encryption.clone().expect("encryption");
+    assert_eq!((encryption.keys, encryption.key_file), (Keys::parse(&line).expect("a key"), path.clone()));
+    let secret = line.split_once(':').expect("a colon").1;
+    assert!(!format!("{config:?}{}", effective(&config)).contains(secret));
+    assert_eq!(read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config, config);
+    assert_eq!(text(&line, 0o644).unwrap_or_else(|errors| panic!("{errors}")).warnings.len(), 1);
+    // Another key first is for a restart to take over.
+    let rotated = format!("{}\n{line}", Keys::new_line().expect("random bytes"));
+    let rotated = text(&rotated, 0o600).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(restart_needed(&config, &rotated), ["encryption"]);
+    let errors = text(&format!("{line}\n{secret}"), 0o600).expect_err("no key").to_string();
+    assert!(errors.contains("line 2 is not a key") && !errors.contains(secret), "{errors}");
+    fs::remove_file(&path).expect("it goes");
+    let text = SMALLEST.replace("[upstreams", "encryption = { key_file = \"/no/such/file\" }\n[upstreams");
+    let errors = read(&text).expect_err("no file").to_string();
+    assert!(errors.contains("cannot be read") && errors.contains("steadfast config new-key"), "{errors}");
 }

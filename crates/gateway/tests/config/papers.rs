@@ -99,6 +99,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "body_bytes_max",
                 "hosts",
                 "headers",
+                "key_file",
                 "strip_prefix",
                 "add_prefix",
             ];

@@ -6,6 +6,7 @@
 mod contract;
 
 mod cors;
+mod encryption;
 mod line;
 mod lost_answers;
 mod own_pages;

@@ -70,6 +70,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     Config {
         listeners: vec![Listener::plain(ANY)],
         admin: ANY,
+        encryption: None,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
         workers: 1,
         edge: EdgePolicy::default(),

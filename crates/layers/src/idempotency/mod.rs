@@ -9,6 +9,7 @@ mod decision;
 mod detach;
 mod fingerprint;
 mod intake;
+mod kept;
 mod naming;
 mod policy;
 mod replay;
@@ -31,6 +32,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use decision::{Decision, OperationContext, Protection};
+pub use kept::Kept;
 pub use policy::{
     AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, InvalidPolicy, KeySource, NamespaceScope,
     OnLedgerLoss,

@@ -6,6 +6,7 @@ use http::Method;
 use steadfast_core::AnswerPolicy;
 use steadfast_ledger::{KeepFrom, Retention};
 
+use super::Kept;
 use crate::IdentityPolicy;
 
 /// Where a request's key comes from.
@@ -120,6 +121,8 @@ pub struct IdempotencyPolicy {
     pub request_idle_max: Duration,
     /// The largest answer that is kept for replay, in bytes.
     pub answer_bytes_max: usize,
+    /// What of a request and its answer is written down.
+    pub kept: Kept,
     /// How statuses are read.
     pub answers: AnswerPolicy,
     /// For how long after the first send the upstream takes the same key once; `None`: it is not repeatable.
@@ -170,6 +173,7 @@ impl IdempotencyPolicy {
             request_memory_max: 1 << 20,
             request_idle_max: Duration::from_secs(30),
             answer_bytes_max: 1 << 20,
+            kept: Kept::default(),
             answers: AnswerPolicy::default(),
             repeatable_for: None,
             times: AttemptTimes { total: Duration::from_secs(30), late: Duration::from_secs(30) },

@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
-use steadfast_core::{Answer, AttemptEnd, Code, NotSentCause, Reading, Resend, StateName, UnknownCause};
+use steadfast_core::{AttemptEnd, Code, NotSentCause, Reading, Resend, StateName, UnknownCause};
 use steadfast_ledger::{BootInstant, Claim, Finished, Held, LedgerError};
 use tokio::time::Instant;
 use tower_service::Service;
@@ -195,9 +195,10 @@ where
 {
     let status = response.status().as_u16();
     let (head, body) = response.into_parts();
-    let answered = |body| AttemptEnd::Answered(Answer { status, headers: replay::kept(&head.headers), body });
+    let answered =
+        |body: Option<&Bytes>| AttemptEnd::Answered(policy.kept.answer(status, &head.headers, body));
     let too_large = body.size_hint().lower() > policy.answer_bytes_max as u64;
-    if too_large || is_stream(&head.headers) {
+    if too_large || !policy.kept.body || is_stream(&head.headers) {
         let end = answered(None);
         return Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::Passed(body))) };
     }
@@ -205,7 +206,7 @@ where
     let collecting = collect(body, |read, _| read <= policy.answer_bytes_max, idle_max);
     match tokio::time::timeout_at(until, collecting).await.unwrap_or(Collected::Stalled) {
         Collected::Whole(bytes) => {
-            let end = answered(Some(bytes.clone()));
+            let end = answered(Some(&bytes));
             Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::whole(bytes))) }
         }
         Collected::TooLarge(read, rest) => {

@@ -232,7 +232,7 @@ fn claim_request(shared: &Shared, request: &KeyedRequest) -> ClaimRequest {
         fence: Fence::random(),
         route: Arc::clone(&policy.route),
         method: request.parts.method.as_str().into(),
-        path: request.parts.uri.path().into(),
+        path: if policy.kept.path { request.parts.uri.path().into() } else { Box::default() },
         repeatable_for: policy.repeatable_for,
         retention: request.named.retention,
         // The loss of such a claim costs only a repeat that is allowed; a window's would forget the window.

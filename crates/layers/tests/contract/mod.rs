@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod bodies;
 pub(crate) mod duplicates;
 pub(crate) mod fickle;
+pub(crate) mod kept;
 pub(crate) mod keys;
 pub(crate) mod ledger_loss;
 pub(crate) mod outcomes;
@@ -160,6 +161,16 @@ macro_rules! every_claim {
                 cookies_are_no_credential
                 a_replay_has_the_id_of_its_own_request
                 a_replay_comes_from_the_store_as_well_as_from_memory
+            }
+            kept {
+                a_redacted_value_reaches_its_first_caller_and_never_the_ledger
+                a_late_answer_is_redacted_too
+                a_duplicate_that_waits_gets_the_redacted_answer
+                what_cannot_be_redacted_is_not_kept
+                an_answer_with_nothing_to_redact_is_replayed_as_it_was
+                an_answer_that_is_not_to_be_kept_is_passed_on_and_not_replayed
+                only_the_headers_that_the_route_keeps_are_replayed
+                a_path_is_kept_unless_the_route_says_otherwise
             }
             retention {
                 a_key_executes_afresh_after_its_retention

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
-    AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, Kept, KeySource, NamespaceScope,
+    OnLedgerLoss,
 };
 
 /// The largest body that is accepted, and the largest answer that is kept, in bytes.
@@ -42,12 +43,19 @@ pub(crate) fn routes() -> Vec<(&'static str, IdempotencyPolicy)> {
     hastier.times.late = Duration::from_millis(100);
     let mut hasty_repeatable = hasty("/hasty-repeatable");
     hasty_repeatable.repeatable_for = Some(REPEATABLE);
+    let redacting = Kept { redact: vec!["card.number".into()], ..Kept::default() };
+    let mut hasty_redacted = hasty("/hasty-redacted");
+    hasty_redacted.kept = redacting.clone();
     vec![
         path("/orders"),
         path("/refunds"),
         ("/hasty", hasty("/hasty")),
         ("/hastier", hastier),
         ("/hasty-repeatable", hasty_repeatable),
+        ("/hasty-redacted", hasty_redacted),
+        ("/redacted", IdempotencyPolicy { kept: redacting, ..plain("/redacted") }),
+        with("/unkept", |policy| policy.kept = Kept { body: false, path: false, ..Kept::default() }),
+        with("/few-headers", |policy| policy.kept.headers = Some(vec![http::header::LOCATION])),
         with("/required", |policy| policy.required = true),
         with("/open", |policy| policy.anonymous = true),
         with("/brief", |policy| policy.in_progress = InProgress::Wait(Duration::from_millis(100))),

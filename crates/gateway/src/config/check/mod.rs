@@ -4,6 +4,7 @@
 mod address;
 mod cors;
 mod edge;
+mod encryption;
 mod matching;
 mod rewrite;
 mod route;
@@ -63,6 +64,7 @@ impl<'a> Checker<'a> {
         let listeners = self.listeners(raw);
         let admin = self.admin(raw, listeners.as_deref().unwrap_or_default());
         let ledger = self.ledger(raw);
+        let encryption = raw.encryption.as_ref().map(|encryption| self.encryption(encryption.get()));
         let edge = self.edge(raw.edge.as_ref());
         let mut upstreams = BTreeMap::new();
         let mut contracts = BTreeMap::new();
@@ -79,6 +81,10 @@ impl<'a> Checker<'a> {
             listeners: listeners?,
             admin: admin?,
             ledger: ledger?,
+            encryption: match encryption {
+                None => None,
+                Some(encryption) => Some(encryption?),
+            },
             workers: raw.workers.as_ref().map_or_else(one_per_core, |workers| whole(*workers.get())),
             edge,
             spool,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method, header};
 use steadfast_layers::{
-    BodyFingerprint, IdempotencyPolicy, IdentityPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    BodyFingerprint, IdempotencyPolicy, IdentityPolicy, InProgress, Kept, KeySource, NamespaceScope,
+    OnLedgerLoss,
 };
 use steadfast_ledger::{KeepFrom, Retention};
 
@@ -12,7 +13,7 @@ use super::{
     super::{
         EdgePolicy, HostPattern, Route, UpstreamContract,
         raw::{
-            At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKey, RawNamespace,
+            At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKept, RawKey, RawNamespace,
             RawOnLedgerLoss, RawRoute,
         },
         suggest::advice,
@@ -190,6 +191,7 @@ impl Checker<'_> {
                 .answer_bytes_max
                 .as_ref()
                 .map_or(default.answer_bytes_max, |size| whole(size.get().0)),
+            kept: self.kept(raw.kept.as_ref()),
             answers: contract.answers.clone(),
             repeatable_for: contract.repeatable_for,
             times: contract.times,
@@ -280,6 +282,62 @@ impl Checker<'_> {
             }
         }
         IdentityPolicy { credential_headers }
+    }
+
+    fn kept(&mut self, raw: Option<&At<RawKept>>) -> Kept {
+        let Some(raw) = raw.map(At::get) else { return Kept::default() };
+        let is = |flag: Option<&At<bool>>| flag.is_none_or(|flag| *flag.get());
+        let mut names = |list: &At<Vec<At<String>>>| self.kept_headers(list.get());
+        let (headers, drop_headers) =
+            (raw.headers.as_ref().map(&mut names), raw.drop_headers.as_ref().map(names));
+        let redact = raw.redact.as_ref().map(|paths| self.fields(paths.get())).unwrap_or_default();
+        let drop_headers = drop_headers.unwrap_or_default();
+        let kept =
+            Kept { headers, drop_headers, body: is(raw.body.as_ref()), redact, path: is(raw.path.as_ref()) };
+        if !self.partial
+            && let Some(drop) = raw.drop_headers.as_ref().filter(|drop| !drop.get().is_empty())
+            && kept.headers.is_some()
+        {
+            self.error(
+                &drop.span(),
+                "`headers` names all that is kept, so `drop_headers` beside it does nothing".into(),
+                "remove one of them".into(),
+            );
+        }
+        if !self.partial
+            && let Some(body) = raw.body.as_ref().filter(|_| !kept.body)
+            && (kept.headers.is_some() || !kept.drop_headers.is_empty() || !kept.redact.is_empty())
+        {
+            self.error(
+                &body.span(),
+                "`body = false` keeps nothing of an answer but its status, so there is nothing to choose from it"
+                    .into(),
+                "remove `headers`, `drop_headers` and `redact`, or this".into(),
+            );
+        }
+        kept
+    }
+
+    fn kept_headers(&mut self, list: &[At<String>]) -> Vec<HeaderName> {
+        let mut names = Vec::new();
+        for text in list {
+            match HeaderName::from_bytes(text.get().as_bytes()) {
+                Ok(name) if !Kept::may_keep(&name) => self.error(
+                    &text.span(),
+                    format!("`{name}` is never kept: it belongs to one moment, not to the answer"),
+                    "remove it".into(),
+                ),
+                Ok(name) if names.contains(&name) => {
+                    self.error(&text.span(), format!("`{name}` is there twice"), "remove one of them".into());
+                }
+                Ok(name) => names.push(name),
+                Err(_) => {
+                    let what = format!("`{}` is not the name of a header", text.get().escape_debug());
+                    self.error(&text.span(), what, "write one such as Location or X-Request-Cost".into());
+                }
+            }
+        }
+        names
     }
 
     fn in_progress(&mut self, raw: &RawIdempotency) -> InProgress {
