@@ -5,6 +5,7 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod large_bodies;
 mod line;
 mod lost_answers;
 mod own_pages;

@@ -36,7 +36,7 @@ pub use policy::{
     OnLedgerLoss,
 };
 
-pub(crate) use spool::Spooled;
+pub(crate) use spool::{CHUNK_BYTES, Spooled};
 pub use spool::{Spool, SpoolLimits};
 
 use crate::{AttemptFailed, HeldBody, RequestBody};
