@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use crate::idempotency::Spooled;
+use crate::idempotency::{CHUNK_BYTES, Spooled};
 
 /// What the service inside gets as a request's body.
 #[derive(Debug)]
@@ -89,9 +89,12 @@ impl Reader {
             && let ReaderState::Resting(body) = std::mem::replace(&mut self.state, ReaderState::Over)
         {
             let at = body.len() - self.left;
+            let bytes = usize::try_from(self.left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+            // Allocated here, where it will be freed.
+            let mut chunk = vec![0; bytes];
             self.state = ReaderState::Reading(tokio::task::spawn_blocking(move || {
-                let chunk = body.read(at);
-                (body, chunk)
+                let read = body.read(&mut chunk, at).map(|()| chunk.into());
+                (body, read)
             }));
         }
         let ReaderState::Reading(reading) = &mut self.state else { return Poll::Ready(None) };

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MB: usize = 1 << 20;
 const UPLOAD_BYTES: usize = 64 * MB;
 /// How much more memory than before the gateway may take for an upload many times as large.
-const MEMORY_BYTES_MAX: u64 = 16 << 20;
+const MEMORY_BYTES_MAX: u64 = 24 << 20;
 /// How long the upstream pauses after every piece, where it is slow.
 const PAUSE: Duration = Duration::from_millis(2);
 

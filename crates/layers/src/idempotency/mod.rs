@@ -39,7 +39,7 @@ pub use policy::{
 };
 pub(crate) use replay::SENT;
 
-pub(crate) use spool::Spooled;
+pub(crate) use spool::{CHUNK_BYTES, Spooled};
 pub use spool::{Spool, SpoolLimits};
 
 use crate::{AttemptFailed, HeldBody, RequestBody};

@@ -247,12 +247,14 @@ impl Spooling {
         if !self.place.bytes.grow_to(self.length) {
             return Err(SpoolRefused::Full);
         }
+        // The bytes come back to be freed where they were allocated. Allocators keep a heap for each thread, and
+        // what others free in it comes back late; under load there are many threads.
         let writing = tokio::task::spawn_blocking(move || {
-            self.write_now(&chunks)?;
-            Ok(self)
+            let written = self.write_now(&chunks);
+            (self, chunks, written)
         });
         match writing.await {
-            Ok(written) => written.map_err(SpoolRefused::Disk),
+            Ok((spooling, _chunks, written)) => written.map(|()| spooling).map_err(SpoolRefused::Disk),
             // The process is ending.
             Err(error) => Err(SpoolRefused::Disk(io::Error::other(error))),
         }
@@ -290,13 +292,11 @@ impl Spooled {
         self.length
     }
 
-    /// Reads the chunk that begins at a byte which the body has. It blocks.
-    pub(crate) fn read(&self, at: u64) -> io::Result<Bytes> {
-        let left = usize::try_from(self.length.saturating_sub(at)).unwrap_or(usize::MAX);
-        let mut chunk = vec![0; left.min(CHUNK_BYTES)];
-        if let Some(file) = &self.place.file {
-            file.read_exact_at(&mut chunk, at)?;
+    /// Fills a chunk with the bytes from here on. It blocks.
+    pub(crate) fn read(&self, chunk: &mut [u8], at: u64) -> io::Result<()> {
+        match &self.place.file {
+            Some(file) => file.read_exact_at(chunk, at),
+            None => Ok(()),
         }
-        Ok(chunk.into())
     }
 }
