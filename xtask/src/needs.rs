@@ -19,7 +19,7 @@ pub(crate) struct Need {
 }
 
 /// What `cargo xtask test` needs.
-pub(crate) const FOR_TESTS: &[Need] = &[POSTGRES, PYTHON_VENV];
+pub(crate) const FOR_TESTS: &[Need] = &[POSTGRES, PYTHON_VENV, SYSTEMD_ANALYZE];
 
 /// What `cargo xtask bench proxy` compares with.
 pub(crate) const FOR_PROXY: &[Need] = &[
@@ -50,6 +50,10 @@ const PYTHON_VENV: Need = Need {
     packages: &["python3", "python3-venv"],
     is_here: || quietly(Command::new("python3").args(["-c", "import venv, ensurepip"])),
 };
+
+/// What checks the units in `packaging/systemd`. It checks them where systemd does not run, too.
+const SYSTEMD_ANALYZE: Need =
+    Need { what: "systemd-analyze", packages: &["systemd"], is_here: || on_path("systemd-analyze") };
 
 /// Installs what is missing of `needs`.
 ///

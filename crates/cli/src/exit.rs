@@ -20,6 +20,7 @@ pub(crate) enum Exit {
     /// The gateway or a dependency cannot be reached.
     Unreachable = 6,
     /// Somebody interrupted it.
+    #[cfg(feature = "demo")]
     Interrupted = 130,
 }
 

@@ -116,7 +116,7 @@ fn queued(listener: &StdListener) -> Vec<(std::net::TcpStream, SocketAddr)> {
 mod tests {
     use std::{
         io::{Read, Write},
-        net::{Ipv4Addr, TcpStream as StdStream},
+        net::{Ipv4Addr, Ipv6Addr, TcpStream as StdStream},
     };
 
     use super::*;
@@ -130,7 +130,14 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_in_the_queue_is_taken_out_of_it_and_nobody_comes_in_after_that() {
-        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        queue_is_left_empty(StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).await;
+        // The filter looks into the TCP header, whatever is around it; some machines have no IPv6.
+        if let Ok(listener) = StdListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+            queue_is_left_empty(listener).await;
+        }
+    }
+
+    async fn queue_is_left_empty(listener: StdListener) {
         let address = listener.local_addr().unwrap();
         let before: Vec<_> = (0..10).map(|_| StdStream::connect(address).unwrap()).collect();
         let filtered = listener.try_clone().unwrap();

@@ -9,6 +9,7 @@ mod handover;
 mod kept;
 mod load;
 mod notify;
+mod packaging;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]
