@@ -92,7 +92,7 @@ impl Edge {
         request: Request<Incoming>,
         caller: &Arc<Caller>,
     ) -> Result<Response<ToldBody>, Infallible> {
-        let policy = self.policy.load();
+        let policy = self.policy.load_full();
         let mut told = Told {
             edge: Arc::clone(self),
             began: Instant::now(),
@@ -114,8 +114,7 @@ impl Edge {
         let grpc = grpc::is_spoken(request.headers());
         let request =
             request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
-        drop(policy);
-        let routed = service_fn(|request: EdgeRequest| self.route(request, caller));
+        let routed = service_fn(|request: EdgeRequest| self.route(request, caller, &policy));
         let outcome = RequestIdLayer.layer(routed).call(request).await;
         let (mut response, route) = match outcome {
             Ok(mut response) => {
@@ -139,11 +138,12 @@ impl Edge {
         self: &Arc<Self>,
         mut request: EdgeRequest,
         caller: &Caller,
+        policy: &EdgePolicy,
     ) -> Result<EdgeResponse, Infallible> {
         if !framing::is_plain(request.headers()) {
             return Ok(unclear_framing(request.extensions().get::<RequestId>()));
         }
-        if let Some(refused) = self.too_large(&request) {
+        if let Some(refused) = too_large(&request, policy) {
             return Ok(refused.instance(request.extensions().get::<RequestId>()).into_response());
         }
         one_host(&mut request);
@@ -158,21 +158,10 @@ impl Edge {
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
         drop(routes);
-        self.policy.load().forwarding.stamp(caller, &mut request);
+        policy.forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
         response.extensions_mut().insert(mark);
         Ok(response)
-    }
-
-    /// The refusal for a request that is larger than any may be, as far as its head tells.
-    fn too_large(&self, request: &EdgeRequest) -> Option<Problem> {
-        let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        let bytes_max = self.policy.load().uri_bytes_max;
-        if target_bytes > bytes_max {
-            let detail = format!("The target has {target_bytes} bytes; {bytes_max} may be.");
-            return Some(Problem::new(Code::BodyTooLarge).status(414).detail(&detail));
-        }
-        request.body().is_too_large().then(|| Problem::new(Code::BodyTooLarge))
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
@@ -190,6 +179,17 @@ impl Edge {
         )
         .await
     }
+}
+
+/// The refusal for a request that is larger than any may be, as far as its head tells.
+fn too_large(request: &EdgeRequest, policy: &EdgePolicy) -> Option<Problem> {
+    let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let bytes_max = policy.uri_bytes_max;
+    if target_bytes > bytes_max {
+        let detail = format!("The target has {target_bytes} bytes; {bytes_max} may be.");
+        return Some(Problem::new(Code::BodyTooLarge).status(414).detail(&detail));
+    }
+    request.body().is_too_large().then(|| Problem::new(Code::BodyTooLarge))
 }
 
 /// The refusal for a request whose end is not clear. Nothing behind it is read from its connection.

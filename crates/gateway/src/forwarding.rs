@@ -17,6 +17,9 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
+/// How many fields a request gets here and after this, about: room for them is made once.
+const FIELDS_ADDED: usize = 6;
+
 impl Forwarding {
     /// Whether this address is that of a proxy that is believed.
     fn trusts(&self, ip: IpAddr) -> bool {
@@ -52,6 +55,7 @@ impl Forwarding {
         let host = if self.style == ForwardingStyle::None { None } else { host() };
         let version = request.version();
         let headers = request.headers_mut();
+        headers.reserve(FIELDS_ADDED);
         if !trusted {
             for name in [header::FORWARDED, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                 headers.remove(name);
