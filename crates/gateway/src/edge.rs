@@ -2,6 +2,7 @@
 //! metrics when its answer has been sent.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     net::IpAddr,
     pin::Pin,
@@ -252,9 +253,9 @@ struct Told {
     edge: Arc<Edge>,
     began: Instant,
     at_ms: i64,
-    client: IpAddr,
-    /// Tells its connection that a request is under way.
-    #[expect(dead_code, reason = "it is held, not looked at")]
+    /// Who is calling, where a proxy that is believed says that it is another than who connected.
+    client: Option<IpAddr>,
+    /// Held also to tell the connection that a request is under way.
     caller: Arc<Caller>,
     method: Method,
     uri: Uri,
@@ -282,11 +283,15 @@ impl Drop for Told {
         if let Some(decision) = &self.decision {
             edge.metrics.decision(decision.protection);
         }
+        let client = match &self.client {
+            Some(forwarded) => Cow::Owned(forwarded.to_string()),
+            None => Cow::Borrowed(&*self.caller.ip_text),
+        };
         edge.access_log.write(&Entry {
             at_ms: self.at_ms,
             request_id: self.request_id.as_ref().map_or("", RequestId::as_str),
             trace_id: self.trace_id.as_deref(),
-            client: self.client,
+            client: &client,
             method: &self.method,
             path: self.uri.path(),
             route,
