@@ -22,10 +22,14 @@ pub(crate) struct Need {
 pub(crate) const FOR_TESTS: &[Need] = &[POSTGRES, PYTHON_VENV, SYSTEMD_ANALYZE];
 
 /// What `cargo xtask bench proxy` compares with.
-pub(crate) const FOR_PROXY: &[Need] = &[
-    Need { what: "nginx", packages: &["nginx-light"], is_here: || on_path("nginx") },
-    Need { what: "HAProxy", packages: &["haproxy"], is_here: || on_path("haproxy") },
-];
+pub(crate) const FOR_PROXY: &[Need] =
+    &[NGINX, Need { what: "HAProxy", packages: &["haproxy"], is_here: || on_path("haproxy") }];
+
+/// What `cargo xtask bench edge` compares with, and the load of HTTP/2 and TLS.
+pub(crate) const FOR_EDGE: &[Need] =
+    &[NGINX, Need { what: "h2load", packages: &["nghttp2-client"], is_here: || on_path("h2load") }];
+
+const NGINX: Need = Need { what: "nginx", packages: &["nginx-light"], is_here: || on_path("nginx") };
 
 /// What `cargo xtask bench keyed` compares with. Redis is not among them: the libraries need a newer one than Debian 12
 /// has, and the benchmark fetches it from PyPI where it must.
