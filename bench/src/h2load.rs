@@ -60,10 +60,11 @@ impl H2load {
             text.lines().find(|line| line.starts_with("requests:")).context("h2load said nothing")?;
         let count = |word| number_before(word, requests).with_context(|| format!("no `{word}`: {requests}"));
         let statuses = text.lines().find(|line| line.starts_with("status codes:")).unwrap_or_default();
-        let right = number_before("2xx", statuses).unwrap_or(0);
-        let (answers, wrong) =
-            (count("succeeded")?, count("failed")? + count("errored")? + count("timeout")?);
-        if wrong > 0 || right < answers {
+        let other: u64 =
+            ["3xx", "4xx", "5xx"].iter().filter_map(|class| number_before(class, statuses)).sum();
+        let answers = count("succeeded")?;
+        let wrong = other + count("failed")? + count("errored")? + count("timeout")?;
+        if wrong > 0 || answers == 0 {
             bail!("{wrong} of {answers} answers were wrong: {requests}; {statuses}");
         }
         let times = self.times_ms()?;
