@@ -3,6 +3,7 @@
 
 mod crash;
 mod crash_points;
+mod deploying;
 mod faults;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
@@ -11,5 +12,7 @@ mod postgres;
 mod serve;
 mod settle;
 mod storm;
+mod strangers;
 mod stripe;
+mod tools;
 mod verdict;

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -11,6 +11,8 @@ use std::{
 use e2e::{Ask, Caller, Gateway, Port, Process, await_that};
 use steadfast_faults::{DropReply, FaultProxy, Goodbye, Plan, When};
 use tempfile::TempDir;
+
+use crate::tools::python_with;
 
 /// What is installed, and nothing newer.
 const PINS: &[&str] = &[
@@ -32,33 +34,6 @@ for number in range(int(sys.argv[3])):
     customer = stripe_client.v1.customers.create({"email": f"customer-{number}@example.com"})
     print(customer.id, flush=True)
 "#;
-
-/// The Python of an environment that has the pinned packages, made the first time.
-fn python() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stripe-venv");
-    let (python, pinned) = (folder.join("bin").join("python"), folder.join("pinned"));
-    if std::fs::read_to_string(&pinned).is_ok_and(|text| text == PINS.join("\n")) {
-        return python;
-    }
-    let _ = std::fs::remove_dir_all(&folder);
-    run(
-        Command::new("python3").args(["-m", "venv"]).arg(&folder),
-        "this test needs Python with venv: apt-get install -y python3 python3-venv",
-    );
-    run(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(PINS),
-        "this test needs packages from PyPI: pip must be able to fetch them",
-    );
-    std::fs::write(pinned, PINS.join("\n")).expect("the environment's folder");
-    python
-}
-
-fn run(command: &mut Command, advice: &str) {
-    let output = command.output().unwrap_or_else(|error| panic!("{advice}: {error}"));
-    assert!(output.status.success(), "{advice}:\n{}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// Runs the shop; the ids of the customers that it was given.
 async fn shop(python: &Path, to: SocketAddr) -> Vec<String> {
@@ -93,7 +68,7 @@ fn losing_replies() -> Plan {
 
 #[tokio::test]
 async fn the_stripe_client_makes_one_customer_a_call_through_the_gateway_and_several_without() {
-    let python = python();
+    let python = python_with("stripe-venv", PINS);
     let folder = TempDir::new().unwrap();
     let port = Port::reserve();
     let arguments = ["-m", "localstripe", "--from-scratch", "--port", &port.addr().port().to_string()];
