@@ -24,6 +24,7 @@ class Request(NamedTuple):
     target: str
     headers: list[tuple[str, str]]
     body: bytes
+    trailers: list[str] = []
 
     def all(self, name: str) -> list[str]:
         return [value for own, value in self.headers if own == name]
@@ -168,8 +169,10 @@ def read_request(pending: bytearray, more: Callable[[], None]) -> Request:
         raise ValueError("another coding")
     if lengths and not lengths[0].isdigit():
         raise ValueError("no length")
-    body = read_chunks(pending, more) if codings else take(pending, more, int(lengths[0]) if lengths else 0)
-    return request._replace(body=body)
+    if codings:
+        body, trailers = read_chunks(pending, more)
+        return request._replace(body=body, trailers=trailers)
+    return request._replace(body=take(pending, more, int(lengths[0]) if lengths else 0))
 
 
 def take(pending: bytearray, more: Callable[[], None], size: int) -> bytes:
@@ -180,25 +183,23 @@ def take(pending: bytearray, more: Callable[[], None], size: int) -> bytes:
     return data
 
 
-def read_chunks(pending: bytearray, more: Callable[[], None]) -> bytes:
+def read_line(pending: bytearray, more: Callable[[], None]) -> str:
+    while b"\r\n" not in pending:
+        more()
+    return take(pending, more, pending.index(b"\r\n") + 2).decode("latin-1")[:-2]
+
+
+def read_chunks(pending: bytearray, more: Callable[[], None]) -> tuple[bytes, list[str]]:
+    """A body in chunks, and the lines of its trailers."""
     body = b""
-    while True:
-        while b"\r\n" not in pending:
-            more()
-        size = int(bytes(pending).partition(b"\r\n")[0], 16)
-        take(pending, more, pending.index(b"\r\n") + 2)
+    while size := int(read_line(pending, more), 16):
         body += take(pending, more, size)
-        if size == 0:
-            while b"\r\n" not in pending:
-                more()
-            # Trailers, up to the empty line.
-            while not pending.startswith(b"\r\n"):
-                while b"\r\n" not in pending:
-                    more()
-                take(pending, more, pending.index(b"\r\n") + 2)
-            take(pending, more, 2)
-            return body
-        assert take(pending, more, 2) == b"\r\n"
+        if read_line(pending, more):
+            raise ValueError("a chunk that does not end")
+    trailers = []
+    while line := read_line(pending, more):
+        trailers.append(line)
+    return body, trailers
 
 
 class Place:
