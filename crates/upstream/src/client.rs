@@ -14,7 +14,7 @@ use http_body::Body;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use steadfast_core::{NotSentCause, UnknownCause};
-use steadfast_layers::{AttemptFailed, BodyTooLarge, Deadline, SendBy};
+use steadfast_layers::{AttemptFailed, Deadline, SendBy};
 use steadfast_ledger::Clock;
 use tower_service::Service;
 
@@ -27,6 +27,7 @@ use crate::{
     pool::Pool,
     prepare::Preparation,
     stream::Stream,
+    watched::{BodyFailed, Watched, is_too_large},
 };
 
 /// How often one request is sent at most: the upstream gave it back unprocessed each time before.
@@ -95,7 +96,7 @@ enum Link<B: OutgoingBody> {
     /// One of HTTP/1.1, for this request alone.
     Own(Connection<B>),
     /// One of HTTP/2.
-    Shared(http2::SendRequest<B>),
+    Shared(http2::SendRequest<Watched<B>>),
 }
 
 async fn send<B: OutgoingBody>(
@@ -158,7 +159,7 @@ impl<B: OutgoingBody> Shared<B> {
         }
     }
 
-    async fn handshake_http2(&self, stream: Stream) -> Result<http2::SendRequest<B>, String> {
+    async fn handshake_http2(&self, stream: Stream) -> Result<http2::SendRequest<Watched<B>>, String> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -219,7 +220,7 @@ impl<B: OutgoingBody> Shared<B> {
     async fn send_among_others(
         &self,
         limits: &Limits,
-        mut sender: http2::SendRequest<B>,
+        mut sender: http2::SendRequest<Watched<B>>,
         reused: bool,
         mut request: Request<B>,
         tries: u32,
@@ -229,7 +230,16 @@ impl<B: OutgoingBody> Shared<B> {
         let safe = request.method().is_safe();
         self.preparation.for_http2(&mut request)?;
         limits.check(&self.clock)?;
-        let exchange = sender.try_send_request(request);
+        let (head, body) = request.into_parts();
+        // What is whole in memory cannot fail.
+        let (body, failure) = match &resend {
+            Some(_) => (Watched::sure(body), None),
+            None => {
+                let (body, failure) = Watched::new(body);
+                (body, Some(failure))
+            }
+        };
+        let exchange = sender.try_send_request(Request::from_parts(head, body));
         let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
             return Err(self.timed_out());
         };
@@ -255,7 +265,10 @@ impl<B: OutgoingBody> Shared<B> {
                 cause: NotSentCause::StreamRefused,
                 detail: format!("{}: {error}", self.policy.address),
             }),
-            _ => Err(self.lost(&error)),
+            _ => match failure.and_then(|failure| failure.get().copied()) {
+                Some(failed) => Err(self.failed(failed, error.to_string())),
+                None => Err(self.lost(&error)),
+            },
         }
     }
 
@@ -325,15 +338,21 @@ impl<B: OutgoingBody> Shared<B> {
     }
 
     fn lost(&self, error: &hyper::Error) -> AttemptFailed {
-        let detail = format!("{}: {error}", self.policy.address);
         if error.is_user() {
-            return if is_too_large(error) {
-                AttemptFailed::TooLarge { detail }
-            } else {
-                AttemptFailed::Broken { detail }
-            };
+            let failed = if is_too_large(error) { BodyFailed::TooLarge } else { BodyFailed::Broken };
+            return self.failed(failed, error.to_string());
         }
+        let detail = format!("{}: {error}", self.policy.address);
         AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }
+    }
+
+    /// The caller's own body failed.
+    fn failed(&self, failed: BodyFailed, error: String) -> AttemptFailed {
+        let detail = format!("{}: {error}", self.policy.address);
+        match failed {
+            BodyFailed::TooLarge => AttemptFailed::TooLarge { detail },
+            BodyFailed::Broken => AttemptFailed::Broken { detail },
+        }
     }
 
     fn timed_out(&self) -> AttemptFailed {
@@ -396,18 +415,6 @@ fn is_refused(error: &hyper::Error) -> bool {
     };
     let refused_stream = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (refused_stream || error.is_go_away())
-}
-
-/// Whether sending failed because the caller's body is larger than it may be.
-fn is_too_large(error: &hyper::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<BodyTooLarge>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// An answer without the fields of its connection.
