@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -184,12 +184,13 @@ impl<B: OutgoingBody> Shared<B> {
         limits: &Limits,
         mut connection: Connection<B>,
         reused: bool,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> Result<Sent<B>, AttemptFailed> {
         // Repeating a safe request is always allowed (RFC 9110, section 9.2.2), and a kept connection may turn
         // out closed.
         let safe = reused && request.method().is_safe() && request.body().is_end_stream();
         let resend = if safe { again(&request) } else { None };
+        frame(&mut request);
         limits.check(&self.clock)?;
         let exchange = connection.exchange(request);
         let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
@@ -415,6 +416,19 @@ fn is_refused(error: &hyper::Error) -> bool {
     };
     let refused_stream = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (refused_stream || error.is_go_away())
+}
+
+/// Says that a body follows where it might be taken for none: hyper leaves out that of a GET or HEAD whose length it does
+/// not know, and the upstream would be asked something else than was said.
+fn frame<B: OutgoingBody>(request: &mut Request<B>) {
+    let usual = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let body = request.body();
+    if usual || body.is_end_stream() || body.size_hint().exact().is_some() {
+        return;
+    }
+    if !request.headers().contains_key(header::CONTENT_LENGTH) {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// An answer without the fields of its connection.
