@@ -109,6 +109,8 @@ def uploads(place: Place) -> None:
         assert answer.json["bytes"] == 3 << 20, version
     chunked = Answer(place, "--http1.1", "--header", "Transfer-Encoding: chunked", "--header", "Expect:", "--data-binary", f"@{large}", f"{place.url}/a")
     assert chunked.json["bytes"] == 3 << 20 and chunked.echoed("transfer-encoding") == "chunked"
+    body = ["--request", "GET", "--header", "Transfer-Encoding: chunked", "--data-binary", "abc"]
+    assert Answer(place, "--http1.1", *body, f"{place.url}/a").json["bytes"] == 3, "a GET may have a body"
     streamed = Answer(place, "--http2", "--upload-file", "-", f"{place.url_tls}/a")
     assert streamed.json["method"] == "PUT"
     for request in app.requests[:4]:
@@ -132,6 +134,10 @@ def refused_uploads(place: Place) -> None:
     answer = Answer(place, "--http1.1", *chunked, "--header", 'Idempotency-Key: "l"', f"{place.url}/orders")
     assert (answer.status, answer.json["code"]) == (413, "body-too-large"), answer.head
     assert not app.requests, "the app was never asked"
+    # What streams through is cut off.
+    answer = Answer(place, "--http1.1", *chunked, f"{place.url}/a")
+    assert (answer.status, answer.json["code"]) == (413, "body-too-large"), answer.head
+    assert not app.requests, "the app never had a whole request"
 
 
 def proxy_protocol(place: Place) -> None:

@@ -64,6 +64,7 @@ def echoes(place: Place) -> None:
 def over_tls(place: Place) -> None:
     Chat(place)
 
+    # Not the client with threads: Python's TLS loses what one thread writes while another reads, now and then.
     async def chat_over_tls() -> None:
         context = ssl.create_default_context(cafile=place.ca)
         async with connect_async(f"wss://localhost:{place.tls_port}/chat", ssl=context, proxy=None, max_size=8 << 20) as chat:

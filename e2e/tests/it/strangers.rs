@@ -110,4 +110,35 @@ scenarios! {
     undici_asks_thirty_times_over_one_connection_of_http_2: "undici.py", "shares";
     undici_reads_a_streamed_answer_over_both_versions: "undici.py", "streams";
     undici_aborts_a_request_and_the_app_is_let_go: "undici.py", "aborts";
+
+    grpc_calls_of_all_four_kinds_pass_in_cleartext_and_over_tls: "over_grpc.py", "calls_of_all_four_kinds";
+    grpc_statuses_and_trailing_metadata_pass_through: "over_grpc.py", "errors_pass_through";
+    grpc_deadlines_are_kept_by_the_gateway_and_the_service_is_told: "over_grpc.py", "deadlines";
+    grpc_calls_that_are_cancelled_are_cancelled_at_the_service: "over_grpc.py", "cancelling";
+    grpc_is_told_unavailable_while_the_service_is_down: "over_grpc.py", "nobody_there";
+    grpc_is_told_resource_exhausted_when_a_message_is_too_large: "over_grpc.py", "too_large";
+
+    websocket_echoes_many_messages_and_a_large_one: "over_websocket.py", "echoes";
+    websocket_passes_over_tls: "over_websocket.py", "over_tls";
+    websocket_close_codes_pass_both_ways: "over_websocket.py", "close_codes";
+    websocket_lives_through_ten_reloads: "over_websocket.py", "lives_through_reloads";
+    websocket_that_is_idle_is_closed_and_one_that_speaks_is_not: "over_websocket.py", "idle";
+    websocket_that_the_app_refuses_is_an_answer_like_any_other: "over_websocket.py", "refused";
+
+    line_ends_over_http_2_split_nothing: "smuggling.py", "line_ends";
+    methods_and_targets_over_http_2_cannot_be_requests: "smuggling.py", "methods_and_targets";
+    fields_of_a_connection_over_http_2_are_refused: "smuggling.py", "connection_fields";
+    hosts_over_http_2_that_disagree_are_refused: "smuggling.py", "hosts";
+    one_host_over_http_2_is_one_host_at_the_app: "smuggling.py", "one_host_said_twice_is_served";
+    lengths_and_codings_over_http_2_that_lie_are_refused: "smuggling.py", "bodies";
+    bodies_over_http_2_that_look_like_requests_are_bodies: "smuggling.py", "what_is_sent_is_what_arrives";
+    trailers_over_http_2_are_no_heads: "smuggling.py", "trailers";
+
+    an_order_that_an_http_2_app_refuses_is_sent_again_and_executes_once: "http2_app.py", "refused_stream";
+    an_order_above_the_last_id_of_goaway_is_sent_again_and_executes_once: "http2_app.py", "above_goaway";
+    an_order_that_an_http_2_app_always_refuses_leaves_its_key_free: "http2_app.py", "refused_for_good";
+    an_order_reset_with_another_code_is_in_doubt: "http2_app.py", "reset_with_another_code";
+    an_order_below_the_last_id_of_goaway_is_in_doubt: "http2_app.py", "below_goaway";
+    an_order_whose_http_2_connection_is_lost_is_in_doubt: "http2_app.py", "connection_lost";
+    orders_at_once_of_which_some_are_refused_execute_once_each: "http2_app.py", "many_given_back_at_once";
 }
