@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
+import socket
 import tempfile
+import time
 
-from stand import App, Place, main, run_program
+from stand import PATIENCE, App, Place, address, main, run_program
 
 
 class Answer:
@@ -147,9 +150,15 @@ def proxy_protocol(place: Place) -> None:
     answer = Answer(place, "--haproxy-protocol", "--http2-prior-knowledge", f"http://{place.proxied}/a")
     assert (answer.status, answer.version) == (200, "2")
     Answer(place, f"http://{place.proxied}/a", fails=True)
+    # curl can only say its own address: a balancer says whose connection it passes on.
+    with socket.create_connection(address(place.proxied), timeout=PATIENCE) as line:
+        line.sendall(b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\nGET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        while line.recv(65536):
+            pass
+    assert app.requests[-1].one("x-forwarded-for") == "203.0.113.9"
     answer = Answer(place, "--haproxy-protocol", f"{place.url}/a", fails=False)
     assert answer.status == 400, "who is not told of it does not understand it"
-    assert len(app.requests) == 2 and not app.faults
+    assert len(app.requests) == 3 and not app.faults
 
 
 def certificates(place: Place) -> None:
@@ -163,6 +172,27 @@ def certificates(place: Place) -> None:
     resolve = ["--resolve", f"other.example:{place.tls_port}:127.0.0.1"]
     refused = Answer(place, *resolve, f"https://other.example:{place.tls_port}/a", fails=True)
     assert "other.example" in refused.verbose
+
+
+def renewed_certificate(place: Place) -> None:
+    App(place.app)
+    resolve = ["--resolve", f"shop.example:{place.tls_port}:127.0.0.1"]
+    url = f"https://shop.example:{place.tls_port}/a"
+    assert "CN=shop" in Answer(place, *resolve, url).verbose
+
+    def replace(name: str, by: str) -> None:
+        shutil.copy(place.file(by), place.file("new"))
+        os.rename(place.file("new"), place.file(name))
+
+    # Half of a renewal changes nothing; the whole of it counts without a signal.
+    replace("shop.pem", "renewed.pem")
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        assert "CN=shop" in Answer(place, *resolve, url).verbose
+    replace("shop.key", "renewed.key")
+    until = time.monotonic() + PATIENCE
+    while "CN=renewed" not in Answer(place, *resolve, url).verbose:
+        assert time.monotonic() < until, "the new certificate counts"
 
 
 def client_certificate(place: Place) -> None:

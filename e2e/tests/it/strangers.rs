@@ -26,6 +26,7 @@ fn write_certificates(folder: &Path) {
     for (name, hosts) in [
         ("localhost", &["localhost", "127.0.0.1"][..]),
         ("shop", &["shop.example", "*.shop.example"]),
+        ("renewed", &["shop.example"]),
         ("client", &["client"]),
     ] {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
@@ -90,6 +91,7 @@ scenarios! {
     curl_is_refused_a_large_upload_before_it_sends_a_byte: "curl.py", "refused_uploads";
     curl_is_known_by_its_proxy_protocol_header_and_turned_away_without: "curl.py", "proxy_protocol";
     curl_gets_the_certificate_of_the_name_it_asks_for: "curl.py", "certificates";
+    curl_gets_a_renewed_certificate_once_all_of_it_is_there: "curl.py", "renewed_certificate";
     curl_shows_a_certificate_and_nobody_forges_one: "curl.py", "client_certificate";
     curl_reaches_an_app_on_a_unix_socket: "curl.py", "unix_socket";
     curl_retries_an_order_over_every_version_and_it_happens_once: "curl.py", "keyed_orders";
