@@ -143,6 +143,14 @@ impl Edge {
         if let Some(refused) = self.too_large(&request) {
             return Ok(refused.instance(request.extensions().get::<RequestId>()).into_response());
         }
+        if let HeldBody::Passed(body) = request.body_mut()
+            && let Err(error) = body.end_if_empty().await
+        {
+            tracing::debug!(%error, "a body that was to be empty was not, or had no end");
+            let problem =
+                Problem::new(Code::BodyInvalid).detail("The body did not arrive as it was announced.");
+            return Ok(problem.instance(request.extensions().get::<RequestId>()).into_response());
+        }
         if let Err(unclear) = one_host(&mut request) {
             return Ok(no_route(NoRoute::Unclear(unclear), &request));
         }
