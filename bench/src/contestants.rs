@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,7 +30,13 @@ pub(crate) struct Running {
 /// # Errors
 /// It does not start.
 pub(crate) fn nginx(place: &Workplace, upstream: u16) -> anyhow::Result<Running> {
-    let (port, folder) = (free_port()?, place.folder().join("nginx"));
+    let port = free_port()?;
+    nginx_listening(place, upstream, port, &format!("listen 127.0.0.1:{port};"))
+}
+
+/// nginx that listens on `port`, and as `listen` says.
+fn nginx_listening(place: &Workplace, upstream: u16, port: u16, listen: &str) -> anyhow::Result<Running> {
+    let folder = place.folder().join("nginx");
     fs::create_dir(&folder)?;
     let shown = folder.display();
     // The limits on requests per connection are lifted, or nginx would reconnect while others do not.
@@ -44,7 +50,7 @@ http {{
     keepalive_requests 1000000000; tcp_nodelay on;
     upstream service {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{port};
+        {listen}
         location / {{ proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}
     }}
 }}
@@ -117,11 +123,94 @@ pub(crate) fn steadfast(
     ]);
     command.args(["--admin", &loopback(admin).to_string(), "--ledger", ledger, "--workers", "1"]);
     command.current_dir(place.folder());
+    begin_gateway(place, name, command, port, admin)
+}
+
+fn begin_gateway(
+    place: &Workplace,
+    name: &str,
+    mut command: Command,
+    port: u16,
+    admin: u16,
+) -> anyhow::Result<Running> {
     keep_output(&mut command, place.folder(), name)?;
     let child = place.cores.spawn_contestant(&mut command)?;
     let mut server = Server::in_folder(name, child, place.folder());
     server.wait_until(|| get(admin, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")))?;
     Ok(Running { port, server })
+}
+
+/// A certificate and its key, in PEM files.
+pub(crate) struct Certificate {
+    pub(crate) chain: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// A server that listens twice: as it is, and with TLS.
+pub(crate) struct Edge {
+    /// Where it speaks plainly.
+    pub(crate) port: u16,
+    /// Where it speaks TLS.
+    pub(crate) tls_port: u16,
+    /// The process.
+    pub(crate) server: Server,
+}
+
+/// nginx with one worker, HTTP/2 and TLS in front of `upstream`.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn nginx_edge(
+    place: &Workplace,
+    upstream: u16,
+    certificate: &Certificate,
+) -> anyhow::Result<Edge> {
+    let (port, tls_port) = (free_port()?, free_port()?);
+    let (chain, key) = (certificate.chain.display(), certificate.key.display());
+    let listen = format!(
+        "listen 127.0.0.1:{port} http2; listen 127.0.0.1:{tls_port} ssl http2;
+        ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
+    );
+    let Running { server, .. } = nginx_listening(place, upstream, port, &listen)?;
+    Ok(Edge { port, tls_port, server })
+}
+
+/// The gateway with one worker, HTTP/2 and TLS in front of `upstream`, its ledger at `ledger`.
+///
+/// # Errors
+/// It does not start or is not ready in 30 s.
+pub(crate) fn steadfast_edge(
+    place: &Workplace,
+    upstream: u16,
+    ledger: &str,
+    certificate: &Certificate,
+) -> anyhow::Result<Edge> {
+    let (port, tls_port, admin) = (free_port()?, free_port()?, free_port()?);
+    let config = format!(
+        "listen = \"127.0.0.1:{port}\"
+admin = \"127.0.0.1:{admin}\"
+ledger = {ledger:?}
+workers = 1
+
+[[listeners]]
+address = \"127.0.0.1:{tls_port}\"
+tls = {{ certificate_files = [{:?}], key_files = [{:?}] }}
+
+[upstreams.service]
+url = \"http://127.0.0.1:{upstream}\"
+
+[[routes]]
+path = \"/*\"
+upstream = \"service\"
+",
+        certificate.chain, certificate.key
+    );
+    let path = place.folder().join("steadfast.toml");
+    fs::write(&path, config)?;
+    let mut command = Command::new(&place.steadfast);
+    command.arg("serve").arg("--config").arg(&path).current_dir(place.folder());
+    let Running { server, .. } = begin_gateway(place, "steadfast", command, port, admin)?;
+    Ok(Edge { port, tls_port, server })
 }
 
 /// A ledger's address in the workplace.
@@ -223,7 +312,7 @@ fn get(port: u16, path: &str) -> anyhow::Result<String> {
 }
 
 /// A server's program: Debian keeps some of them where only root's PATH leads.
-fn program(name: &str) -> std::path::PathBuf {
+fn program(name: &str) -> PathBuf {
     let usual = Path::new("/usr/sbin").join(name);
     if usual.exists() { usual } else { name.into() }
 }

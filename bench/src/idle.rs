@@ -62,7 +62,11 @@ impl Idle {
     }
 }
 
-fn asked_once(port: u16) -> anyhow::Result<TcpStream> {
+/// A connection that made one request, and makes no more.
+///
+/// # Errors
+/// There was no answer.
+pub(crate) fn asked_once(port: u16) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(loopback(port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(b"GET /events HTTP/1.1\r\nHost: box-office\r\n\r\n")?;

@@ -219,7 +219,7 @@ impl Keyed {
     fn contestant<'a>(&'a self, index: usize, entry: &'a Entry) -> Contestant<'a> {
         Contestant {
             name: entry.name,
-            load: Box::new(move |round, until| {
+            run: Box::new(move |round, until| {
                 let (keys, replayed) = match entry.traffic {
                     Traffic::Plain => (Keys::None, Some(false)),
                     Traffic::First => {
@@ -227,7 +227,7 @@ impl Keyed {
                     }
                     Traffic::Replay => (Keys::Pool { seed: REPLAYED_SEED, size: self.replayed }, Some(true)),
                 };
-                self.load(entry.port, keys, replayed, entry.cookies.clone(), until)
+                self.load(entry.port, keys, replayed, entry.cookies.clone(), until).run()
             }),
         }
     }

@@ -71,17 +71,20 @@ impl Latency {
     fn contestant(&self, name: &'static str, port: u16, keyed: bool) -> Contestant<'_> {
         Contestant {
             name,
-            load: Box::new(move |round, until| Load {
-                to: loopback(port),
-                path: "/orders".to_owned(),
-                post_bytes: Some(self.bytes),
-                connections: 1,
-                until,
-                rate: self.rate,
-                keys: if keyed { Keys::Unique { seed: u64::from(round) } } else { Keys::None },
-                cookies: Vec::new(),
-                expect: Expect { status: 201, bytes: self.bytes, replayed: Some(false) },
-                manners: Manners::default(),
+            run: Box::new(move |round, until| {
+                Load {
+                    to: loopback(port),
+                    path: "/orders".to_owned(),
+                    post_bytes: Some(self.bytes),
+                    connections: 1,
+                    until,
+                    rate: self.rate,
+                    keys: if keyed { Keys::Unique { seed: u64::from(round) } } else { Keys::None },
+                    cookies: Vec::new(),
+                    expect: Expect { status: 201, bytes: self.bytes, replayed: Some(false) },
+                    manners: Manners::default(),
+                }
+                .run()
             }),
         }
     }

@@ -5,6 +5,8 @@
 
 mod contestants;
 mod cores;
+mod edge;
+mod h2load;
 mod idle;
 mod keyed;
 mod latency;
@@ -44,6 +46,8 @@ enum Benchmark {
     Lookup(lookup::Lookup),
     /// The gateway's memory with a thousand idle connections
     Idle(idle::Idle),
+    /// Plain proxying over HTTP/2 and TLS against nginx, and ten thousand idle connections
+    Edge(edge::Edge),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
     Soak(soak::Soak),
     /// The load generator (started by the benchmarks, pinned)
@@ -78,6 +82,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Latency(latency) => latency.run(),
         Benchmark::Lookup(lookup) => lookup.run(),
         Benchmark::Idle(idle) => idle.run(),
+        Benchmark::Edge(edge) => edge.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),
         Benchmark::Upstream { bytes } => upstream::run_child(bytes),

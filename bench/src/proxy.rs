@@ -86,17 +86,20 @@ impl Proxy {
     fn contestant(&self, name: &'static str, port: u16) -> Contestant<'_> {
         Contestant {
             name,
-            load: Box::new(move |_, until| Load {
-                to: loopback(port),
-                path: "/events".to_owned(),
-                post_bytes: None,
-                connections: self.connections,
-                until,
-                rate: None,
-                keys: Keys::None,
-                cookies: Vec::new(),
-                expect: Expect { status: 200, bytes: self.bytes, replayed: None },
-                manners: Manners::default(),
+            run: Box::new(move |_, until| {
+                Load {
+                    to: loopback(port),
+                    path: "/events".to_owned(),
+                    post_bytes: None,
+                    connections: self.connections,
+                    until,
+                    rate: None,
+                    keys: Keys::None,
+                    cookies: Vec::new(),
+                    expect: Expect { status: 200, bytes: self.bytes, replayed: None },
+                    manners: Manners::default(),
+                }
+                .run()
             }),
         }
     }

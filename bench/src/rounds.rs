@@ -4,7 +4,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::load::{Load, Outcome, Until};
+use crate::load::{Outcome, Until};
 use crate::machine::median;
 
 /// How often and how long is measured.
@@ -21,12 +21,12 @@ pub(crate) struct Rounds {
     warm_up: f64,
 }
 
-/// Somebody who is measured: a name, and the load of a round.
+/// Somebody who is measured: a name, and the load of a round, which is run until then.
 pub(crate) struct Contestant<'a> {
     /// The name in the results.
     pub(crate) name: &'static str,
-    /// The load of the round with this number.
-    pub(crate) load: Box<dyn Fn(u32, Until) -> Load + 'a>,
+    /// Runs the load of the round with this number.
+    pub(crate) run: Box<dyn Fn(u32, Until) -> anyhow::Result<Outcome> + 'a>,
 }
 
 /// All rounds of one contestant.
@@ -56,8 +56,7 @@ impl Rounds {
         let mut outcomes = vec![Vec::new(); contestants.len()];
         for round in 0..self.rounds.max(1) {
             for (contestant, outcomes) in contestants.iter().zip(&mut outcomes) {
-                let outcome = (contestant.load)(round, until)
-                    .run()
+                let outcome = (contestant.run)(round, until)
                     .map_err(|error| error.context(format!("{} in round {}", contestant.name, round + 1)))?;
                 eprintln!(
                     "round {}/{}  {:<28} {:>9.0}/s  p50 {:>7.3} ms  busy {}",

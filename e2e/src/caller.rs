@@ -69,6 +69,14 @@ impl Ask {
         Self { method: Method::POST, path: path.into(), headers: vec![json], body: body.into() }
     }
 
+    /// A POST of bytes that mean nothing to anybody, under a key.
+    #[must_use]
+    pub fn upload(path: impl Into<String>, key: &str, body: impl Into<Bytes>) -> Self {
+        let kind = ("content-type".into(), "application/octet-stream".into());
+        let headers = vec![kind, ("idempotency-key".into(), key.into())];
+        Self { method: Method::POST, path: path.into(), headers, body: body.into() }
+    }
+
     /// The order of one ticket under a key, which is also its reference.
     #[must_use]
     pub fn order(key: &str) -> Self {

@@ -5,13 +5,14 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
+    sync::Arc,
     time::Duration,
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{Answer, Ask, Caller, Killer, NoAnswer, Port, Process, await_that, program};
+use crate::{Answer, Ask, Caller, Killer, NoAnswer, Port, Process, ServiceManager, await_that, program};
 
 /// How long a gateway may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -24,10 +25,13 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub struct Gateway {
     name: String,
     folder: PathBuf,
-    listen: Port,
+    listen: Arc<Port>,
     admin: Port,
+    manager: Option<Arc<ServiceManager>>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// A command that becomes the gateway, where it is not started directly.
+    within: Vec<OsString>,
     process: Option<Process>,
 }
 
@@ -47,8 +51,39 @@ impl Gateway {
         Self::with_arguments(folder, name, &["serve", "--config", &config.to_string_lossy()])
     }
 
+    /// `steadfast serve --config CONFIG` on the same port for callers, with an admin port of its own; not started
+    /// yet.
+    #[must_use]
+    pub fn beside(&self, name: &str, config: &Path) -> Self {
+        let arguments = ["serve", "--config", &config.to_string_lossy()];
+        Self::at(Arc::clone(&self.listen), &self.folder, name, &arguments)
+    }
+
+    /// Hands these sockets to every process that is started from now on.
+    pub fn hand_over(&mut self, manager: &Arc<ServiceManager>) {
+        self.manager = Some(Arc::clone(manager));
+    }
+
+    /// The same with more flags.
+    #[must_use]
+    pub fn with(mut self, more: &[&str]) -> Self {
+        self.arguments.extend(more.iter().map(OsString::from));
+        self
+    }
+
+    /// The same with this variable in its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     fn with_arguments(folder: &Path, name: &str, arguments: &[&str]) -> Self {
-        let (listen, admin) = (Port::reserve(), Port::reserve());
+        Self::at(Arc::new(Port::reserve()), folder, name, arguments)
+    }
+
+    fn at(listen: Arc<Port>, folder: &Path, name: &str, arguments: &[&str]) -> Self {
+        let admin = Port::reserve();
         let mut arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         for (flag, addr) in [("--listen", listen.addr()), ("--admin", admin.addr())] {
             arguments.extend([flag.into(), addr.to_string().into()]);
@@ -58,8 +93,10 @@ impl Gateway {
             folder: folder.into(),
             listen,
             admin,
+            manager: None,
             arguments,
             environment: vec![("STEADFAST_LOG".into(), "info".into())],
+            within: Vec::new(),
             process: None,
         }
     }
@@ -67,6 +104,20 @@ impl Gateway {
     /// Lets a killer sit in every process that is started from now on.
     pub fn haunt(&mut self, killer: &Killer) {
         self.environment.extend(killer.environment());
+    }
+
+    /// Lets a command start it from now on, and become it: the gateway's own command is added to its arguments.
+    pub fn start_within(&mut self, command: &[&str]) {
+        self.within = command.iter().map(OsString::from).collect();
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// It does not run.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the gateway runs").id()
     }
 
     /// Where callers are served.
@@ -87,7 +138,17 @@ impl Gateway {
     /// It ends instead, or is not ready in time.
     pub async fn start(&mut self) {
         let binary = program("steadfast");
-        let process = Process::start(&self.folder, &self.name, &binary, &self.arguments, &self.environment);
+        let (binary, handed_over) = match &self.manager {
+            Some(manager) => manager.command(&binary),
+            None => (binary, Vec::new()),
+        };
+        let mut command = self.within.clone();
+        command.push(binary.into());
+        command.extend(handed_over);
+        command.extend(self.arguments.iter().cloned());
+        let (binary, arguments) = command.split_first().expect("a command");
+        let process =
+            Process::start(&self.folder, &self.name, Path::new(binary), arguments, &self.environment);
         self.process = Some(process);
         await_that("the gateway is ready", READY_WITHIN, async || {
             let process = self.process.as_mut().expect("it was started");
@@ -132,6 +193,14 @@ impl Gateway {
         self.process.as_ref().expect("the gateway runs").signal(signal);
     }
 
+    /// How it ended, where it did.
+    ///
+    /// # Panics
+    /// It was not started.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().expect("it was started").ended()
+    }
+
     /// Waits until it has ended.
     ///
     /// # Panics
@@ -145,6 +214,15 @@ impl Gateway {
     #[must_use]
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.folder.join(format!("{}.out", self.name))).unwrap_or_default()
+    }
+
+    /// The end of what it wrote to its standard error: its log.
+    ///
+    /// # Panics
+    /// It does not run.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        self.process.as_ref().expect("the gateway runs").errors()
     }
 
     /// Asks the admin API.

@@ -13,6 +13,7 @@ mod port;
 mod process;
 mod programs;
 mod random;
+mod service_manager;
 
 pub use await_that::{await_that, within};
 pub use caller::{Answer, Ask, Caller, NoAnswer};
@@ -23,6 +24,7 @@ pub use port::Port;
 pub use process::Process;
 pub use programs::program;
 pub use random::Random;
+pub use service_manager::ServiceManager;
 
 /// Whether the long storms were asked for (`STEADFAST_LONG=1`).
 #[must_use]

@@ -57,6 +57,12 @@ impl Process {
         kill_process(pid, signal).expect("the process is there");
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, where it did.
     ///
     /// # Panics

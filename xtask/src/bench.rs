@@ -11,7 +11,7 @@ use crate::workshop::{cargo, run, target};
 /// What `cargo xtask bench` may be told.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// proxy, keyed, latency, lookup or idle; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
+    /// proxy, keyed, latency, lookup, idle or edge; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     name_and_options: Vec<String>,
 }
@@ -32,6 +32,7 @@ pub(crate) fn bench(bench: &Bench) -> anyhow::Result<()> {
     let name = bench.name_and_options.first().map_or("", String::as_str);
     match name {
         "proxy" => needs::ensure(needs::FOR_PROXY)?,
+        "edge" => needs::ensure(needs::FOR_EDGE)?,
         "keyed" => needs::ensure(needs::FOR_KEYED)?,
         _ => {}
     }

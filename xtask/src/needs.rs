@@ -22,15 +22,20 @@ pub(crate) struct Need {
 pub(crate) const FOR_TESTS: &[Need] = &[
     POSTGRES,
     PYTHON_VENV,
+    SYSTEMD_ANALYZE,
     NODE,
     Need { what: "curl with HTTP/2", packages: &["curl"], is_here: curl_speaks_http2 },
 ];
 
 /// What `cargo xtask bench proxy` compares with.
-pub(crate) const FOR_PROXY: &[Need] = &[
-    Need { what: "nginx", packages: &["nginx-light"], is_here: || on_path("nginx") },
-    Need { what: "HAProxy", packages: &["haproxy"], is_here: || on_path("haproxy") },
-];
+pub(crate) const FOR_PROXY: &[Need] =
+    &[NGINX, Need { what: "HAProxy", packages: &["haproxy"], is_here: || on_path("haproxy") }];
+
+/// What `cargo xtask bench edge` compares with, and the load of HTTP/2 and TLS.
+pub(crate) const FOR_EDGE: &[Need] =
+    &[NGINX, Need { what: "h2load", packages: &["nghttp2-client"], is_here: || on_path("h2load") }];
+
+const NGINX: Need = Need { what: "nginx", packages: &["nginx-light"], is_here: || on_path("nginx") };
 
 /// What `cargo xtask bench keyed` compares with. Redis is not among them: the libraries need a newer one than Debian 12
 /// has, and the benchmark fetches it from PyPI where it must.
@@ -53,6 +58,10 @@ const NODE: Need = Need {
     packages: &["nodejs", "npm"],
     is_here: || on_path("node") && on_path("npm"),
 };
+
+/// What checks the units in `packaging/systemd`. It checks them where systemd does not run, too.
+const SYSTEMD_ANALYZE: Need =
+    Need { what: "systemd-analyze", packages: &["systemd"], is_here: || on_path("systemd-analyze") };
 
 /// Installs what is missing of `needs`.
 ///

@@ -23,6 +23,9 @@ pub struct OperationView {
     pub key: String,
     /// Who made it, where that was verified.
     pub principal: Option<String>,
+    /// The digest of the credential that made it, in hexadecimal.
+    #[serde(default)]
+    pub credential: Option<String>,
     /// The name of the route it came by.
     pub route: String,
     /// The request's method.
@@ -190,6 +193,44 @@ pub struct SettledView {
     pub dry_run: bool,
 }
 
+/// Whose operations to erase: one of `principal`, `credential` and `namespace`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseRequest {
+    /// Those that this principal made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Those that were made with the credential of this digest, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Those in this namespace, whoever made them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Why; 1 to 2,000 characters. It is logged: name no one.
+    pub reason: String,
+    /// Who says so; 1 to 200 characters.
+    pub by: String,
+    /// Where the call before it ended: its `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Only count.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What one call erased. Where there is a `next`, more is to be looked at: the same is to be asked with it as `from`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasedView {
+    /// How many operations were erased; in a dry run, would be.
+    pub erased: u64,
+    /// The ids of those that were left, because they are unfinished or in doubt.
+    pub left: Vec<String>,
+    /// From where to go on; `null` where all were looked at, and nothing of what was erased is left in the ledger's logs.
+    pub next: Option<String>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+}
+
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadView {
@@ -202,6 +243,21 @@ pub struct ReloadView {
 pub struct ConfigView {
     /// The config as TOML, with defaults and overrides filled in and secrets left out.
     pub toml: String,
+    /// The file that a reload reads; `null` where the gateway was started without one.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The settings that a flag or a variable of the gateway goes before, whatever the file says.
+    #[serde(default)]
+    pub overridden: Vec<OverriddenView>,
+}
+
+/// A setting that something goes before what the file says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverriddenView {
+    /// Where it stands in a config, such as `edge.headers_max`.
+    pub path: String,
+    /// By what: a flag or a variable.
+    pub by: String,
 }
 
 /// How the gateway is.

@@ -25,4 +25,16 @@ pub trait Control: Send + Sync + 'static {
 
     /// The config in force as TOML, with defaults and overrides filled in and secrets left out.
     fn effective_config(&self) -> String;
+
+    /// Where a reload takes the config from.
+    fn config_origin(&self) -> ConfigOrigin;
+}
+
+/// Where a gateway's config comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigOrigin {
+    /// The file; none where the gateway was started without one.
+    pub file: Option<String>,
+    /// The settings that a flag or a variable goes before, each with what does.
+    pub overridden: Vec<(String, String)>,
 }

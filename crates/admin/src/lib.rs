@@ -15,10 +15,11 @@
 //! | `POST /api/operations/{id}/settle` | settles what is in doubt, or says what would become of it |
 //! | `GET /api/counts` | how many operations need attention |
 //! | `POST /api/reload` | reads the config again |
-//! | `GET /api/config` | the config in force, without secrets |
+//! | `GET /api/config` | the config in force, without secrets, and where it comes from |
 
 pub mod api;
 mod control;
+mod erase;
 mod guard;
 mod health;
 mod instant;
@@ -30,7 +31,7 @@ mod serve;
 mod settle;
 mod view;
 
-pub use control::{Control, Readiness, ReloadReport};
+pub use control::{ConfigOrigin, Control, Readiness, ReloadReport};
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};
 pub use steadfast_ledger::BoxFuture;

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use steadfast_ledger::SharedLedger;
 
 use crate::{
-    api::{ConfigView, ReloadView},
-    control::{Control, Readiness, ReloadReport},
-    guard, health, operations,
+    api::{ConfigView, OverriddenView, ReloadView},
+    control::{ConfigOrigin, Control, Readiness, ReloadReport},
+    erase, guard, health, operations,
     parameters::read_json,
     problem::Problem,
     settle,
@@ -53,6 +53,7 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/operations", get(operations::list))
         .route("/api/operations/{id}", get(operations::get))
         .route("/api/operations/{id}/settle", post(settle::settle))
+        .route("/api/erase", post(erase::erase))
         .route("/api/counts", get(operations::counts))
         .route("/api/reload", post(reload))
         .route("/api/config", get(config))
@@ -85,7 +86,9 @@ async fn reload(State(parts): State<AdminParts>, body: Body) -> Result<Json<Relo
 }
 
 async fn config(State(parts): State<AdminParts>) -> Json<ConfigView> {
-    Json(ConfigView { toml: parts.control.effective_config() })
+    let ConfigOrigin { file, overridden } = parts.control.config_origin();
+    let overridden = overridden.into_iter().map(|(path, by)| OverriddenView { path, by }).collect();
+    Json(ConfigView { toml: parts.control.effective_config(), file, overridden })
 }
 
 async fn not_found(uri: Uri) -> Problem {
@@ -94,7 +97,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/counts, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/counts, /api/reload and /api/config.",
     )
 }
 
@@ -104,6 +107,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("{path} does not take {method}."),
-        "Read with GET; settle and reload with POST. The Allow header says which.",
+        "Read with GET; settle, erase and reload with POST. The Allow header says which.",
     )
 }

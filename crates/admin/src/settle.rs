@@ -24,8 +24,8 @@ use crate::{
 
 /// The longest body of a settlement, which may hold an answer.
 const BODY_BYTES_MAX: usize = 1 << 20;
-const REASON_CHARS_MAX: usize = 2_000;
-const BY_CHARS_MAX: usize = 200;
+pub(crate) const REASON_CHARS_MAX: usize = 2_000;
+pub(crate) const BY_CHARS_MAX: usize = 200;
 const ANSWER_HEADERS_MAX: usize = 100;
 
 /// Header fields that say how one message travelled, or that replays never repeat.
@@ -155,7 +155,13 @@ fn settlement(request: SettleRequest) -> Result<Settlement, Problem> {
     Ok(Settlement { verdict, by, reason })
 }
 
-fn stated(field: &str, text: &str, chars_max: usize, next_step: &str) -> Result<Box<str>, Problem> {
+/// A text that somebody must have stated.
+pub(crate) fn stated(
+    field: &str,
+    text: &str,
+    chars_max: usize,
+    next_step: &str,
+) -> Result<Box<str>, Problem> {
     let text = text.trim();
     let chars = text.chars().count();
     if chars == 0 || chars > chars_max || text.chars().any(|char| char.is_control() && char != '\n') {

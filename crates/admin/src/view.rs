@@ -23,6 +23,10 @@ pub(crate) fn operation(record: &OperationRecord) -> OperationView {
         namespace: record.name.namespace().as_str().to_owned(),
         key: record.name.key().as_str().to_owned(),
         principal: record.owner.principal.as_ref().map(|principal| principal.as_str().to_owned()),
+        credential: record
+            .owner
+            .credential
+            .map(|digest| format!("{:032x}", u128::from_be_bytes(*digest.as_bytes()))),
         route: record.route.to_string(),
         method: record.method.to_string(),
         path: record.path.to_string(),

@@ -95,12 +95,15 @@ pub(crate) struct UpArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  steadfast serve --config steadfast.toml\n  STEADFAST_LEDGER=postgres://… steadfast serve"
+    before_help = "Examples:\n  steadfast serve --config steadfast.toml\n  steadfast serve --watch\n  STEADFAST_LEDGER=postgres://… steadfast serve"
 )]
 pub(crate) struct ServeArguments {
     /// The config file [default: ./steadfast.toml, then /etc/steadfast/steadfast.toml]
     #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Reload when the config, or a file that it names with `*_file`, says something else (SIGHUP reloads either way)
+    #[arg(long, env = "STEADFAST_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) watch: bool,
     /// Where to serve callers, instead of what the config says
     #[arg(long, env = "STEADFAST_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
@@ -144,8 +147,28 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         effective: bool,
     },
+    /// Say what a reload would change in a running gateway
+    Diff(ConfigDiffArguments),
     /// Print the JSON Schema of configs
     Schema,
+    /// Print a new encryption key, as a line for the config's encryption.key_file
+    NewKey,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast config diff\n  steadfast config diff --config next.toml -o json\n  steadfast config diff && echo 'nothing to reload'",
+    after_help = "Exit codes: 0 where nothing differs, 1 where something does, 3 where the file is not valid, 6 where no gateway answers.\n\nVariables in the file's texts (${NAME}) are read from this command's environment. What a flag or a STEADFAST_… variable of the running gateway goes before is left out. Passwords are not compared."
+)]
+pub(crate) struct ConfigDiffArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// The config file [default: the one that the running gateway reads]
+    #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +212,41 @@ pub(crate) enum OperationsCommand {
     },
     /// Write down what really happened to an operation in doubt
     Settle(SettleArguments),
+    /// Remove what is kept of somebody's finished operations; their keys stay taken
+    Erase(EraseArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast operations erase --principal ada --reason 'ticket 4711'\n  printf 'Bearer abc' | steadfast operations erase --credential-header Authorization --reason 'ticket 4711' --yes",
+    group = clap::ArgGroup::new("whose").required(true).args(["principal", "credential", "credential_header", "namespace"])
+)]
+pub(crate) struct EraseArguments {
+    /// Those that this principal made
+    #[arg(long)]
+    pub(crate) principal: Option<String>,
+    /// Those made with the credential of this digest, as `operations get` prints it
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) credential: Option<String>,
+    /// Those made with the credential that is read from the standard input: the value of this header. Several, in the
+    /// order of the route's credential_headers, have their values one a line
+    #[arg(long, value_name = "HEADER", value_delimiter = ',')]
+    pub(crate) credential_header: Vec<String>,
+    /// Those in this namespace, whoever made them
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// Why; it is logged, so name no one
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

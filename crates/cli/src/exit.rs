@@ -20,6 +20,7 @@ pub(crate) enum Exit {
     /// The gateway or a dependency cannot be reached.
     Unreachable = 6,
     /// Somebody interrupted it.
+    #[cfg(feature = "demo")]
     Interrupted = 130,
 }
 
@@ -56,5 +57,10 @@ impl std::error::Error for Failed {}
 )]
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     eprintln!("steadfast: {error:#}");
+    code_of(error)
+}
+
+/// The exit code that an error ends the process with.
+pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Failed>().map_or(Exit::Failure, |failed| failed.exit)
 }

@@ -7,6 +7,7 @@ mod arguments;
 mod commands;
 mod exit;
 mod logging;
+mod systemd;
 
 use std::process::ExitCode;
 

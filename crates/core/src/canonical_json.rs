@@ -179,6 +179,53 @@ mod tests {
     }
 
     #[test]
+    fn equal_numbers_that_are_written_differently_differ() {
+        // Whoever reads them may tell them apart: an integer is not a float, and -0 is not 0.
+        for (one, other) in [("1", "1.0"), ("100", "1e2"), ("1e2", "1E2"), ("0", "-0"), ("0.1", "0.10")] {
+            assert_ne!(canonical(one, &[]), canonical(other, &[]), "{one} and {other}");
+            assert_eq!(canonical(one, &[]).as_deref(), Ok(one));
+        }
+    }
+
+    #[test]
+    fn how_a_string_is_escaped_makes_no_difference() {
+        for (one, other) in [
+            (r#""\u0061\u00fc""#, "\"aü\""),
+            (r#""\ud83d\ude00""#, "\"😀\""),
+            (r#""\/\u000a\u0022""#, r#""/\n\"""#),
+            (r#"{"\u0062":1,"a":2}"#, r#"{"a":2,"b":1}"#),
+        ] {
+            let canonical_one = canonical(one, &[]);
+            assert!(canonical_one.is_ok(), "{one}");
+            assert_eq!(canonical_one, canonical(other, &[]), "{one} and {other}");
+        }
+        // But what is composed and what is not are two texts.
+        assert_ne!(canonical("\"\u{fc}\"", &[]), canonical("\"u\u{308}\"", &[]));
+    }
+
+    #[test]
+    fn a_member_named_twice_is_found_however_it_is_escaped_and_however_deep() {
+        for text in [r#"{"a":1,"\u0061":2}"#, r#"[{"b":{"a":1,"a":1}}]"#] {
+            assert_eq!(canonical(text, &[]), Err(NotCanonical), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth| format!("{}0{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(canonical(&nested(DEPTH_MAX), &[]), Ok(nested(DEPTH_MAX)));
+        assert_eq!(canonical(&nested(DEPTH_MAX + 1), &[]), Err(NotCanonical));
+    }
+
+    #[test]
+    fn half_a_character_and_a_byte_order_mark_are_no_json() {
+        for text in [r#""\ud83d""#, r#""\ude00\ud83d""#, "\u{feff}{}", "NaN", "+1", "01", "1.", "'a'"] {
+            assert_eq!(canonical(text, &[]), Err(NotCanonical), "{text}");
+        }
+        assert_eq!(canonical_json(b"\"\xff\"", &[]), Err(NotCanonical));
+    }
+
+    #[test]
     fn what_has_no_single_meaning_is_refused() {
         let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
         for text in ["", "{", r#"{"a":1,"a":2}"#, "[1,]", "1 2", deep.as_str()] {

@@ -53,6 +53,12 @@ impl Key {
         Ok(Self(text.into()))
     }
 
+    /// What stands for a key that was erased. A caller may send the same text: it names another operation.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self("(erased)".into())
+    }
+
     /// Reads the value of one `Idempotency-Key` header: an RFC 9651 String whose parameters are ignored, or the
     /// bare form.
     ///

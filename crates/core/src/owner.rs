@@ -117,6 +117,12 @@ impl Namespace {
         Self("global".into())
     }
 
+    /// What stands for a namespace that was erased.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self("(erased)".into())
+    }
+
     /// The namespace that all callers of a route share.
     #[must_use]
     pub fn of_route(route: &str) -> Self {

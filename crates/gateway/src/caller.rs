@@ -22,7 +22,9 @@ pub(crate) struct Caller {
     /// Their address, or what a PROXY protocol header said that it is.
     pub(crate) ip: IpAddr,
     /// The same as text.
-    pub(crate) ip_text: HeaderValue,
+    pub(crate) ip_text: Box<str>,
+    /// And as the value of a field.
+    pub(crate) ip_value: HeaderValue,
     /// Whether they speak TLS.
     pub(crate) is_tls: bool,
     /// The certificate that they showed, as `Client-Cert` has it.
@@ -34,10 +36,11 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn new(ip: IpAddr, is_tls: bool, certificate: Option<HeaderValue>) -> Self {
         let ip = ip.to_canonical();
+        let ip_text = ip.to_string().into_boxed_str();
         // An address is printable ASCII.
-        let ip_text = HeaderValue::from_str(&ip.to_string());
-        let ip_text = ip_text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { ip, ip_text, is_tls, certificate, requests: AtomicU64::new(0) }
+        let ip_value = HeaderValue::from_str(&ip_text);
+        let ip_value = ip_value.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { ip, ip_text, ip_value, is_tls, certificate, requests: AtomicU64::new(0) }
     }
 
     /// Counts a request.

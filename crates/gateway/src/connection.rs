@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -29,6 +30,7 @@ use crate::{
     config::{EdgePolicy, Listener},
     drain::{Drain, Open},
     edge::{Edge, ToldBody},
+    handover::Holder,
     patient::Patient,
     proxy_protocol,
     tunnel::{self, Ends},
@@ -36,6 +38,8 @@ use crate::{
 
 /// What every connection of HTTP/2 begins with, if nothing was agreed on before (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often it is looked at whether a caller is quiet, in the time that it may be.
+const LOOKS: u32 = 8;
 /// How long to wait before a preface that has come in part is looked at again.
 const PREFACE_PAUSE: Duration = Duration::from_millis(2);
 /// How much of a stream, and of a connection of HTTP/2, may be on its way in before it is read, in bytes.
@@ -45,6 +49,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Where connections come in: one listener's policy, and what serves them.
 pub(crate) struct Door {
     pub(crate) listener: Listener,
+    pub(crate) holder: Holder,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) policy: EdgePolicy,
     pub(crate) edge: Arc<Edge>,
@@ -58,7 +63,7 @@ impl Door {
         let _ = stream.set_nodelay(true);
         let opened = tokio::select! {
             // Whoever has sent nothing yet loses nothing.
-            () = self.drain.asked() => return,
+            () = self.drain.idle_closed() => return,
             opened = tokio::time::timeout(self.policy.header_timeout, self.open(stream, peer)) => opened,
         };
         let ended = match opened {
@@ -113,32 +118,33 @@ impl Door {
         let policy = &self.policy;
         let mut connection = std::pin::pin!(
             http1::Builder::new()
-                .timer(TokioTimer::new())
                 // Head and body of a small answer go out in one buffer: a plain send costs less than a gathering
                 // one.
                 .writev(false)
                 .half_close(self.listener.half_close)
-                .header_read_timeout(policy.header_timeout)
                 .max_headers(policy.headers_max)
                 .max_buf_size(policy.header_bytes_max)
                 .serve_connection(stream, service)
                 .with_upgrades()
         );
-        let mut asked = std::pin::pin!(self.drain.asked());
+        let mut closing = std::pin::pin!(self.drain.idle_closed());
+        let mut quiet = std::pin::pin!(quiet(&caller, policy.header_timeout));
         let served = tokio::select! {
             biased;
-            served = connection.as_mut() => served,
-            () = &mut asked => {
+            served = connection.as_mut() => served.map_err(Failed::from),
+            // No request is under way, and a head that has come in part is none.
+            () = &mut quiet => Err(Failed::from("no request came in time")),
+            () = &mut closing => {
                 // The request under way is answered, and no other is read.
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                connection.await.map_err(Failed::from)
             }
         };
         let ends = switched.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ends) = ends {
             tunnel::run(ends).await;
         }
-        served.map_err(Failed::from)
+        served
     }
 
     /// Answers a request; what is to become a tunnel is left in `switched` until the connection lets go of it.
@@ -156,6 +162,8 @@ impl Door {
         {
             let ends = Ends::new(here, &mut response);
             *switched.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
+        } else if self.drain.is_asked() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
     }
@@ -179,10 +187,11 @@ impl Door {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         let mut asked = std::pin::pin!(self.drain.asked());
-        let mut idle = std::pin::pin!(idle(&caller, policy.header_timeout));
+        let mut quiet = std::pin::pin!(quiet(&caller, policy.header_timeout));
         let mut leaving = false;
         poll_fn(|context| {
-            if !leaving && (asked.as_mut().poll(context).is_ready() || idle.as_mut().poll(context).is_ready())
+            if !leaving
+                && (asked.as_mut().poll(context).is_ready() || quiet.as_mut().poll(context).is_ready())
             {
                 leaving = true;
                 connection.as_mut().graceful_shutdown();
@@ -218,15 +227,21 @@ async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Ends when a caller has had no request under way for so long, nor sent one.
-async fn idle(caller: &Arc<Caller>, idle_max: Duration) {
-    // Besides requests, the connection and its service hold the caller.
-    const AT_REST: usize = 2;
-    loop {
-        let before = caller.requests();
-        tokio::time::sleep(idle_max).await;
-        if Arc::strong_count(caller) <= AT_REST && caller.requests() == before {
-            return;
+/// Ends when a caller has had no request under way for so long: neither one that is being answered, nor one whose
+/// head came whole. One timer looks now and then, because one for each request would cost each request; so it may take
+/// an eighth longer.
+fn quiet(caller: &Arc<Caller>, quiet_max: Duration) -> impl Future<Output = ()> {
+    // Now, before there is any request: every one of them holds the caller too.
+    let at_rest = Arc::strong_count(caller);
+    async move {
+        let (mut requests, mut since) = (caller.requests(), Instant::now());
+        loop {
+            tokio::time::sleep(quiet_max / LOOKS).await;
+            if Arc::strong_count(caller) > at_rest || caller.requests() != requests {
+                (requests, since) = (caller.requests(), Instant::now());
+            } else if since.elapsed() >= quiet_max {
+                return;
+            }
         }
     }
 }

@@ -7,10 +7,21 @@ use std::sync::{
 
 use tokio::sync::watch;
 
+/// How far a gateway is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// Nothing more is accepted. Every connection is told with its next answer that it ends: a caller that gets to
+    /// know it this way has no request under way on it.
+    LastRequests,
+    /// Connections without a request under way are closed.
+    Closing,
+}
+
 /// Asks workers and connections to stop, and counts those that go on.
 #[derive(Clone, Debug)]
 pub(crate) struct Drain {
-    asked: Arc<watch::Sender<bool>>,
+    stage: Arc<watch::Sender<Stage>>,
     open: Arc<AtomicUsize>,
 }
 
@@ -20,23 +31,37 @@ pub(crate) struct Open(Arc<AtomicUsize>);
 
 impl Drain {
     pub(crate) fn new() -> Self {
-        Self { asked: Arc::new(watch::Sender::new(false)), open: Arc::default() }
+        Self { stage: Arc::new(watch::Sender::new(Stage::Serving)), open: Arc::default() }
     }
 
-    /// Asks everybody to stop.
+    /// Asks everybody to stop: workers accept nothing more, and every connection's next answer is its last.
     pub(crate) fn ask(&self) {
-        self.asked.send_replace(true);
+        self.stage.send_replace(Stage::LastRequests);
+    }
+
+    /// Asks connections that wait for a next request to wait no longer.
+    pub(crate) fn close_idle(&self) {
+        self.stage.send_if_modified(|stage| std::mem::replace(stage, Stage::Closing) != Stage::Closing);
     }
 
     /// Whether everybody was asked to stop.
     pub(crate) fn is_asked(&self) -> bool {
-        *self.asked.borrow()
+        *self.stage.borrow() >= Stage::LastRequests
     }
 
     /// Ends when everybody is asked to stop.
     pub(crate) async fn asked(&self) {
+        self.reached(Stage::LastRequests).await;
+    }
+
+    /// Ends when connections are asked to wait for no next request.
+    pub(crate) async fn idle_closed(&self) {
+        self.reached(Stage::Closing).await;
+    }
+
+    async fn reached(&self, stage: Stage) {
         // The sender lives as long as `self`.
-        let _ = self.asked.subscribe().wait_for(|asked| *asked).await;
+        let _ = self.stage.subscribe().wait_for(|reached| *reached >= stage).await;
     }
 
     /// Counts a connection.

@@ -2,6 +2,7 @@
 //! metrics when its answer has been sent.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     net::IpAddr,
     pin::Pin,
@@ -17,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    Decision, HeldBody, IdentityPolicy, Problem, RequestId, RequestIdLayer, announced_method, owner_of,
+    Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -37,11 +38,14 @@ use crate::{
 pub(crate) struct Edge {
     /// The routes in force. Swapped whole by a reload; a request keeps those it began with.
     pub(crate) routes: ArcSwap<Routes>,
-    pub(crate) policy: EdgePolicy,
+    /// What connections may ask, as far as a reload changes it; the rest is the doors'.
+    pub(crate) policy: ArcSwap<EdgePolicy>,
     pub(crate) ledger: SharedLedger,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
     pub(crate) clock: Clock,
+    /// Where large bodies wait; it outlives a reload.
+    pub(crate) spool: Arc<Spool>,
 }
 
 /// The routes of one config.
@@ -89,11 +93,12 @@ impl Edge {
         request: Request<Incoming>,
         caller: &Arc<Caller>,
     ) -> Result<Response<ToldBody>, Infallible> {
+        let policy = self.policy.load_full();
         let mut told = Told {
             edge: Arc::clone(self),
             began: Instant::now(),
             at_ms: self.clock.wall().as_millis(),
-            client: self.policy.forwarding.client(caller, request.headers()),
+            client: policy.forwarding.client(caller, request.headers()),
             caller: Arc::clone(caller),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -108,11 +113,9 @@ impl Edge {
         caller.count();
         self.metrics.active.inc();
         let grpc = grpc::is_spoken(request.headers());
-        let policy = &self.policy;
-        let request = request.map(|incoming| {
-            HeldBody::Passed(CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout))
-        });
-        let routed = service_fn(|request: EdgeRequest| self.route(request, caller));
+        let request =
+            request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
+        let routed = service_fn(|request: EdgeRequest| self.route(request, caller, &policy));
         let outcome = RequestIdLayer.layer(routed).call(request).await;
         let (mut response, route) = match outcome {
             Ok(mut response) => {
@@ -136,16 +139,15 @@ impl Edge {
         self: &Arc<Self>,
         mut request: EdgeRequest,
         caller: &Caller,
+        policy: &EdgePolicy,
     ) -> Result<EdgeResponse, Infallible> {
         if !framing::is_plain(request.headers()) {
             return Ok(unclear_framing(request.extensions().get::<RequestId>()));
         }
-        if let Some(refused) = self.too_large(&request) {
+        if let Some(refused) = too_large(&request, policy) {
             return Ok(refused.instance(request.extensions().get::<RequestId>()).into_response());
         }
-        if let HeldBody::Passed(body) = request.body_mut()
-            && let Err(error) = body.end_if_empty().await
-        {
+        if let Err(error) = request.body_mut().end_if_empty().await {
             tracing::debug!(%error, "a body that was to be empty was not, or had no end");
             let problem =
                 Problem::new(Code::BodyInvalid).detail("The body did not arrive as it was announced.");
@@ -165,24 +167,10 @@ impl Edge {
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
         drop(routes);
-        self.policy.forwarding.stamp(caller, &mut request);
+        policy.forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
         response.extensions_mut().insert(mark);
         Ok(response)
-    }
-
-    /// The refusal for a request that is larger than any may be, as far as its head tells.
-    fn too_large(&self, request: &EdgeRequest) -> Option<Problem> {
-        let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        if target_bytes > self.policy.uri_bytes_max {
-            let detail =
-                format!("The target has {target_bytes} bytes; {} may be.", self.policy.uri_bytes_max);
-            return Some(Problem::new(Code::BodyTooLarge).status(414).detail(&detail));
-        }
-        match request.body() {
-            HeldBody::Passed(body) if body.is_too_large() => Some(Problem::new(Code::BodyTooLarge)),
-            _ => None,
-        }
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
@@ -200,6 +188,17 @@ impl Edge {
         )
         .await
     }
+}
+
+/// The refusal for a request that is larger than any may be, as far as its head tells.
+fn too_large(request: &EdgeRequest, policy: &EdgePolicy) -> Option<Problem> {
+    let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let bytes_max = policy.uri_bytes_max;
+    if target_bytes > bytes_max {
+        let detail = format!("The target has {target_bytes} bytes; {bytes_max} may be.");
+        return Some(Problem::new(Code::BodyTooLarge).status(414).detail(&detail));
+    }
+    request.body().is_too_large().then(|| Problem::new(Code::BodyTooLarge))
 }
 
 /// The refusal for a request whose end is not clear. Nothing behind it is read from its connection.
@@ -277,9 +276,9 @@ struct Told {
     edge: Arc<Edge>,
     began: Instant,
     at_ms: i64,
-    client: IpAddr,
-    /// Tells its connection that a request is under way.
-    #[expect(dead_code, reason = "it is held, not looked at")]
+    /// Who is calling, where a proxy that is believed says that it is another than who connected.
+    client: Option<IpAddr>,
+    /// Held also to tell the connection that a request is under way.
     caller: Arc<Caller>,
     method: Method,
     uri: Uri,
@@ -307,11 +306,15 @@ impl Drop for Told {
         if let Some(decision) = &self.decision {
             edge.metrics.decision(decision.protection);
         }
+        let client = match &self.client {
+            Some(forwarded) => Cow::Owned(forwarded.to_string()),
+            None => Cow::Borrowed(&*self.caller.ip_text),
+        };
         edge.access_log.write(&Entry {
             at_ms: self.at_ms,
             request_id: self.request_id.as_ref().map_or("", RequestId::as_str),
             trace_id: self.trace_id.as_deref(),
-            client: self.client,
+            client: &client,
             method: &self.method,
             path: self.uri.path(),
             route,

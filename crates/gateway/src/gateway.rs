@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,9 +13,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use steadfast_layers::InvalidPolicy;
+use steadfast_layers::{InvalidPolicy, Spool};
 use steadfast_ledger::{
-    Clock, OpenError, Remembering, SharedLedger,
+    Clock, Encrypting, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
     sqlite::{SqliteLedger, SqliteOptions},
 };
@@ -28,6 +28,7 @@ use crate::{
     connection::Door,
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
+    handover::{self, Holder},
     routing::Table,
     server, stack,
     telemetry::{AccessLog, Metrics},
@@ -36,6 +37,9 @@ use crate::{
 /// How many bytes of answers are kept in memory for replays.
 const REMEMBERED_BYTES_MAX: u64 = 64 << 20;
 
+/// How long connections without a request get to make one more, whose answer says that it is the last.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
 /// Where the access log goes.
 pub struct LogTo {
     /// The writer; a thread of its own writes to it.
@@ -43,6 +47,10 @@ pub struct LogTo {
     /// Whether somebody reads along: text instead of JSON.
     pub text: bool,
 }
+
+/// Listening sockets that somebody else opened, by the number of the listener in the config that they are for. There
+/// may be several for one.
+pub type HandedOver = BTreeMap<usize, Vec<TcpListener>>;
 
 /// A running gateway. Its callers are served by threads of its own.
 pub struct Gateway {
@@ -72,6 +80,17 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Nothing can be spooled.
+    #[error(
+        "large bodies cannot be kept in {}: {error}; name another folder as `spool.folder`, or set \
+         `spool.requests_max = 0` to refuse them", folder.display()
+    )]
+    Spool {
+        /// The folder.
+        folder: std::path::PathBuf,
         /// Why.
         error: io::Error,
     },
@@ -116,15 +135,17 @@ pub enum ReloadError {
 ///
 /// # Errors
 /// [`OpenError`] says why it cannot be opened.
-pub(crate) async fn open_ledger(location: &LedgerLocation, clock: &Clock) -> Result<SharedLedger, OpenError> {
-    Ok(match location {
+pub(crate) async fn open_ledger(config: &Config, clock: &Clock) -> Result<SharedLedger, OpenError> {
+    let keys = config.encryption.as_ref().map(|encryption| encryption.keys.clone()).unwrap_or_default();
+    Ok(match &config.ledger {
         LedgerLocation::Sqlite(path) => {
             let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
-            let ledger = SqliteLedger::open(path, options)?;
+            let ledger = Encrypting::new(SqliteLedger::open(path, options)?, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }
         LedgerLocation::Postgres(url) => {
             let ledger = PostgresLedger::connect(url, PostgresOptions::default()).await?;
+            let ledger = Encrypting::new(ledger, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }
     })
@@ -136,9 +157,18 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]: nothing is running then.
     pub async fn start(config: &Config, log: LogTo) -> Result<Self, StartError> {
+        Self::start_on(config, log, HandedOver::new()).await
+    }
+
+    /// Starts serving, for those of [`Config::listeners`] whose sockets a service manager handed over on these. The
+    /// ledger's own tasks run on the calling runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is running then.
+    pub async fn start_on(config: &Config, log: LogTo, handed_over: HandedOver) -> Result<Self, StartError> {
         let clock = Clock::system();
-        let ledger = open_ledger(&config.ledger, &clock).await?;
-        Self::start_with(config, log, ledger, clock)
+        let ledger = open_ledger(config, &clock).await?;
+        Self::serve_on(config, log, ledger, clock, &handed_over)
     }
 
     /// Starts serving on a ledger that somebody else opened, and on the clock it reads; [`Config::ledger`] is not
@@ -152,24 +182,41 @@ impl Gateway {
         ledger: SharedLedger,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        Self::serve_on(config, log, ledger, clock, &HandedOver::new())
+    }
+
+    fn serve_on(
+        config: &Config,
+        log: LogTo,
+        ledger: SharedLedger,
+        clock: Clock,
+        handed_over: &HandedOver,
+    ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let routes = routes(config, &ledger, &clock, &metrics)?;
+        let spool = Spool::new(config.spool.clone());
+        spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
+        let routes = routes(config, &ledger, &clock, &metrics, &spool)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
-            policy: config.edge.clone(),
+            policy: ArcSwap::from_pointee(config.edge.clone()),
             ledger,
             metrics,
             access_log,
             clock,
+            spool,
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
         let mut certificates = Vec::new();
         let mut doors: Vec<Vec<_>> = (0..config.workers).map(|_| Vec::new()).collect();
-        for listener in &config.listeners {
+        for (number, listener) in config.listeners.iter().enumerate() {
             let listen = |error| StartError::Listen { address: listener.address, error };
-            let sockets = server::bind(listener.address, config.workers).map_err(listen)?;
+            let (sockets, holder) = match handed_over.get(&number) {
+                Some(sockets) => (handover::share(sockets, config.workers), Holder::ServiceManager),
+                None => (server::bind(listener.address, config.workers), Holder::ThisProcess),
+            };
+            let sockets = sockets.map_err(listen)?;
             addresses.push(sockets[0].local_addr().map_err(listen)?);
             let tls = listener.tls.as_ref().map(Certificates::load).transpose();
             let tls = tls.map_err(|error| StartError::Tls { address: listener.address, error })?;
@@ -177,13 +224,15 @@ impl Gateway {
             certificates.extend(tls.clone());
             let door = Arc::new(Door {
                 listener: listener.clone(),
+                holder,
                 certificates: tls,
                 policy: config.edge.clone(),
                 edge: Arc::clone(&edge),
                 drain: drain.clone(),
             });
-            for (doors, socket) in doors.iter_mut().zip(sockets) {
-                doors.push((socket, Arc::clone(&door)));
+            for (number, socket) in sockets.into_iter().enumerate() {
+                let worker = number % config.workers;
+                doors[worker].push((socket, Arc::clone(&door)));
             }
         }
         certificates::watch(&certificates).map_err(StartError::Thread)?;
@@ -217,9 +266,10 @@ impl Gateway {
     /// [`ReloadError`]: nothing changed.
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
-        let routes = routes(config, &edge.ledger, &edge.clock, &edge.metrics);
+        let routes = routes(config, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool);
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
+        edge.policy.store(Arc::new(config.edge.clone()));
         Ok(())
     }
 
@@ -248,6 +298,7 @@ impl Gateway {
     /// The metrics as Prometheus reads them.
     #[must_use]
     pub fn metrics(&self) -> String {
+        self.edge.metrics.spool(&self.edge.spool);
         self.edge.metrics.render()
     }
 
@@ -267,8 +318,12 @@ impl Gateway {
     pub async fn drain(&self, timeout: Duration) -> usize {
         self.start_draining();
         self.drain.ask();
-        let until = Instant::now() + timeout;
+        let now = Instant::now();
+        let (until, idle_until) = (now + timeout, now + LAST_REQUESTS.min(timeout / 4));
         while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < until {
+            if Instant::now() >= idle_until {
+                self.drain.close_idle();
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.drain.open_count()
@@ -281,6 +336,7 @@ fn routes(
     ledger: &SharedLedger,
     clock: &Clock,
     metrics: &Metrics,
+    spool: &Arc<Spool>,
 ) -> Result<Routes, ReloadError> {
     let upstreams = config.upstreams.iter().map(|(name, policy)| {
         let upstream = Upstream::new(policy.clone(), clock.clone());
@@ -293,7 +349,7 @@ fn routes(
         let upstream = upstreams
             .get(&route.upstream)
             .ok_or_else(|| ReloadError::NoUpstream { route: name(), upstream: route.upstream.clone() })?;
-        let stack = stack::build(route, upstream.clone(), ledger, clock)
+        let stack = stack::build(route, upstream.clone(), ledger, clock, spool)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),

@@ -15,6 +15,7 @@ mod forwarding;
 mod framing;
 mod gateway;
 mod grpc;
+mod handover;
 mod operations_api;
 mod pages;
 mod patient;
@@ -25,4 +26,4 @@ mod stack;
 mod telemetry;
 mod tunnel;
 
-pub use gateway::{Gateway, LogTo, ReloadError, StartError};
+pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};

@@ -12,7 +12,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{connection::Door, drain::Drain, edge::Edge};
+use crate::{connection::Door, drain::Drain, edge::Edge, handover};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -101,6 +101,10 @@ async fn accept(listener: TcpListener, door: Arc<Door>, drain: Drain) {
             () = &mut asked => break,
         }
     }
-    drop(listener);
+    // Those who wait at the door are served too, though they may be more than `connections_max`.
+    handover::leave(listener, door.holder, |stream, peer| {
+        connections.spawn(Arc::clone(&door).serve(stream, peer, drain.open()));
+    })
+    .await;
     while connections.join_next().await.is_some() {}
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use steadfast_layers::{
-    CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer, FailureService, HeldBody,
-    IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy, InvalidPolicy,
+    AnswersLayer, AnswersService, CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer,
+    FailureService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
+    InvalidPolicy, OutgoingLayer, OutgoingService, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -14,17 +15,20 @@ use tower::ServiceBuilder;
 use crate::{caller::CallerBody, config::Route};
 
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
-pub(crate) type RequestBody = HeldBody<CallerBody>;
+pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
 /// What upstreams answer, as callers get it.
 pub(crate) type ReplyBody = HeldBody<UpstreamBody<RequestBody>>;
 /// A request on its way in.
-pub(crate) type EdgeRequest = Request<RequestBody>;
+pub(crate) type EdgeRequest = Request<CallerBody>;
 /// An answer on its way out.
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
 pub(crate) type Stack =
-    CorsService<FailureService<DeadlineService<IdempotencyService<Upstream<RequestBody>>>>>;
+    AnswersService<CorsService<FailureService<DeadlineService<IdempotencyService<Outgoing>>>>>;
+
+/// The innermost part of it, which makes the attempts.
+type Outgoing = OutgoingService<Upstream<RequestBody>>;
 
 /// Puts a route's layers round its upstream.
 pub(crate) fn build(
@@ -32,10 +36,14 @@ pub(crate) fn build(
     upstream: Upstream<RequestBody>,
     ledger: &SharedLedger,
     clock: &Clock,
+    spool: &Arc<Spool>,
 ) -> Result<Stack, InvalidPolicy> {
     let claims: Arc<dyn Claims> = Arc::clone(ledger) as _;
     let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
+    let rewrite = route.rewrite.clone().map(Arc::new);
     Ok(ServiceBuilder::new()
+        // What the route says of every answer's header, it says of refusals and replays too.
+        .layer(AnswersLayer::new(rewrite.clone()))
         // A preflight goes no further; every answer, whoever gives it, is shown to the pages that may read it.
         .layer(CorsLayer::new(route.cors.clone()))
         // An attempt that failed is answered from here on.
@@ -43,7 +51,9 @@ pub(crate) fn build(
         // The caller's time runs from here, and everything inside counts against it.
         .layer(DeadlineLayer::new(route.deadline))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
-        .layer(IdempotencyLayer::new(policy, claims, clock.clone())?)
+        .layer(IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(spool))?)
+        // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
+        .layer(OutgoingLayer::new(rewrite))
         .service(upstream))
 }
 

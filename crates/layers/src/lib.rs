@@ -12,7 +12,9 @@ mod failure;
 mod idempotency;
 mod identity;
 mod problem;
+mod request_body;
 mod request_id;
+mod rewrite;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
@@ -24,9 +26,13 @@ pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIM
 pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
-    IdempotencyService, InProgress, InvalidPolicy, KeySource, NamespaceScope, OnLedgerLoss, OperationContext,
-    Protection,
+    IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource, NamespaceScope, OnLedgerLoss,
+    OperationContext, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use problem::Problem;
+pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
+pub use rewrite::{
+    AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
+};

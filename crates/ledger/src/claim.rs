@@ -47,6 +47,7 @@ pub struct OperationName {
     key: Key,
     digest: OperationDigest,
     bucket: Bucket,
+    erased: bool,
 }
 
 impl OperationName {
@@ -54,7 +55,19 @@ impl OperationName {
     #[must_use]
     pub fn new(namespace: Namespace, key: Key) -> Self {
         let (digest, bucket) = (OperationDigest::of(&namespace, &key), Bucket::of(&namespace));
-        Self { namespace, key, digest, bucket }
+        Self { namespace, key, digest, bucket, erased: false }
+    }
+
+    /// The name of an operation whose own was erased: what is left of it is its digest and its bucket.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn erased(digest: OperationDigest, bucket: Bucket) -> Self {
+        Self { namespace: Namespace::erased(), key: Key::erased(), digest, bucket, erased: true }
+    }
+
+    /// Whether the name was erased, so that namespace and key only stand for what they were.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.erased
     }
 
     /// Where the key is unique.
@@ -151,6 +164,18 @@ pub struct ClaimRequest {
     pub retention: Retention,
     /// How durable the claim must be.
     pub durability: Durability,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl ClaimRequest {
+    /// Says anew what was erased of an operation, where it is the one that is asked for: of 128 bits of digest no two
+    /// names have the same, and if they had, one would be refused, and nothing executed.
+    pub(crate) fn recall(&self, name: &mut OperationName, fingerprint: &mut Fingerprint) {
+        if name.erased && name.digest == self.name.digest {
+            name.clone_from(&self.name);
+            *fingerprint = self.fingerprint;
+        }
+    }
 }
 
 /// A claim that was granted. It means: may have been sent.

@@ -7,6 +7,7 @@
 mod answers;
 mod claiming;
 mod doubt;
+mod erasing;
 mod finishing;
 mod fixture;
 mod leases;
@@ -123,6 +124,16 @@ claims! { $
         settles_that_nothing_happened,
         refuses_to_settle_what_is_not_in_doubt,
         opens_a_case_when_an_answer_contradicts_a_settlement,
+    }
+    erasing {
+        erases_what_a_principal_made_and_keeps_the_key_taken,
+        frees_an_erased_key_when_its_retention_ends,
+        leaves_what_is_unfinished_or_in_doubt,
+        erases_evidence_cases_and_settlements,
+        takes_no_late_answer_into_what_was_erased,
+        erases_in_bounded_steps_and_counts_before,
+        erases_by_credential_and_by_namespace,
+        erases_the_name_of_a_tombstone,
     }
     reading {
         reads_an_operation_by_its_id,

@@ -2,17 +2,24 @@
 //!
 //! A claim is on disk before anything is sent, and an outcome is on disk before anybody sees it. The traits are
 //! split by who uses them: [`Claims`] by whoever makes attempts, [`Operations`] by whoever reads, [`Settlements`]
-//! by whoever finds out what happened, [`Upkeep`] by what runs without a caller. Every store implements all four
-//! and passes the same conformance suite. States change only by [`steadfast_core::transition`].
+//! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Upkeep`] by what runs without a caller. Every
+//! store implements all five and passes the same conformance suite. States change only by [`steadfast_core::transition`].
 
 mod claim;
 mod clock;
+#[cfg(feature = "encryption")]
+mod encrypting;
+mod erasure;
 mod error;
 #[cfg(feature = "sqlite")]
 mod fatal;
+#[cfg(feature = "encryption")]
+mod keys;
 mod live;
 mod memory;
 mod operation;
+#[cfg(feature = "encryption")]
+mod sealing;
 mod settle;
 mod upkeep;
 mod watch;
@@ -31,7 +38,12 @@ pub use claim::{
     Retention, Standing,
 };
 pub use clock::{BootInstant, Clock};
+#[cfg(feature = "encryption")]
+pub use encrypting::Encrypting;
+pub use erasure::{ERASED_AT_ONCE_MAX, Erase, Erased, Erasure, Whose};
 pub use error::{LedgerError, OpenError};
+#[cfg(feature = "encryption")]
+pub use keys::{InvalidKeys, Keys};
 pub use live::{Held, LiveClaims};
 pub use memory::Remembering;
 pub use operation::{
@@ -45,9 +57,9 @@ pub use watch::{TooManyWaiters, Watch, WatchHub};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A whole ledger: everything that a gateway wires together.
-pub trait Ledger: Claims + Operations + Settlements + Upkeep {}
+pub trait Ledger: Claims + Operations + Settlements + Erasure + Upkeep {}
 
-impl<L: Claims + Operations + Settlements + Upkeep> Ledger for L {}
+impl<L: Claims + Operations + Settlements + Erasure + Upkeep> Ledger for L {}
 
 /// A ledger chosen at start.
 pub type SharedLedger = Arc<dyn Ledger>;

@@ -3,15 +3,22 @@
 //! A completed operation does not change, so a copy is as good as the row until it expires; and rows outlive
 //! every copy. Wrapped round any ledger.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use quick_cache::{Weighter, sync::Cache};
 use steadfast_core::{Answer, AttemptEnd, OperationDigest, OperationId};
 
 use crate::{
-    BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Filter, Finished, LedgerError,
-    LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, SettleError, Settled, Settlement,
-    Settlements, Standing, Swept, TooManyWaiters, Upkeep, Watch, operation::AttemptRecord,
+    BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Erase, Erased, Erasure, Filter,
+    Finished, LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, SettleError,
+    Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Watch,
+    operation::AttemptRecord,
 };
 
 /// How long before its row a copy expires, so that no clock's haste lets it outlive the row.
@@ -23,6 +30,8 @@ pub struct Remembering<L> {
     ledger: L,
     clock: Clock,
     completed: Cache<OperationDigest, Arc<Standing>, ByBytes>,
+    /// How many times it was told to forget: what was read before is not remembered after.
+    forgotten: AtomicU64,
 }
 
 /// Weighs a copy by the bytes it holds.
@@ -46,7 +55,12 @@ impl<L: Claims> Remembering<L> {
     pub fn new(ledger: L, clock: Clock, bytes_max: u64) -> Self {
         // A typical answer is about a kilobyte with its row: that many slots are prepared.
         let slots = usize::try_from(bytes_max / 1_024).unwrap_or(usize::MAX).max(16);
-        Self { ledger, clock, completed: Cache::with_weighter(slots, bytes_max, ByBytes) }
+        Self {
+            ledger,
+            clock,
+            completed: Cache::with_weighter(slots, bytes_max, ByBytes),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// The copy of the operation that `request` names, if it is still good.
@@ -67,11 +81,17 @@ impl<L: Claims> Claims for Remembering<L> {
             return Box::pin(std::future::ready(Ok(ClaimOutcome::Occupied(standing))));
         }
         Box::pin(async move {
+            let forgotten = self.forgotten.load(Ordering::SeqCst);
             let outcome = self.ledger.claim(request).await?;
             if let ClaimOutcome::Occupied(standing) = &outcome {
                 // One that a person settled without its answer may yet learn it.
                 if let Occupied::Completed { answer: Some(_), .. } = &standing.occupied {
-                    self.completed.insert(standing.name.digest(), Arc::clone(standing));
+                    let digest = standing.name.digest();
+                    self.completed.insert(digest, Arc::clone(standing));
+                    // It may have been erased after it was read; whoever forgets after this look finds the copy.
+                    if self.forgotten.load(Ordering::SeqCst) != forgotten {
+                        self.completed.remove(&digest);
+                    }
                 }
             }
             Ok(outcome)
@@ -116,6 +136,26 @@ impl<L: Operations> Operations for Remembering<L> {
 impl<L: Settlements> Settlements for Remembering<L> {
     fn settle(&self, id: OperationId, settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
         self.ledger.settle(id, settlement)
+    }
+}
+
+impl<L: Erasure> Erasure for Remembering<L> {
+    /// Forgets every copy, also of what another node erased before.
+    fn erase(&self, order: Erase) -> BoxFuture<'_, Result<Erased, LedgerError>> {
+        Box::pin(async move {
+            let dry_run = order.dry_run;
+            let erased = self.ledger.erase(order).await;
+            // Also where it failed: nobody knows then what was erased.
+            if !dry_run {
+                self.forgotten.fetch_add(1, Ordering::SeqCst);
+                self.completed.clear();
+            }
+            erased
+        })
+    }
+
+    fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.scour()
     }
 }
 

@@ -13,6 +13,7 @@
 mod backoff;
 mod batch;
 mod decide;
+mod erasing;
 mod failure;
 mod listener;
 mod options;

@@ -10,6 +10,7 @@ mod checkpoint;
 mod claiming;
 mod desk;
 mod entry;
+mod erasing;
 mod failure;
 mod finishing;
 mod fold;
@@ -44,9 +45,9 @@ use steadfast_core::{Answer, AttemptEnd, Fence, OperationDigest, OperationId};
 use tokio::sync::oneshot;
 
 use crate::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Filter, Finished,
-    LedgerError, LiveClaims, OpenError, OperationRecord, Operations, Page, Reaped, SettleError, Settled,
-    Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch, WatchHub,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Erase, Erased,
+    Erasure, Filter, Finished, LedgerError, LiveClaims, OpenError, OperationRecord, Operations, Page, Reaped,
+    SettleError, Settled, Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch, WatchHub,
 };
 
 use self::{
@@ -54,7 +55,7 @@ use self::{
     desk::Desk,
     failure::{ledger_error, open_error},
     inbox::Inbox,
-    job::{CatchUp, ClaimJob, FinishJob, Job, Slot, Task},
+    job::{CatchUp, ClaimJob, FinishJob, Job, Scour, Slot, Task},
     opening::Owned,
     reply::Reply,
     syncer::Syncer,
@@ -336,6 +337,27 @@ impl Operations for SqliteLedger {
 impl Settlements for SqliteLedger {
     fn settle(&self, id: OperationId, settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
         self.write(move |desk| desk.settle(id, &settlement))
+    }
+}
+
+impl Erasure for SqliteLedger {
+    fn erase(&self, order: Erase) -> BoxFuture<'_, Result<Erased, LedgerError>> {
+        Box::pin(async move {
+            let Erase { whose, dry_run, .. } = order.clone();
+            let found = self.read(move |conn| erasing::search(conn, &order)).await?;
+            if found.rows.is_empty() {
+                return Ok(Erased { next: found.next, ..Erased::default() });
+            }
+            let rows = found.rows;
+            let erased: Erased =
+                self.write(move |desk| desk.erase(&rows, &whose, dry_run).map(Ok::<_, LedgerError>)).await?;
+            Ok(Erased { next: found.next, ..erased })
+        })
+    }
+
+    fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        let (job, answer) = Scour::boxed();
+        self.ask(job, answer)
     }
 }
 

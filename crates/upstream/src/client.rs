@@ -121,18 +121,47 @@ async fn send<B: OutgoingBody>(
             Some(link) => (link, true),
             None => (shared.open().await?, false),
         };
-        let sent = match link {
-            Link::Own(connection) => shared.send_alone(&limits, connection, reused, request).await?,
-            Link::Shared(sender) => shared.send_among_others(&limits, sender, reused, request, tries).await?,
+        let mut connection = match link {
+            Link::Own(connection) => connection,
+            // Boxed, so that it takes no room where HTTP/1.1 is spoken.
+            Link::Shared(sender) => {
+                match Box::pin(shared.send_among_others(&limits, sender, reused, request, tries)).await? {
+                    Sent::Answered(response) => return Ok(*response),
+                    Sent::Again(again) => (request, reused_allowed) = (*again, false),
+                }
+                continue;
+            }
         };
-        match sent {
-            Sent::Answered(response) => return Ok(*response),
-            Sent::Again(again) => (request, reused_allowed) = (*again, false),
-        }
+        // Repeating a safe request is always allowed (RFC 9110, section 9.2.2), and a kept connection may turn out
+        // closed.
+        let safe = reused && request.method().is_safe() && request.body().is_end_stream();
+        let resend = if safe { again(&request) } else { None };
+        frame(&mut request);
+        limits.check(&shared.clock)?;
+        let exchange = connection.exchange(request);
+        let Ok(answered) = limits.first_byte(shared.policy.first_byte_timeout, exchange).await else {
+            return Err(shared.timed_out());
+        };
+        (request, reused_allowed) = match answered {
+            // Nobody asked for that, and what follows is no HTTP.
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(shared.broken_off("it switched protocols unasked"));
+            }
+            Ok(response) => return Ok(shared.answered(&limits, response, connection).await),
+            // A kept connection was closed before it took the request: nothing was sent, a new one will do.
+            Err(ExchangeError::Unsent(back)) if reused => (*back, false),
+            Err(ExchangeError::Unsent(_)) => {
+                return Err(shared.no_connection("closed before the request was taken".into()));
+            }
+            Err(ExchangeError::Lost(error)) => match resend {
+                Some(again) if !error.is_user() => (again, false),
+                _ => return Err(shared.lost(&error)),
+            },
+        };
     }
 }
 
-/// What came of handing a request over.
+/// What came of handing a request to a connection that others use too.
 enum Sent<B: OutgoingBody> {
     Answered(Box<Response<UpstreamBody<B>>>),
     /// It was not executed, or executing it twice is always allowed: it goes out over a new connection.
@@ -176,45 +205,6 @@ impl<B: OutgoingBody> Shared<B> {
             }
         });
         Ok(sender)
-    }
-
-    /// Sends over a connection of its own.
-    async fn send_alone(
-        &self,
-        limits: &Limits,
-        mut connection: Connection<B>,
-        reused: bool,
-        mut request: Request<B>,
-    ) -> Result<Sent<B>, AttemptFailed> {
-        // Repeating a safe request is always allowed (RFC 9110, section 9.2.2), and a kept connection may turn
-        // out closed.
-        let safe = reused && request.method().is_safe() && request.body().is_end_stream();
-        let resend = if safe { again(&request) } else { None };
-        frame(&mut request);
-        limits.check(&self.clock)?;
-        let exchange = connection.exchange(request);
-        let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
-            return Err(self.timed_out());
-        };
-        match answered {
-            // Nobody asked for that, and what follows is no HTTP.
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(AttemptFailed::Lost {
-                    cause: UnknownCause::ConnectionLost,
-                    detail: format!("{}: it switched protocols unasked", self.policy.address),
-                })
-            }
-            Ok(response) => Ok(Sent::Answered(Box::new(self.answered(limits, response, connection).await))),
-            // A kept connection was closed before it took the request: nothing was sent, a new one will do.
-            Err(ExchangeError::Unsent(back)) if reused => Ok(Sent::Again(back)),
-            Err(ExchangeError::Unsent(_)) => {
-                Err(self.no_connection("closed before the request was taken".into()))
-            }
-            Err(ExchangeError::Lost(error)) => match resend {
-                Some(again) if !error.is_user() => Ok(Sent::Again(Box::new(again))),
-                _ => Err(self.lost(&error)),
-            },
-        }
     }
 
     /// Sends over a connection that others use too.
@@ -332,6 +322,11 @@ impl<B: OutgoingBody> Shared<B> {
     /// How long an answer may stay silent. An attempt that a claim stands for is bounded by whoever holds it.
     fn silence_max(&self, limits: &Limits) -> Option<Duration> {
         limits.send_by.is_none().then_some(self.policy.between_bytes_timeout)
+    }
+
+    fn broken_off(&self, why: &str) -> AttemptFailed {
+        let detail = format!("{}: {why}", self.policy.address);
+        AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }
     }
 
     fn no_connection(&self, detail: String) -> AttemptFailed {

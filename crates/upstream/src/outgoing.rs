@@ -3,10 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use steadfast_layers::HeldBody;
-
-/// What any error of a body becomes.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use steadfast_layers::RequestBody;
 
 /// A body that can be sent to an upstream, and perhaps twice.
 pub trait OutgoingBody:
@@ -21,16 +18,12 @@ pub trait OutgoingBody:
     fn again(&self) -> Option<Self>;
 }
 
-impl<B> OutgoingBody for HeldBody<B>
+impl<B> OutgoingBody for RequestBody<B>
 where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Unpin + Send + 'static,
 {
     fn again(&self) -> Option<Self> {
-        match self {
-            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
-            _ if self.is_end_stream() => Some(Self::Whole(None)),
-            _ => None,
-        }
+        Self::again(self)
     }
 }
 

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use steadfast_layers::BodyTooLarge;
 
-use crate::outgoing::{BoxError, OutgoingBody};
+use crate::outgoing::OutgoingBody;
+
+/// What any error of a body becomes.
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A body, and whoever wants to know how it fails.
 pub(crate) struct Watched<B> {

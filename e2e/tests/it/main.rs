@@ -1,18 +1,29 @@
 //! The whole system: real binaries, real sockets, real databases, real crashes.
 #![expect(clippy::print_stdout, reason = "a test that fails must tell its seed")]
 
+mod config;
 mod crash;
 mod crash_points;
 mod deploying;
 mod faults;
+mod handover;
+mod kept;
+mod load;
+mod notify;
+mod packaging;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the ledger's own tests, which use all of it")]
 mod postgres;
+mod python;
+mod rebuilding;
+mod reload;
 mod serve;
 mod settle;
 mod storm;
 mod strangers;
 mod stripe;
 mod tools;
+mod uploads;
 mod verdict;
+mod watch;

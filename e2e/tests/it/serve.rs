@@ -13,27 +13,32 @@ use serde_json::Value;
 use steadfast_faults::{Direction, FaultProxy, Plan};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How many callers ask while the config changes.
 const CALLERS: usize = 8;
 
-struct House {
-    gateway: Gateway,
-    proxy: FaultProxy,
-    office: Office,
-    config: PathBuf,
-    folder: TempDir,
+pub(crate) struct House {
+    pub(crate) gateway: Gateway,
+    pub(crate) proxy: FaultProxy,
+    pub(crate) office: Office,
+    pub(crate) config: PathBuf,
+    pub(crate) folder: TempDir,
 }
 
 impl House {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
+        Self::open_with(&[]).await
+    }
+
+    /// Opens it with these flags for the gateway.
+    pub(crate) async fn open_with(flags: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let mut office = Office::ignoring_keys(folder.path());
         office.start().await;
         let proxy = FaultProxy::start(office.addr(), Plan::default()).expect("a proxy");
         let config = folder.path().join("steadfast.toml");
         let mut house = Self {
-            gateway: Gateway::serve(folder.path(), "gateway", &config),
+            gateway: Gateway::serve(folder.path(), "gateway", &config).with(flags),
             proxy,
             office,
             config,
@@ -45,9 +50,14 @@ impl House {
     }
 
     /// Writes a config; `required` says whether an order needs a key.
-    fn write(&self, required: bool, more: &str) {
+    pub(crate) fn write(&self, required: bool, more: &str) {
+        std::fs::write(&self.config, self.text(required, more)).expect("the test's folder");
+    }
+
+    /// What [`House::write`] writes.
+    pub(crate) fn text(&self, required: bool, more: &str) -> String {
         let (ledger, to) = (self.folder.path().join("ledger.db"), self.proxy.addr());
-        let text = format!(
+        format!(
             r#"ledger = "sqlite:{}"
 {more}
 [upstreams.office]
@@ -59,8 +69,7 @@ upstream = "office"
 idempotency = {{ required = {required}, anonymous = true }}
 "#,
             ledger.display()
-        );
-        std::fs::write(&self.config, text).expect("the test's folder");
+        )
     }
 
     fn reload(&self) -> Output {
@@ -69,19 +78,19 @@ idempotency = {{ required = {required}, anonymous = true }}
     }
 
     /// The status of an order without a key.
-    async fn unkeyed(&self) -> u16 {
+    pub(crate) async fn unkeyed(&self) -> u16 {
         let body = r#"{"event":"open-air","buyer":"nobody","tickets":1}"#;
         let mut caller = Caller::new(self.gateway.addr(), PATIENCE);
         caller.ask(&Ask::post("/orders", body)).await.expect("an answer").status
     }
 
-    async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         let metrics = self.gateway.ask_admin(&Ask::get("/metrics")).await.expect("metrics");
         String::from_utf8_lossy(&metrics.body).into_owned()
     }
 }
 
-fn command(arguments: &[&str]) -> Output {
+pub(crate) fn command(arguments: &[&str]) -> Output {
     Command::new(program("steadfast")).args(arguments).output().expect("the command line runs")
 }
 

@@ -69,7 +69,7 @@ async fn play(script: &str, function: &str) {
     let environment = tools::environment(script == "undici.py");
     let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "clients", script].iter().collect();
     let arguments = [script.into_os_string(), function.into(), place.to_string().into()];
-    tools::run(folder.path(), function, &tools::python(), arguments, &environment).await;
+    tools::run(folder.path(), function, &tools::python_of_clients(), arguments, &environment).await;
 }
 
 /// A test for each scenario: its name is the claim.

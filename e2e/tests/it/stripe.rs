@@ -12,7 +12,7 @@ use e2e::{Ask, Caller, Gateway, Port, Process, await_that};
 use steadfast_faults::{DropReply, FaultProxy, Goodbye, Plan, When};
 use tempfile::TempDir;
 
-use crate::tools::python_with;
+use crate::python;
 
 /// What is installed, and nothing newer.
 const PINS: &[&str] = &[
@@ -68,7 +68,7 @@ fn losing_replies() -> Plan {
 
 #[tokio::test]
 async fn the_stripe_client_makes_one_customer_a_call_through_the_gateway_and_several_without() {
-    let python = python_with("stripe-venv", PINS);
+    let python = python::environment("stripe", PINS);
     let folder = TempDir::new().unwrap();
     let port = Port::reserve();
     let arguments = ["-m", "localstripe", "--from-scratch", "--port", &port.addr().port().to_string()];

@@ -11,30 +11,15 @@ use std::{
 
 use e2e::{Process, await_that};
 
+use crate::python;
+
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The Python that has everything in `e2e/clients/requirements.txt`.
-pub(crate) fn python() -> PathBuf {
+pub(crate) fn python_of_clients() -> PathBuf {
     let pins: Vec<_> = include_str!("../../clients/requirements.txt").lines().collect();
-    python_with("clients-venv", &pins)
-}
-
-/// The Python of an environment that has these packages.
-pub(crate) fn python_with(name: &str, pins: &[&str]) -> PathBuf {
-    let make = |folder: &Path| {
-        must(
-            Command::new("python3").args(["-m", "venv"]).arg(folder),
-            "this test needs Python with venv: apt-get install -y python3 python3-venv",
-        );
-        must(
-            Command::new(folder.join("bin/python"))
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                .args(pins),
-            "this test needs packages from PyPI: pip must be able to fetch them",
-        );
-    };
-    kept(name, &pins.join("\n"), make).join("bin/python")
+    python::environment("clients", &pins)
 }
 
 /// The `node_modules` that have everything in `e2e/clients/package.json`.
@@ -76,7 +61,7 @@ fn must(command: &mut Command, advice: &str) {
 /// What the programs in these environments need in theirs: `python`, `uvicorn` and the like first on the path, and
 /// where Node finds its modules. The packages are only installed where `node` says that they are needed.
 pub(crate) fn environment(node: bool) -> Vec<(OsString, OsString)> {
-    let bin = python().parent().expect("a folder").to_owned();
+    let bin = python_of_clients().parent().expect("a folder").to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)));
     let mut environment = vec![

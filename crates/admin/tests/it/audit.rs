@@ -1,4 +1,4 @@
-//! Every settlement leaves word of who asked for it, and why.
+//! Every settlement and every erasure leaves word of who asked for it, and why.
 
 use std::{
     io::Write,
@@ -58,4 +58,31 @@ async fn settlements_reloads_and_bodies_read_are_written_down() {
     assert!(audit[0].contains("result=\"completed\"") && audit[1].contains("result=\"refused: "), "{text}");
     assert!(audit[2].contains("read_body") && audit[3].contains("reload"), "{text}");
     assert!(!text.contains("secret"));
+}
+
+#[tokio::test]
+async fn erasures_are_written_down_without_saying_whose() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let desk = Desk::open().await;
+    desk.completed("k", b"secret").await;
+    let order = r#"{"principal": "ada", "reason": "ticket 4711", "by": "eve"}"#;
+    assert_eq!(desk.post("/api/erase", order).await.status, 200);
+    let text = log.text();
+    let audit: Vec<_> = text.lines().filter(|line| line.contains(" audit: ")).collect();
+    assert_eq!(audit.len(), 1, "{text}");
+    for said in [
+        "action=\"erase\"",
+        "by_their=\"principal\"",
+        "erased=1",
+        "left=0",
+        "by=\"eve\"",
+        "reason=\"ticket 4711\"",
+        "result=\"done\"",
+    ] {
+        assert!(audit[0].contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("ada") && !text.contains("secret"), "{text}");
 }

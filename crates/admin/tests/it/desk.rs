@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::Value;
-use steadfast_admin::{AdminParts, BoxFuture, Control, Readiness, ReloadReport, router, serve};
+use steadfast_admin::{AdminParts, BoxFuture, ConfigOrigin, Control, Readiness, ReloadReport, router, serve};
 use steadfast_core::{
     Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
 };
@@ -47,6 +47,13 @@ impl Control for Gateway {
 
     fn effective_config(&self) -> String {
         "listen = \"127.0.0.1:8080\"\n".to_owned()
+    }
+
+    fn config_origin(&self) -> ConfigOrigin {
+        ConfigOrigin {
+            file: Some("/etc/steadfast/steadfast.toml".to_owned()),
+            overridden: vec![("listen".to_owned(), "--listen".to_owned())],
+        }
     }
 }
 

@@ -64,8 +64,15 @@ async fn a_reload_says_what_it_did_or_why_it_did_nothing() {
 }
 
 #[tokio::test]
-async fn the_config_in_force_is_shown() {
+async fn the_config_in_force_is_shown_with_where_it_comes_from() {
     let desk = Desk::open().await;
     let config = desk.get("/api/config").await.json();
-    assert_eq!(config, json!({"toml": "listen = \"127.0.0.1:8080\"\n"}));
+    assert_eq!(
+        config,
+        json!({
+            "toml": "listen = \"127.0.0.1:8080\"\n",
+            "file": "/etc/steadfast/steadfast.toml",
+            "overridden": [{"path": "listen", "by": "--listen"}],
+        })
+    );
 }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod desk;
+mod erasing;
 mod guard;
 mod health;
 mod reading;

@@ -8,7 +8,9 @@ use std::{
 use anyhow::Context;
 use steadfast_gateway::config::{self, Environment, Loaded, Overrides};
 
-use super::serve::OWN_VARIABLES;
+use steadfast_ledger::Keys;
+
+use super::{config_diff, serve::OWN_VARIABLES};
 use crate::{
     arguments::{ConfigArguments, ConfigCommand},
     exit::{Exit, failed},
@@ -16,7 +18,7 @@ use crate::{
 
 /// Runs the command.
 pub(crate) fn run(arguments: ConfigArguments) -> anyhow::Result<Exit> {
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::stdout();
     match arguments.command {
         ConfigCommand::Init { file } => {
             init(&file)?;
@@ -34,9 +36,14 @@ pub(crate) fn run(arguments: ConfigArguments) -> anyhow::Result<Exit> {
             let text = std::fs::read_to_string(&config).with_context(|| config.display().to_string())?;
             write!(out, "{text}")?;
         }
+        ConfigCommand::Diff(arguments) => return config_diff::run(&arguments),
         ConfigCommand::Schema => {
             serde_json::to_writer_pretty(&mut out, &config::schema())?;
             writeln!(out)?;
+        }
+        ConfigCommand::NewKey => {
+            let key = Keys::new_line().context("the operating system gives no random bytes")?;
+            writeln!(out, "{key}")?;
         }
     }
     Ok(Exit::Ok)
@@ -56,9 +63,14 @@ fn init(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "warnings are messages: they go beside the data, to the terminal")]
 fn load(file: &Path) -> anyhow::Result<Loaded> {
-    let environment = Environment::of_process().with_known_elsewhere(OWN_VARIABLES);
+    load_in(file, Environment::of_process())
+}
+
+/// Reads a config in an environment, and says on stderr what is odd about it.
+#[expect(clippy::print_stderr, reason = "warnings are messages: they go beside the data, to the terminal")]
+pub(super) fn load_in(file: &Path, environment: Environment) -> anyhow::Result<Loaded> {
+    let environment = environment.with_known_elsewhere(OWN_VARIABLES);
     let loaded = config::load(file, &environment, &Overrides::default())
         .map_err(|errors| failed(Exit::ConfigInvalid, errors.to_string()))?;
     for warning in &loaded.warnings {

@@ -2,13 +2,16 @@
 
 mod admin_client;
 mod config;
+mod config_diff;
 #[cfg(feature = "demo")]
 mod demo;
+mod erase;
 mod operations;
 mod print;
 mod serve;
 mod status;
 mod up;
+mod watch;
 
 use clap::CommandFactory;
 

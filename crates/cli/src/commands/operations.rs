@@ -1,4 +1,4 @@
-//! `steadfast operations`: listing, showing and settling operations, through a running gateway's admin API.
+//! `steadfast operations`: listing, showing, settling and (in `erase.rs`) erasing operations, through a running gateway's admin API.
 
 use std::{
     io::{BufRead, IsTerminal, Write},
@@ -12,7 +12,7 @@ use steadfast_admin::api::{
 
 use super::{
     admin_client::{AdminClient, escaped, query},
-    print,
+    erase, print,
 };
 use crate::{
     arguments::{OperationsArguments, OperationsCommand, Output, SettleArguments},
@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: OperationsArguments) -> anyhow::Result<Exit> {
         }
         OperationsCommand::Get { id, body } => get(&client, &id, body, output)?,
         OperationsCommand::Settle(arguments) => settle(&client, &arguments, output)?,
+        OperationsCommand::Erase(arguments) => erase::run(&client, &arguments, output)?,
     }
     Ok(Exit::Ok)
 }
@@ -134,6 +135,7 @@ fn described(detail: &OperationDetail, with_body: bool) -> String {
         ("namespace", operation.namespace.clone()),
         ("key", operation.key.clone()),
         ("principal", or_dash(operation.principal.as_ref())),
+        ("credential", or_dash(operation.credential.as_ref())),
         ("mode", operation.mode.clone()),
         ("created", operation.created_at.clone()),
         ("changed", operation.changed_at.clone()),

@@ -1,5 +1,5 @@
-//! `steadfast serve`: runs a gateway until it is told to stop. SIGHUP reads the config again; SIGTERM and SIGINT
-//! drain.
+//! `steadfast serve`: runs a gateway until it is told to stop. SIGHUP reads the config again, and so does a change of
+//! its files where they are watched; SIGTERM and SIGINT drain.
 
 use std::{
     io::IsTerminal,
@@ -9,25 +9,30 @@ use std::{
 };
 
 use anyhow::Context;
-use steadfast_admin::{AdminParts, BoxFuture, Control, Readiness, ReloadReport};
+use steadfast_admin::{AdminParts, BoxFuture, ConfigOrigin, Control, Readiness, ReloadReport};
 use steadfast_gateway::{
     Gateway, LogTo,
     config::{self, Config, Environment, Loaded, Overrides},
 };
 use steadfast_worker::Workers;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
+use super::watch::Watch;
 use crate::{
     arguments::ServeArguments,
     exit::{Exit, failed},
     logging,
+    systemd::{notify::Notify, sockets::Sockets},
 };
 
 /// Where a config is looked for when none is named.
 const CONFIG_PLACES: [&str; 2] = ["steadfast.toml", "/etc/steadfast/steadfast.toml"];
 
 /// Variables that the command line reads and configs do not.
-pub(super) const OWN_VARIABLES: &[&str] = &["STEADFAST_CONFIG", "STEADFAST_LOG"];
+pub(super) const OWN_VARIABLES: &[&str] = &["STEADFAST_CONFIG", "STEADFAST_LOG", "STEADFAST_WATCH"];
 
 /// How often the ledger's counts and the workers' are carried into the metrics.
 const METRICS_PERIOD: Duration = Duration::from_secs(1);
@@ -39,9 +44,11 @@ const UNREADY_BEFORE_DRAIN: Duration = Duration::from_millis(200);
 pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<Exit> {
     logging::start();
     let overrides = overrides(&arguments);
-    let source = Source { file: find_config(arguments.config)?, overrides };
+    let source = Source { file: absolute(find_config(arguments.config)?)?, overrides };
+    // Begun before the config is read, so that no change falls between the two.
+    let watch = arguments.watch.then(|| Watch::new(&source.file, &source.overrides));
     let config = source.load()?;
-    block_on(serve(config, Some(source), |_| {}))
+    block_on(serve(config, Some(source), watch, |_| {}))
 }
 
 fn overrides(arguments: &ServeArguments) -> Overrides {
@@ -73,6 +80,11 @@ fn find_config(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// The same path from wherever it is looked at: who asks the admin API for it may be anywhere.
+fn absolute(file: PathBuf) -> anyhow::Result<PathBuf> {
+    std::path::absolute(&file).with_context(|| file.display().to_string())
+}
+
 /// Where a config comes from, to read it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
@@ -100,15 +112,25 @@ impl Source {
 pub(crate) async fn serve(
     config: Config,
     source: Option<Source>,
+    watch: Option<Watch>,
     announce: impl FnOnce(&Running),
 ) -> anyhow::Result<Exit> {
     let log = LogTo { writer: Box::new(std::io::stdout()), text: std::io::stdout().is_terminal() };
-    let gateway = Gateway::start(&config, log).await.context("the gateway could not start")?;
+    // Before there is any other thread: the variables that tell of them are taken away.
+    let sockets = Sockets::take(&config)?;
+    let gateway =
+        Gateway::start_on(&config, log, sockets.proxy).await.context("the gateway could not start")?;
     let workers = Workers::start(gateway.ledger(), gateway.clock(), &tokio::runtime::Handle::current());
-    let running = Arc::new(Running { gateway, source, config: std::sync::Mutex::new(config.clone()) });
+    let in_force = std::sync::Mutex::new(config.clone());
+    let notify = Notify::of_environment();
+    let running = Arc::new(Running { gateway, source, started: config.clone(), in_force, notify });
 
-    let admin_listener = std::net::TcpListener::bind(config.admin)
-        .with_context(|| format!("the admin address {} cannot be listened on", config.admin))?;
+    let admin_listener = match sockets.admin {
+        Some(socket) => socket,
+        None => std::net::TcpListener::bind(config.admin)
+            .with_context(|| format!("the admin address {} cannot be listened on", config.admin))?,
+    };
+    let admin_address = admin_listener.local_addr()?;
     let router = steadfast_admin::router(AdminParts {
         ledger: running.gateway.ledger(),
         metrics: Arc::new({
@@ -121,8 +143,11 @@ pub(crate) async fn serve(
     let admin = steadfast_admin::serve(admin_listener, router, std::future::pending())?;
     let mut admin = std::pin::pin!(admin);
     announce(&running);
-    tracing::info!(listen = %running.gateway.address(), admin = %config.admin, "serving");
+    tracing::info!(listen = %running.gateway.address(), admin = %admin_address, "serving");
 
+    running.notify.ready("serving");
+    let mut alive = std::pin::pin!(running.notify.stay_alive());
+    let mut changes = watch.map(Watch::start).transpose()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -133,25 +158,32 @@ pub(crate) async fn serve(
                 // Said in the log either way; the config in force stays in force.
                 let _ = running.reload_now();
             }
+            Some(()) = next_change(&mut changes) => {
+                let _ = running.reload_now();
+            }
             _ = metrics.tick() => running.gateway.note_upkeep(&workers.counters()),
             ended = &mut admin => {
                 ended.context("the admin API ended")?;
                 anyhow::bail!("the admin API ended by itself");
             }
+            () = &mut alive => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     let drain = async {
         running.gateway.start_draining();
+        running.notify.stopping();
         tracing::info!("draining: what is under way is finished, and nothing more is accepted");
         tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
-        running.gateway.drain(config.drain_timeout).await
+        let timeout = running.in_force().drain_timeout;
+        running.gateway.drain(timeout).await
     };
     // The admin API answers to the end: it is what says that the gateway is draining.
     let cut_off = tokio::select! {
         cut_off = drain => cut_off,
         _ = &mut admin => 0,
+        () = &mut alive => 0,
     };
     workers.stop().await;
     if cut_off > 0 {
@@ -160,11 +192,22 @@ pub(crate) async fn serve(
     Ok(Exit::Ok)
 }
 
+/// The next change of the files that are watched; nothing ever where none are.
+async fn next_change(changes: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A running gateway, as its admin API sees it.
 pub(crate) struct Running {
     gateway: Gateway,
     source: Option<Source>,
-    config: std::sync::Mutex<Config>,
+    /// What only a restart takes over is in force as it stands here.
+    started: Config,
+    in_force: std::sync::Mutex<Config>,
+    notify: Notify,
 }
 
 impl Running {
@@ -173,8 +216,19 @@ impl Running {
         self.gateway.address()
     }
 
+    fn in_force(&self) -> std::sync::MutexGuard<'_, Config> {
+        self.in_force.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn reload_now(&self) -> Result<ReloadReport, String> {
+        self.notify.reloading();
         let reloaded = self.try_reload();
+        self.notify.ready(match &reloaded {
+            Ok(_) => "serving",
+            Err(_) => {
+                "serving, but not with the config as it is in the file: the log says what is wrong with it"
+            }
+        });
         match &reloaded {
             Ok(report) => tracing::info!(notes = ?report.notes, "the config was read again and is in force"),
             Err(reason) => {
@@ -188,13 +242,13 @@ impl Running {
     fn try_reload(&self) -> Result<ReloadReport, String> {
         let source = self.source.as_ref().ok_or("this gateway was started without a config file")?;
         let config = source.load().map_err(|error| error.to_string())?;
-        let mut in_force = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut in_force = self.in_force();
         self.gateway.reload(&config).map_err(|error| error.to_string())?;
-        let needs_restart = config::restart_needed(&in_force, &config);
+        let needs_restart = config::restart_needed(&self.started, &config);
         let notes =
             needs_restart.iter().map(|key| format!("`{key}` changed, and takes effect after a restart"));
         let report = ReloadReport { notes: notes.collect() };
-        *in_force = config;
+        *in_force = config::after_reload(&self.started, config);
         Ok(report)
     }
 }
@@ -211,6 +265,15 @@ impl Control for Running {
     }
 
     fn effective_config(&self) -> String {
-        config::effective(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        config::effective(&self.in_force())
+    }
+
+    fn config_origin(&self) -> ConfigOrigin {
+        let Some(Source { file, overrides }) = &self.source else { return ConfigOrigin::default() };
+        let overridden = config::overridden(&Environment::of_process(), overrides);
+        ConfigOrigin {
+            file: Some(file.display().to_string()),
+            overridden: overridden.into_iter().map(|one| (one.path, one.by)).collect(),
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: UpArguments) -> anyhow::Result<Exit> {
     };
     let invalid = |errors: config::ConfigErrors| failed(Exit::ConfigInvalid, errors.to_string());
     let config = config::for_up(&options).map_err(invalid)?.config;
-    serve::block_on(serve::serve(config, None, |running| announce(&arguments, running)))
+    serve::block_on(serve::serve(config, None, None, |running| announce(&arguments, running)))
 }
 
 /// Says where it serves and what it assumed, on stderr: stdout is the access log's.

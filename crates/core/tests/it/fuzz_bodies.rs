@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use steadfast_core::{
-    Fingerprint, FingerprintBuilder, KEY_CHARS_MAX, Key, OperationId, State, canonical_json,
+    Fingerprint, FingerprintBuilder, KEY_CHARS_MAX, Key, MultipartFingerprint, OperationId, State,
+    canonical_json,
 };
 
 use crate::{
@@ -37,6 +38,13 @@ pub(crate) fn fingerprint(data: &[u8]) {
     };
     assert_eq!(of(&[body]), of(&[head, tail]));
     assert_eq!(of(&[body]), of(&[body, b""]));
+    let of_parts = |parts: &[&[u8]]| -> Fingerprint {
+        let kind = b"multipart/form-data; boundary=a";
+        let mut builder = MultipartFingerprint::new("POST", &path, None, Some(kind), vec!["a".into()]);
+        parts.iter().for_each(|part| builder.body(part));
+        builder.finish()
+    };
+    assert_eq!(of_parts(&[body]), of_parts(&[head, tail]));
     canonical(body);
 }
 

@@ -7,6 +7,7 @@ mod fuzzing;
 mod golden;
 mod honest_world;
 mod invariants;
+mod multipart;
 mod pages;
 mod reachable;
 mod rules;

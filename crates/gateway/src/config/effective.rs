@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, CorsPolicy, IdempotencyPolicy, InProgress, KeySource, NamespaceScope,
-    OnLedgerLoss,
+    AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
+    NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
 use steadfast_upstream::{HostPolicy, Protocol, TlsFiles, UpstreamPolicy};
 
@@ -15,9 +15,10 @@ use super::{
     ServerTls, UpstreamContract,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawFingerprint, RawForwarded, RawHeaderCondition, RawHttp,
-        RawIdempotency, RawInProgress, RawJson, RawKey, RawListener, RawListenerTls, RawNamespace,
-        RawOnLedgerLoss, RawRoute, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
+        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
+        RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
+        RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
+        RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -40,9 +41,14 @@ pub fn effective(config: &Config) -> String {
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
+        encryption: config.encryption.as_ref().and_then(|encryption| {
+            let key_file = At::nowhere(plain(&encryption.key_file.display().to_string()));
+            some(RawEncryption { key_file })
+        }),
         workers: some(config.workers as u64),
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(&config.edge)),
+        spool: some(spool(&config.spool)),
         upstreams: config
             .upstreams
             .iter()
@@ -62,9 +68,9 @@ fn some<T>(value: T) -> Option<At<T>> {
     Some(At::nowhere(value))
 }
 
-/// A text that reads as itself, though `${` would name a variable.
+/// A text that reads as itself, though `${` would name a variable and `$$` is a plain `$`.
 fn plain(text: &str) -> String {
-    text.replace("${", "$${")
+    text.replace('$', "$$")
 }
 
 fn all<T, R>(values: impl IntoIterator<Item = T>, raw: impl Fn(T) -> R) -> Option<At<Vec<At<R>>>> {
@@ -126,6 +132,15 @@ fn edge(limits: &EdgePolicy) -> RawEdge {
     }
 }
 
+fn spool(limits: &SpoolLimits) -> RawSpool {
+    RawSpool {
+        folder: some(plain(&limits.folder.display().to_string())),
+        bytes_max: some(Size(limits.bytes_max)),
+        requests_max: some(limits.requests_max),
+        memory_max: some(Size(limits.memory_max)),
+    }
+}
+
 fn upstream(policy: &UpstreamPolicy, contract: &UpstreamContract) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
@@ -171,7 +186,25 @@ fn upstream_tls(files: &TlsFiles) -> Option<At<RawUpstreamTls>> {
     })
 }
 
+/// Changes to header fields; nothing where there are none.
+fn edits(edits: &HeaderEdits) -> Option<At<RawHeaderEdits>> {
+    if *edits == HeaderEdits::default() {
+        return None;
+    }
+    let value = |value: &HeaderValue| At::nowhere(plain(&String::from_utf8_lossy(value.as_bytes())));
+    let fields = |fields: &[(HeaderName, HeaderValue)]| {
+        some(fields.iter().map(|(name, text)| (name.to_string(), value(text))).collect())
+    };
+    some(RawHeaderEdits {
+        remove: all(&edits.remove, HeaderName::to_string),
+        set: fields(&edits.set),
+        add: fields(&edits.add),
+    })
+}
+
 fn raw_route(route: &Route) -> RawRoute {
+    let rewrite = route.rewrite.as_ref();
+    let prefix = |prefix: &str| (!prefix.is_empty()).then(|| At::nowhere(plain(prefix)));
     RawRoute {
         path: At::nowhere(plain(&route.path.to_string())),
         hosts: if route.hosts.is_empty() { None } else { all(&route.hosts, ToString::to_string) },
@@ -187,6 +220,10 @@ fn raw_route(route: &Route) -> RawRoute {
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
+        strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
+        add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),
+        request_headers: rewrite.and_then(|rewrite| edits(&rewrite.requests)),
+        answer_headers: rewrite.and_then(|rewrite| edits(&rewrite.answers)),
     }
 }
 
@@ -250,10 +287,21 @@ fn idempotency(policy: &IdempotencyPolicy) -> RawIdempotency {
             BodyFingerprint::Json { omit } => {
                 RawFingerprint::Json(RawJson { omit: all(omit, |path: &String| plain(path)) })
             }
+            BodyFingerprint::Multipart { omit } => {
+                RawFingerprint::Multipart(RawMultipart { omit: all(omit, |name: &String| plain(name)) })
+            }
         }),
         credential_headers: all(&policy.identity.credential_headers, HeaderName::to_string),
         request_bytes_max: some(Size(policy.request_bytes_max as u64)),
+        request_memory_max: some(Size(policy.request_memory_max as u64)),
         answer_bytes_max: some(Size(policy.answer_bytes_max as u64)),
+        kept: some(RawKept {
+            headers: policy.kept.headers.as_ref().and_then(|names| all(names, HeaderName::to_string)),
+            drop_headers: all(&policy.kept.drop_headers, HeaderName::to_string),
+            body: some(policy.kept.body),
+            redact: all(&policy.kept.redact, |path: &String| plain(path)),
+            path: some(policy.kept.path),
+        }),
         on_ledger_loss: some(match policy.on_ledger_loss {
             OnLedgerLoss::Refuse => RawOnLedgerLoss::Refuse,
             OnLedgerLoss::Forward => RawOnLedgerLoss::Forward,

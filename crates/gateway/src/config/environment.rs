@@ -1,7 +1,7 @@
 //! What comes from outside the file: environment variables that override it, `${VARIABLE}` inside its texts, and
 //! the flags of the command line.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use serde_json::Value;
 use toml::{
@@ -11,6 +11,7 @@ use toml::{
 
 use super::{
     error::{ConfigError, ConfigWarning, Place},
+    schema::schema,
     source::Source,
     suggest::nearest,
 };
@@ -41,6 +42,14 @@ impl Environment {
         self
     }
 
+    /// The same without the variables that override the file: those that its texts name remain.
+    #[must_use]
+    pub fn without_overrides(mut self) -> Self {
+        let known: Vec<String> = variables(&schema()).into_iter().map(|variable| variable.name).collect();
+        self.variables.retain(|name, _| !known.contains(name));
+        self
+    }
+
     fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
@@ -66,15 +75,24 @@ pub struct Overrides {
     pub workers: Option<String>,
 }
 
-/// Replaces `${VARIABLE}` in every text of `table`; `$${` is a plain `${`.
+/// A text of the config whose variables could not be replaced.
+#[derive(Debug)]
+pub(super) struct Unreplaced {
+    pub(super) error: ConfigError,
+    /// Where the whole text stands: what else is wrong there only repeats it.
+    pub(super) text: Place,
+}
+
+/// Replaces `${VARIABLE}` in every text of `table`, and `${VARIABLE:-default}` by the default where the variable is
+/// not set or empty; `$$` is a plain `$`.
 pub(super) fn expand(
     source: &Source<'_>,
     environment: &Environment,
     table: &mut DeTable<'_>,
-    errors: &mut Vec<ConfigError>,
+    unreplaced: &mut Vec<Unreplaced>,
 ) {
     for (_, value) in table.iter_mut() {
-        expand_value(source, environment, value, errors);
+        expand_value(source, environment, value, unreplaced);
     }
 }
 
@@ -82,56 +100,110 @@ fn expand_value(
     source: &Source<'_>,
     environment: &Environment,
     value: &mut Spanned<DeValue<'_>>,
-    errors: &mut Vec<ConfigError>,
+    unreplaced: &mut Vec<Unreplaced>,
 ) {
     let span = value.span();
     match value.get_mut() {
-        DeValue::Table(table) => expand(source, environment, table, errors),
+        DeValue::Table(table) => expand(source, environment, table, unreplaced),
         DeValue::Array(items) => {
             for item in items.iter_mut() {
-                expand_value(source, environment, item, errors);
+                expand_value(source, environment, item, unreplaced);
             }
         }
-        DeValue::String(text) if text.contains("${") => match expanded(text, environment) {
+        DeValue::String(text) if text.contains('$') => match expanded(text, environment) {
             Ok(new) => *text = Cow::Owned(new),
-            Err((what, next)) => errors.push(ConfigError { place: source.place(&span), what, next }),
+            Err(Unexpanded { written, what, next }) => {
+                let place = source.place(&span_of(&written, &span, source.text));
+                let error = ConfigError { place, what, next };
+                unreplaced.push(Unreplaced { error, text: source.place(&span) });
+            }
         },
         _ => {}
     }
 }
 
+/// Where in `text` that is `written` which the value at `span` holds; all of the value where it is written in
+/// another way (with escapes, say).
+fn span_of(written: &str, span: &Range<usize>, text: &str) -> Range<usize> {
+    let value = text.get(span.clone()).unwrap_or_default();
+    // `$$` is a plain dollar: what it begins is not what is looked for.
+    let found = value.match_indices(written).find(|(start, _)| {
+        let dollars = value[..*start].bytes().rev().take_while(|byte| *byte == b'$').count();
+        dollars % 2 == 0
+    });
+    found.map_or_else(|| span.clone(), |(start, _)| span.start + start..span.start + start + written.len())
+}
+
+/// A text whose variables could not be replaced.
+#[derive(Debug)]
+struct Unexpanded {
+    /// What of it is wrong, as it is written.
+    written: String,
+    what: String,
+    next: String,
+}
+
 /// `text` with its variables replaced, or what is wrong and what to do.
-fn expanded(text: &str, environment: &Environment) -> Result<String, (String, String)> {
+fn expanded(text: &str, environment: &Environment) -> Result<String, Unexpanded> {
     let mut new = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        if let Some(before) = rest[..start].strip_suffix('$') {
-            new.push_str(before);
-            new.push_str("${");
-            rest = &rest[start + 2..];
-            continue;
-        }
+    while let Some(start) = rest.find('$') {
         new.push_str(&rest[..start]);
-        let inside = &rest[start + 2..];
-        let Some(end) = inside.find('}') else {
-            return Err((
-                "`${` is not closed".into(),
-                "close it with `}`, or write `$${` for a plain `${`".into(),
-            ));
-        };
-        let name = &inside[..end];
-        match environment.get(name) {
-            Some(value) => new.push_str(value),
-            None if name.is_empty() => return Err(("`${}` names no variable".into(), "name one".into())),
-            None => {
-                let next = format!("set {name}, or write `$${{{name}}}` for that text itself");
-                return Err((format!("the environment variable `{name}` is not set"), next));
-            }
+        let after = &rest[start + 1..];
+        if let Some(after) = after.strip_prefix('$') {
+            new.push('$');
+            rest = after;
+        } else if let Some(inside) = after.strip_prefix('{') {
+            let Some(end) = inside.find('}') else {
+                return Err(Unexpanded {
+                    written: "${".into(),
+                    what: "`${` is not closed".into(),
+                    next: "close it with `}`, or write `$${` for a plain `${`".into(),
+                });
+            };
+            new.push_str(value_of(&inside[..end], environment)?);
+            rest = &inside[end + 1..];
+        } else {
+            new.push('$');
+            rest = after;
         }
-        rest = &inside[end + 1..];
     }
     new.push_str(rest);
     Ok(new)
+}
+
+/// What `${inside}` stands for.
+fn value_of<'v>(inside: &'v str, environment: &'v Environment) -> Result<&'v str, Unexpanded> {
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let wrong = |what: String, next: String| Unexpanded { written: format!("${{{inside}}}"), what, next };
+    if name.is_empty() {
+        return Err(wrong(
+            "`${}` names no variable".into(),
+            "name one, or write `$${` for a plain `${`".into(),
+        ));
+    }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if !name.bytes().all(is_name) || name.starts_with(|first: char| first.is_ascii_digit()) {
+        let next =
+            "write ${NAME} or ${NAME:-default}, the name of letters, digits and `_`; `$${` is a plain `${`";
+        return Err(wrong(format!("`{name}` is not the name of a variable"), next.into()));
+    }
+    if default.is_some_and(|default| default.contains("${")) {
+        let next = "write the default as it is to be, or set the variable";
+        return Err(wrong(format!("the default of `{name}` holds another variable"), next.into()));
+    }
+    match (environment.get(name), default) {
+        (None | Some(""), Some(default)) => Ok(default),
+        (Some(value), _) => Ok(value),
+        (None, None) => {
+            let next =
+                format!("set {name}, or write `${{{name}:-default}}`; `$${{{name}}}` is that text itself");
+            Err(wrong(format!("the environment variable `{name}` is not set"), next))
+        }
+    }
 }
 
 /// Lays the variables that override the file, and then the flags, over `table`.
@@ -163,18 +235,53 @@ pub(super) fn overlay<'i>(
             }
         }
     }
-    for (flag, key, kind, value) in [
-        ("--listen", "listen", "string", &overrides.listen),
-        ("--admin", "admin", "string", &overrides.admin),
-        ("--ledger", "ledger", "string", &overrides.ledger),
-        ("--workers", "workers", "integer", &overrides.workers),
-    ] {
+    for (flag, key, kind, value) in flags(overrides) {
         if let Some(value) = value {
             let span = source.overlay(Place::Flag(flag));
             put(table, None, key, Spanned::new(span, scalar(value, kind)));
         }
     }
     warnings
+}
+
+/// A setting that something goes before what the file says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overridden {
+    /// Where it stands in a config, such as `edge.headers_max`.
+    pub path: String,
+    /// By what: `--listen`, or the name of a variable.
+    pub by: String,
+}
+
+/// The settings that `environment` and `overrides` go before, by their paths.
+#[must_use]
+pub fn overridden(environment: &Environment, overrides: &Overrides) -> Vec<Overridden> {
+    let schema = schema();
+    let mut found = BTreeMap::new();
+    for Variable { name, section, key, .. } in variables(&schema) {
+        if environment.variables.contains_key(&name) {
+            // What the file of a secret says is shown as the setting that it is for.
+            let key = key.strip_suffix("_file").unwrap_or(key);
+            let path = section.map_or_else(|| key.to_owned(), |section| format!("{section}.{key}"));
+            found.insert(path, name);
+        }
+    }
+    for (flag, key, _, value) in flags(overrides) {
+        if value.is_some() {
+            found.insert(key.to_owned(), flag.to_owned());
+        }
+    }
+    found.into_iter().map(|(path, by)| Overridden { path, by }).collect()
+}
+
+/// The flags that go before everything: their names, their keys, the kinds of their values, and what was given.
+fn flags(overrides: &Overrides) -> [(&'static str, &'static str, &'static str, &Option<String>); 4] {
+    [
+        ("--listen", "listen", "string", &overrides.listen),
+        ("--admin", "admin", "string", &overrides.admin),
+        ("--ledger", "ledger", "string", &overrides.ledger),
+        ("--workers", "workers", "integer", &overrides.workers),
+    ]
 }
 
 /// A variable that overrides the file.
@@ -247,19 +354,38 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_inside_texts() {
-        let environment: Environment = [("A", "1"), ("B", "${A}")].into_iter().collect();
+        let environment: Environment = [("A", "1"), ("B", "${A}"), ("EMPTY", "")].into_iter().collect();
         for (text, new) in [
             ("${A}", "1"),
             ("x${A}y${A}z", "x1y1z"),
             ("$${A}", "${A}"),
+            ("$$${A}", "$1"),
+            ("$$$${A}", "$${A}"),
+            ("a$$b", "a$b"),
             ("${B}", "${A}"),
             ("$A $", "$A $"),
             ("ö${A}ö", "ö1ö"),
+            ("${A:-2}", "1"),
+            ("${C:-2}", "2"),
+            ("${EMPTY:-2}${EMPTY}", "2"),
+            ("${C:-}", ""),
+            ("${C:-http://a:1/b}", "http://a:1/b"),
         ] {
-            assert_eq!(expanded(text, &environment).as_deref(), Ok(new), "{text}");
+            assert_eq!(expanded(text, &environment).ok().as_deref(), Some(new), "{text}");
         }
-        for text in ["${C}", "${", "${}", "a${A", "${A}${"] {
+        for text in
+            ["${C}", "${", "${}", "a${A", "${A}${", "${:-a}", "${A B}", "${1}", "${C:-${A}}", "${A-b}"]
+        {
             assert!(expanded(text, &environment).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_not_set_is_found_in_the_line_that_names_it() {
+        let text = "a = \"$${C} ${A} ${C} ${C}\"";
+        assert_eq!(span_of("${C}", &(4..text.len()), text), 16..20);
+        // Written with an escape: the whole value is what can be pointed at.
+        let text = "a = \"\\u0024{C}\"";
+        assert_eq!(span_of("${C}", &(4..text.len()), text), 4..text.len());
     }
 }

@@ -112,16 +112,9 @@ impl ConfigErrors {
         Self { errors }
     }
 
-    /// Without those that only repeat what was said of their `places` before: all but the first of each.
-    pub(super) fn without_echoes(mut self, places: &[Place]) -> Self {
-        let mut said: Vec<Place> = Vec::new();
-        self.errors.retain(|error| {
-            let is_echo = said.contains(&error.place);
-            if places.contains(&error.place) {
-                said.push(error.place.clone());
-            }
-            !is_echo
-        });
+    /// Without those that only repeat what was `said` of these `places` before.
+    pub(super) fn without_echoes(mut self, said: &[ConfigError], places: &[Place]) -> Self {
+        self.errors.retain(|error| said.contains(error) || !places.contains(&error.place));
         self
     }
 

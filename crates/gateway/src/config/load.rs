@@ -12,7 +12,7 @@ use toml::{
 use super::{
     Config,
     check::Checker,
-    environment::{Environment, Overrides, expand, overlay},
+    environment::{Environment, Overrides, Unreplaced, expand, overlay},
     error::{ConfigError, ConfigErrors, ConfigWarning, Place},
     raw::RawConfig,
     schema::schema,
@@ -60,12 +60,15 @@ pub fn parse(
     if !syntax_errors.is_empty() {
         return Err(ConfigErrors::new(syntax_errors.iter().map(|error| syntax(&source, error)).collect()));
     }
-    let mut errors = Vec::new();
-    expand(&source, environment, root.get_mut(), &mut errors);
-    let unexpanded: Vec<Place> = errors.iter().map(|error| error.place.clone()).collect();
+    let mut unreplaced = Vec::new();
+    expand(&source, environment, root.get_mut(), &mut unreplaced);
+    let (errors, texts): (Vec<_>, Vec<_>) =
+        unreplaced.into_iter().map(|Unreplaced { error, text }| (error, text)).unzip();
+    let said = errors.clone();
     let schema = schema();
     let warnings = overlay(&mut source, &schema, environment, overrides, root.get_mut());
-    read_table(&source, &schema, root, errors, warnings).map_err(|errors| errors.without_echoes(&unexpanded))
+    read_table(&source, &schema, root, errors, warnings)
+        .map_err(|errors| errors.without_echoes(&said, &texts))
 }
 
 /// The config that `root` is, or everything that is wrong with it beside `errors`.

@@ -2,11 +2,13 @@
 //! this far.
 
 mod check;
+mod diff;
 mod duration;
 mod effective;
 mod environment;
 mod error;
 mod load;
+mod named_files;
 mod raw;
 mod reload;
 mod schema;
@@ -22,18 +24,21 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy};
+use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
+use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::routing::{Matching, Rule};
 
 pub use crate::routing::{HeaderCondition, HeaderSays, HostPattern, PathPattern};
+pub use diff::{Difference, diff};
 pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;
-pub use environment::{Environment, Overrides};
+pub use environment::{Environment, Overridden, Overrides, overridden};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place};
 pub use load::{Loaded, load, parse};
-pub use reload::restart_needed;
+pub use named_files::named_files;
+pub use reload::{after_reload, needs_restart, restart_needed};
 pub use schema::schema;
 pub use size::{InvalidSize, parse_size};
 pub use starter::starter;
@@ -48,10 +53,14 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the ledger is.
     pub ledger: LedgerLocation,
+    /// What encrypts answers in the ledger; nothing where it is not stated.
+    pub encryption: Option<Encryption>,
     /// How many worker threads serve callers; one per core unless stated.
     pub workers: usize,
     /// What a connection may ask of the gateway.
     pub edge: EdgePolicy,
+    /// Where large bodies of keyed requests wait, and how much they may take up.
+    pub spool: SpoolLimits,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The upstreams, by name.
@@ -102,6 +111,15 @@ pub struct ServerTls {
     pub client_ca: Option<PathBuf>,
     /// Whether they must.
     pub client_required: bool,
+}
+
+/// What encrypts answers in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// Where the keys are.
+    pub key_file: PathBuf,
+    /// The keys that were there.
+    pub keys: Keys,
 }
 
 /// What a connection may ask of the gateway.
@@ -212,6 +230,8 @@ pub struct Route {
     pub idempotency: Option<IdempotencyPolicy>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
+    /// What it changes of messages.
+    pub rewrite: Option<RewritePolicy>,
 }
 
 impl Route {

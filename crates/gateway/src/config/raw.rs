@@ -33,6 +33,9 @@ pub(super) struct RawConfig {
     /// A file whose content is the ledger's location, for a URL with a password in it. Instead of `ledger`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ledger_file: Option<At<String>>,
+    /// Encrypts what is kept of answers. Nothing is encrypted without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) encryption: Option<At<RawEncryption>>,
     /// How many worker threads serve callers. One per core unless stated.
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,12 +50,25 @@ pub(super) struct RawConfig {
     /// Where callers are served, each with TLS or without. All of them speak HTTP/1.1 and HTTP/2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) listeners: Vec<At<RawListener>>,
+    /// Where large bodies of keyed requests wait until they are sent. What finds no room in memory goes to disk; what
+    /// finds none there is answered 503 with Retry-After, and nothing of it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) spool: Option<At<RawSpool>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
     /// The routes. The most specific one wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,
+}
+
+/// Encrypts what is kept of answers: their header fields and bodies, in the ledger, its logs and its evidence.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEncryption {
+    /// A file of keys, one a line, as `steadfast config new-key` prints them. The first encrypts, all decrypt. To
+    /// rotate, put a new line first and restart; remove an old one when all that it encrypted has expired.
+    pub(super) key_file: At<String>,
 }
 
 /// What a connection may ask of the gateway.
@@ -163,6 +179,30 @@ pub(super) enum RawForwarded {
     Forwarded,
     /// Both.
     Both,
+}
+
+/// Where large bodies of keyed requests wait until they are sent.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSpool {
+    /// The folder of the files, on a disk (`/tmp` is often memory). They have no names, so nothing is left there,
+    /// however the gateway ends. Unless stated, beside an SQLite ledger, and with Postgres the system's folder for
+    /// temporary files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) folder: Option<At<String>>,
+    /// How many bytes are on disk at once.
+    #[schemars(extend("default" = "1GB", "x-min" = "16MB", "x-max" = "1024GB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes_max: Option<At<Size>>,
+    /// How many requests have their bodies on disk at once. With 0, what is larger than `request_memory_max` is
+    /// refused with 413.
+    #[schemars(range(min = 0, max = 4096), extend("default" = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) requests_max: Option<At<u64>>,
+    /// How many bytes of bodies are in memory at once. Beyond it smaller ones go to disk as well.
+    #[schemars(extend("default" = "64MB", "x-min" = "1MB", "x-max" = "64GB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_max: Option<At<Size>>,
 }
 
 /// One upstream: an API that requests are forwarded to.
@@ -311,6 +351,19 @@ pub(super) struct RawRoute {
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cors: Option<At<RawCors>>,
+    /// What is taken from the beginning of the path before it goes to the upstream, by whole segments: with `/api`,
+    /// `/api/orders` becomes `/orders`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) strip_prefix: Option<At<String>>,
+    /// What is put before the path then; the path of the upstream's `url` goes before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) add_prefix: Option<At<String>>,
+    /// What is changed of requests' header fields on their way to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_headers: Option<At<RawHeaderEdits>>,
+    /// What is changed of the header fields of every answer, replays and refusals among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer_headers: Option<At<RawHeaderEdits>>,
 }
 
 /// Which pages of other origins may use a route.
@@ -365,6 +418,21 @@ impl JsonSchema for RawHeaderCondition {
     }
 }
 
+/// Changes to header fields: what is removed goes first, what is added last.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHeaderEdits {
+    /// Fields to remove.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remove: Option<At<Vec<At<String>>>>,
+    /// Fields to set, in place of what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) set: Option<At<BTreeMap<String, At<String>>>>,
+    /// Fields to add to what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) add: Option<At<BTreeMap<String, At<String>>>>,
+}
+
 /// How a route's retried writes take effect once.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -412,24 +480,63 @@ pub(super) struct RawIdempotency {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) credential_headers: Option<At<Vec<At<String>>>>,
     /// The largest body of a keyed request. A larger one is refused with 413.
-    #[schemars(extend("default" = "10MB", "x-min" = "1B", "x-max" = "1GB"))]
+    #[schemars(extend("default" = "10MB", "x-min" = "1B", "x-max" = "64GB"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_bytes_max: Option<At<Size>>,
+    /// Up to what size such a body stays in memory; a larger one waits on disk (see `[spool]`). What has to be read
+    /// as a whole may not be larger, and is refused with 413: bodies that a key is read from, and JSON where
+    /// `fingerprint` is `json`.
+    #[schemars(extend("default" = "1MB", "x-min" = "1KB", "x-max" = "256MB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_memory_max: Option<At<Size>>,
     /// The largest answer that is kept for replay. A larger one still reaches its caller; a retry gets 409
     /// `replay-unavailable`.
     #[schemars(extend("default" = "1MB", "x-max" = "256MB"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) answer_bytes_max: Option<At<Size>>,
+    /// What of a request and its answer is written down. Everything that a replay needs, unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<At<RawKept>>,
     /// What happens to a keyed request when the ledger cannot be reached.
     #[schemars(extend("default" = "refuse"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) on_ledger_loss: Option<At<RawOnLedgerLoss>>,
 }
 
+/// What of a request and its answer is written down. The first caller always gets the upstream's own answer; a
+/// replay gets the one that was kept, and where something was left out of that it says so in
+/// `Steadfast-Redacted`: `headers`, `body`, or both.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKept {
+    /// Only these header fields of an answer. All that belong to the answer unless stated; those of one connection,
+    /// session, moment or trace (such as `Set-Cookie` and `Date`) never are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<At<Vec<At<String>>>>,
+    /// All header fields of an answer but these.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) drop_headers: Option<At<Vec<At<String>>>>,
+    /// Whether an answer's header fields and body are kept at all. If not, only its status is, and a retry gets 409
+    /// `replay-unavailable`.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body: Option<At<bool>>,
+    /// Values of a JSON body (dotted paths, through arrays) to replace by `"[redacted]"`; its `ETag` and digests go
+    /// with them. Of a body that is no JSON, or compressed, only the status is kept.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) redact: Option<At<Vec<At<String>>>>,
+    /// Whether the request's path is kept. If not, only the name of the route is.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<At<bool>>,
+}
+
 /// In what room a key is unique.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 pub(super) enum RawNamespace {
-    /// All callers of the route share it.
+    /// All callers of the route share it; on a route with a wildcard among its `hosts`, all callers of one host.
     #[serde(rename = "route")]
     Route,
     /// The verified principal, on every route. Not available yet: nothing verifies principals.
@@ -478,11 +585,28 @@ pub(super) enum RawInProgress {
 /// How a body counts when two requests with one key are compared.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(transform = also_as_a_word)]
 pub(super) enum RawFingerprint {
     /// Byte by byte.
     Bytes,
     /// As JSON in canonical form, where a key's place and white space do not matter.
     Json(RawJson),
+    /// As multipart (of a form, say) whose boundary does not matter, since clients make up a new one for every retry.
+    /// What is not multipart counts byte by byte.
+    Multipart(RawMultipart),
+}
+
+/// Lets a choice that is a table be its name alone, where nothing in the table has to be said.
+fn also_as_a_word(schema: &mut Schema) {
+    let Some(serde_json::Value::Array(choices)) = schema.get_mut("oneOf") else { return };
+    let names: Vec<String> = choices
+        .iter()
+        .filter_map(|choice| choice.get("properties")?.as_object()?.keys().next().cloned())
+        .collect();
+    choices.extend(names.into_iter().map(|name| {
+        let description = format!("The same as `{{ {name} = {{}} }}`.");
+        serde_json::json!({ "type": "string", "const": name, "description": description })
+    }));
 }
 
 /// How a JSON body counts.
@@ -490,6 +614,16 @@ pub(super) enum RawFingerprint {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawJson {
     /// Fields (dotted paths) to leave out, such as the time of sending.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) omit: Option<At<Vec<At<String>>>>,
+}
+
+/// How a multipart body counts.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMultipart {
+    /// Parts to leave out, by the name of their form field.
     #[schemars(extend("default" = []))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) omit: Option<At<Vec<At<String>>>>,

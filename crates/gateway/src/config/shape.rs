@@ -157,6 +157,13 @@ impl Shape<'_> {
             .collect();
         let names: Vec<&str> = branches.iter().map(|(name, _)| *name).collect();
         match value.get_mut() {
+            DeValue::String(text) if words.contains(&text.as_ref()) && names.contains(&text.as_ref()) => {
+                // The word stands for a table in which nothing is said.
+                let mut table = DeTable::new();
+                let empty = Spanned::new(span.clone(), DeValue::Table(DeTable::new()));
+                table.insert(Spanned::new(span.clone(), text.clone()), empty);
+                *value.get_mut() = DeValue::Table(table);
+            }
             DeValue::String(text) if words.contains(&text.as_ref()) => {}
             DeValue::String(text) if names.contains(&text.as_ref()) => {
                 let next = format!("write {path_end} = {{ {text} = … }}", path_end = last(path));

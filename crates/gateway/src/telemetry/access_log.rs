@@ -33,7 +33,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) at_ms: i64,
     pub(crate) request_id: &'a str,
     pub(crate) trace_id: Option<&'a str>,
-    pub(crate) client: std::net::IpAddr,
+    /// The address of who is calling.
+    pub(crate) client: &'a str,
     pub(crate) method: &'a Method,
     /// The path without its query: queries carry secrets.
     pub(crate) path: &'a str,
@@ -145,7 +146,9 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     if let Some(trace_id) = entry.trace_id {
         write!(line, "\",\"trace_id\":\"{trace_id}")?;
     }
-    write!(line, "\",\"client\":\"{}\",\"method\":", entry.client)?;
+    line.extend_from_slice(b"\",\"client\":\"");
+    line.extend_from_slice(entry.client.as_bytes());
+    line.extend_from_slice(b"\",\"method\":");
     write_string(line, entry.method.as_str());
     line.extend_from_slice(b",\"path\":");
     write_string(line, entry.path);
@@ -263,7 +266,7 @@ mod tests {
             at_ms: 1_700_000_000_123,
             request_id: "r",
             trace_id: None,
-            client: [127, 0, 0, 1].into(),
+            client: "127.0.0.1",
             method: &Method::POST,
             path: "/a\"b\\c\u{1}",
             route: "/*",

@@ -17,7 +17,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use steadfast_layers::Protection;
+use steadfast_layers::{Protection, Spool};
 use steadfast_worker::WorkerCounters;
 
 /// The bounds of duration buckets, in seconds (OpenTelemetry's advice for HTTP).
@@ -60,6 +60,9 @@ pub(crate) struct Metrics {
     dead: Gauge<i64, AtomicI64>,
     cases: Gauge<i64, AtomicI64>,
     reload_successful: Gauge<i64, AtomicI64>,
+    spooled_bytes: Gauge<i64, AtomicI64>,
+    spooled_requests: Gauge<i64, AtomicI64>,
+    held_bytes: Gauge<i64, AtomicI64>,
     reaped: Counter<u64, AtomicU64>,
     swept: Counter<u64, AtomicU64>,
     renewals_failed: Counter<u64, AtomicU64>,
@@ -100,6 +103,11 @@ impl Metrics {
         let reload_successful =
             gauge("steadfast_config_last_reload_successful", "Whether the last reload took effect");
         reload_successful.set(1);
+        let spooled_bytes =
+            gauge("steadfast_spool_bytes", "Bytes of request bodies that are on disk or on their way there");
+        let spooled_requests = gauge("steadfast_spool_requests", "Requests whose bodies are on disk");
+        let held_bytes =
+            gauge("steadfast_spool_memory_bytes", "Bytes of larger request bodies that are in memory");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::<u64, AtomicU64>::default();
             registry.register(name, help, counter.clone());
@@ -120,6 +128,9 @@ impl Metrics {
             dead,
             cases,
             reload_successful,
+            spooled_bytes,
+            spooled_requests,
+            held_bytes,
             reaped,
             swept,
             renewals_failed,
@@ -195,6 +206,17 @@ impl Metrics {
         set(&self.in_doubt, counts.in_doubt);
         set(&self.dead, counts.dead);
         set(&self.cases, counts.cases_open);
+    }
+
+    /// Notes what bodies take up just now.
+    pub(crate) fn spool(&self, spool: &Spool) {
+        for (gauge, taken) in [
+            (&self.spooled_bytes, spool.bytes()),
+            (&self.spooled_requests, spool.requests()),
+            (&self.held_bytes, spool.memory_bytes()),
+        ] {
+            gauge.set(i64::try_from(taken).unwrap_or(i64::MAX));
+        }
     }
 
     /// Everything, as Prometheus reads it.

@@ -1,13 +1,16 @@
 //! From files, environment and flags to a config, or to nothing at all.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use http::{HeaderValue, Method};
 use steadfast_gateway::config::{
-    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, effective, load,
-    parse, restart_needed,
+    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, after_reload,
+    effective, load, overridden, parse, restart_needed,
 };
-use steadfast_layers::{AllowedOrigins, BodyFingerprint, InProgress, KeySource, OnLedgerLoss};
+use steadfast_layers::{
+    AllowedOrigins, BodyFingerprint, InProgress, Kept, KeySource, OnLedgerLoss, SpoolLimits,
+};
+use steadfast_ledger::Keys;
 
 use crate::{SMALLEST, read};
 
@@ -24,6 +27,12 @@ headers_max = 50
 header_bytes_max = "32KB"
 body_timeout = "3s"
 connections_max = 100
+
+[spool]
+folder = "/var/spool/steadfast"
+bytes_max = "2GB"
+requests_max = 9
+memory_max = "8MB"
 
 [upstreams.bank]
 url = "http://bank:9000/api"
@@ -53,6 +62,7 @@ in_progress_wait = "2s"
 fingerprint = { json = { omit = ["sent_at"] } }
 credential_headers = ["X-Api-Key"]
 request_bytes_max = "2MB"
+request_memory_max = "2MB"
 answer_bytes_max = 1000
 on_ledger_loss = "forward"
 
@@ -79,6 +89,11 @@ idempotency = { key = { window = "10s" }, in_progress = "409" }
 path = "/*"
 upstream = "bank"
 idempotency = { key = { field = "id" }, anonymous = true, fingerprint = "bytes" }
+
+[[routes]]
+path = "/forms"
+upstream = "bank"
+idempotency = { fingerprint = { multipart = { omit = ["sent_at"] } }, request_bytes_max = "2GB" }
 "#;
 
 #[test]
@@ -90,6 +105,13 @@ fn everything_that_a_file_says_is_in_force() {
     assert_eq!(config.admin.to_string(), "127.0.0.1:9081");
     assert_eq!(config.ledger, LedgerLocation::Sqlite("/var/lib/steadfast/ledger.db".into()));
     assert_eq!((config.edge.header_bytes_max, config.edge.body_timeout), (32 << 10, Duration::from_secs(3)));
+    let spool = SpoolLimits {
+        folder: "/var/spool/steadfast".into(),
+        bytes_max: 2 << 30,
+        requests_max: 9,
+        memory_max: 8 << 20,
+    };
+    assert_eq!(config.spool, spool);
     let bank = &config.upstreams["bank"];
     assert_eq!((bank.address.to_string(), bank.idle_max), ("http://bank:9000/api".into(), 7));
     assert_eq!(bank.first_byte_timeout, Duration::from_secs(5));
@@ -105,6 +127,7 @@ fn everything_that_a_file_says_is_in_force() {
     assert_eq!(policy.repeatable_for, Some(Duration::from_secs(86_400)));
     assert_eq!((policy.times.total, policy.times.late), (Duration::from_secs(8), Duration::from_secs(20)));
     assert_eq!((policy.request_bytes_max, policy.answer_bytes_max), (2 << 20, 1_000));
+    assert_eq!(policy.request_memory_max, 2 << 20);
     assert_eq!(policy.request_idle_max, Duration::from_secs(3));
     assert_eq!(policy.on_ledger_loss, OnLedgerLoss::Forward);
     let route = &config.routes[1];
@@ -130,6 +153,56 @@ fn everything_that_a_file_says_is_in_force() {
     let policy = config.routes[2].idempotency.as_ref().expect("a policy");
     assert_eq!(policy.key, KeySource::Window(Duration::from_secs(10)));
     assert_eq!(policy.methods, [Method::POST, Method::PATCH]);
+    let policy = config.routes[4].idempotency.as_ref().expect("a policy");
+    assert_eq!(policy.fingerprint, BodyFingerprint::Multipart { omit: vec!["sent_at".into()] });
+    assert_eq!((policy.request_bytes_max, policy.request_memory_max), (2 << 30, 1 << 20));
+}
+
+#[test]
+fn a_fingerprint_that_leaves_nothing_out_may_be_said_in_a_word() {
+    for (word, fingerprint) in [
+        ("json", BodyFingerprint::Json { omit: Vec::new() }),
+        ("multipart", BodyFingerprint::Multipart { omit: Vec::new() }),
+    ] {
+        for written in [format!("\"{word}\""), format!("{{ {word} = {{}} }}")] {
+            let text = SMALLEST.replace("= {}", &format!("= {{ fingerprint = {written} }}"));
+            let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
+            let policy = config.routes[0].idempotency.as_ref().expect("a policy");
+            assert_eq!(policy.fingerprint, fingerprint, "{written}");
+        }
+    }
+}
+
+#[test]
+fn large_bodies_wait_beside_the_ledger_unless_a_folder_is_named() {
+    let folder = |line: &str| {
+        let config = read(&format!("{line}\n{SMALLEST}")).unwrap_or_else(|errors| panic!("{errors}")).config;
+        config.spool.folder
+    };
+    assert_eq!(folder(""), PathBuf::from("."));
+    assert_eq!(
+        folder("ledger = \"sqlite:/var/lib/steadfast/ledger.db\""),
+        PathBuf::from("/var/lib/steadfast")
+    );
+    assert_eq!(folder("ledger = \"postgres://localhost/steadfast\""), std::env::temp_dir());
+    assert_eq!(folder("[spool]\nfolder = \"/mnt/spool\""), PathBuf::from("/mnt/spool"));
+}
+
+#[test]
+fn a_route_that_takes_larger_bodies_than_it_can_is_warned_about() {
+    for (options, spool, words) in [
+        ("key = { field = \"id\" }", "", "keys are read from bodies"),
+        ("fingerprint = \"json\"", "", "JSON is compared as such"),
+        ("", "[spool]\nrequests_max = 0", "`spool.requests_max` is 0"),
+    ] {
+        let route = |more: &str| format!("= {{ request_bytes_max = \"2MB\"{more}, {options} }}");
+        let warnings = |more: &str| {
+            let text = format!("{}\n{spool}", SMALLEST.replace("= {}", &route(more)).replace(",  }", " }"));
+            read(&text).unwrap_or_else(|errors| panic!("{errors}")).warnings
+        };
+        assert!(warnings("")[0].to_string().contains(words), "{words}: {:?}", warnings(""));
+        assert_eq!(warnings(", request_memory_max = \"2MB\""), [], "{words}");
+    }
 }
 
 #[test]
@@ -236,7 +309,27 @@ fn texts_take_variables() {
         .unwrap_or_else(|errors| panic!("{errors}"))
         .config;
     assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:1");
-    assert!(read(&text).expect_err("unset").to_string().contains("`BANK` is not set"));
+    let errors = read(&text).expect_err("unset");
+    assert_eq!(errors.errors().len(), 1, "what depends on it is not said again: {errors}");
+    let Place::Line { line, column, width, .. } = errors.errors()[0].place else {
+        panic!("a line: {errors}")
+    };
+    assert_eq!((line, column, width), (3, 15, 7), "where the variable stands: {errors}");
+    assert!(errors.to_string().contains("`BANK` is not set"));
+    let text = SMALLEST.replace("127.0.0.1:9000", "${BANK:-bank:2}");
+    let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:2");
+}
+
+#[test]
+fn a_dollar_is_a_dollar_when_it_is_written_twice_and_what_is_in_force_writes_it_so() {
+    let text = SMALLEST.replace("path = \"/*\"", "path = \"/a$$$${b\"\nname = \"$$-$5\"");
+    let errors = read(&text).expect_err("a brace in a path");
+    assert!(errors.to_string().contains("the path `/a$${b`"), "{errors}");
+    let config = read(&text.replace("{b", "b")).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(&*config.routes[0].name, "$-$5");
+    let again = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config, again);
 }
 
 #[test]
@@ -320,5 +413,98 @@ fn what_only_a_restart_takes_over_is_named() {
     let (old, new) =
         (config(FULL), config(&FULL.replace(":9080", ":9090").replace("workers = 3", "workers = 4")));
     assert_eq!(restart_needed(&old, &new), ["listeners", "workers"]);
+    let new = config(&FULL.replace("headers_max = 50", "headers_max = 60").replace("\"3s\"", "\"4s\""));
+    assert_eq!(restart_needed(&old, &new), ["edge.headers_max"]);
+    let in_force = after_reload(&old, new.clone());
+    assert_eq!((in_force.edge.headers_max, in_force.edge.body_timeout), (50, Duration::from_secs(4)));
+    assert_eq!(in_force.routes, new.routes);
     assert!(restart_needed(&old, &config(&FULL.replace("\"7d\"", "\"8d\""))).is_empty());
+}
+
+#[test]
+fn what_goes_before_the_file_is_told_by_its_setting() {
+    let environment: Environment = [
+        ("STEADFAST_EDGE__HEADERS_MAX", "7"),
+        ("STEADFAST_LISTEN", ":1"),
+        ("STEADFAST_LEDGER_FILE", "f"),
+        ("BANK", "b"),
+    ]
+    .into_iter()
+    .collect();
+    let overrides = Overrides { listen: Some(":2".into()), ..Overrides::default() };
+    let told: Vec<_> =
+        overridden(&environment, &overrides).into_iter().map(|one| (one.path, one.by)).collect();
+    let told: Vec<_> = told.iter().map(|(path, by)| (&**path, &**by)).collect();
+    assert_eq!(
+        told,
+        [
+            ("edge.headers_max", "STEADFAST_EDGE__HEADERS_MAX"),
+            ("ledger", "STEADFAST_LEDGER_FILE"),
+            ("listen", "--listen")
+        ]
+    );
+    // Without them the file says everything, and its texts still take variables.
+    let text = SMALLEST.replace("127.0.0.1:9000", "${BANK}");
+    let config = parse("f", &text, &environment.without_overrides(), &Overrides::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config;
+    assert_eq!((config.listeners[0].address.port(), config.edge.headers_max), (8080, 100));
+    assert_eq!(config.upstreams["bank"].address.to_string(), "http://b");
+}
+
+#[test]
+fn a_route_keeps_what_it_says() {
+    let kept = |text: &str| {
+        let table = format!("[routes.idempotency.kept]\n{text}");
+        let config = read(&SMALLEST.replace("idempotency = {}", &table));
+        let config = config.unwrap_or_else(|errors| panic!("{errors}")).config;
+        let shown = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+        assert_eq!(shown, config);
+        config.routes[0].idempotency.clone().expect("a policy").kept
+    };
+    assert_eq!(kept(""), Kept::default());
+    let all = kept("drop_headers = [\"X-Customer\"]\nredact = [\"card.number\", \"token\"]\npath = false");
+    let expected = Kept {
+        drop_headers: vec![http::HeaderName::from_static("x-customer")],
+        redact: vec!["card.number".into(), "token".into()],
+        path: false,
+        ..Kept::default()
+    };
+    assert_eq!(all, expected);
+    assert_eq!(kept("headers = []").headers, Some(Vec::new()));
+    assert_eq!(kept("body = false"), Kept { body: false, ..Kept::default() });
+}
+
+#[test]
+fn keys_are_read_from_a_file_of_their_own_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys");
+    let text = SMALLEST.replace("[upstreams", &format!("[encryption]\nkey_file = {path:?}\n\n[upstreams"));
+    let text = |lines: &str, mode: u32| {
+        fs::write(&path, lines).expect("a key file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
+        read(&text)
+    };
+    let line = Keys::new_line().expect("random bytes");
+    let loaded = text(&line, 0o640).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    let encryption = config.encryption.clone().expect("encryption");
+    assert_eq!((encryption.keys, encryption.key_file), (Keys::parse(&line).expect("a key"), path.clone()));
+    let secret = line.split_once(':').expect("a colon").1;
+    assert!(!format!("{config:?}{}", effective(&config)).contains(secret));
+    assert_eq!(read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config, config);
+    assert_eq!(text(&line, 0o644).unwrap_or_else(|errors| panic!("{errors}")).warnings.len(), 1);
+    // Another key first is for a restart to take over.
+    let rotated = format!("{}\n{line}", Keys::new_line().expect("random bytes"));
+    let rotated = text(&rotated, 0o600).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(restart_needed(&config, &rotated), ["encryption"]);
+    let errors = text(&format!("{line}\n{secret}"), 0o600).expect_err("no key").to_string();
+    assert!(errors.contains("line 2 is not a key") && !errors.contains(secret), "{errors}");
+    fs::remove_file(&path).expect("it goes");
+    let text = SMALLEST.replace("[upstreams", "encryption = { key_file = \"/no/such/file\" }\n[upstreams");
+    let errors = read(&text).expect_err("no file").to_string();
+    assert!(errors.contains("cannot be read") && errors.contains("steadfast config new-key"), "{errors}");
 }

@@ -80,8 +80,8 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             compare_defaults(item, &value[0], &path, compared);
         } else if property.get("properties").is_some() {
-            // Without TLS it has no defaults.
-            if key == "tls" {
+            // Where it is not there it has no defaults.
+            if ["tls", "request_headers", "answer_headers"].contains(&key.as_str()) {
                 assert!(value.is_null(), "{path}");
                 continue;
             }
@@ -99,9 +99,14 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "body_bytes_max",
                 "hosts",
                 "headers",
+                "key_file",
+                "strip_prefix",
+                "add_prefix",
             ];
             // What depends on the machine, on another key, or on what is wanted.
-            let stated = ["workers", "url", "path", "name", "upstream", "address", "http", "host", "origins"];
+            let stated = [
+                "workers", "folder", "url", "path", "name", "upstream", "address", "http", "host", "origins",
+            ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
                 value.is_null() || stated.contains(&key.as_str()),

@@ -6,6 +6,8 @@
 mod contract;
 
 mod cors;
+mod encryption;
+mod large_bodies;
 mod line;
 mod lost_answers;
 mod own_pages;

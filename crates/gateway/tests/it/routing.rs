@@ -54,6 +54,44 @@ methods = ["GET"]
 upstream = "tenant"
 "#;
 
+/// One route for tenants, and one for two names of one API.
+const KEYED: &str = r#"
+[upstreams.all]
+url = "http://UPSTREAM"
+
+[[routes]]
+path = "/*"
+name = "tenants"
+hosts = ["*.tenants.example"]
+upstream = "all"
+idempotency = {}
+
+[[routes]]
+path = "/*"
+name = "names"
+hosts = ["api.example", "api.example.org"]
+upstream = "all"
+idempotency = {}
+"#;
+
+#[tokio::test]
+async fn a_key_is_a_tenants_own_and_shared_by_the_names_of_one_api() {
+    let upstream = Upstream::start(Backend::new()).await;
+    let stand = from_file(KEYED, &upstream);
+    let ask = |host: &str| Ask::post(&format!("http://{host}/orders")).key("1");
+    for (host, is_replay) in [
+        ("a.tenants.example", false),
+        ("b.tenants.example", false),
+        ("A.tenants.example:8080", true),
+        ("api.example", false),
+        ("api.example.org", true),
+    ] {
+        let answer = stand.ask(&ask(host)).await;
+        assert_eq!((answer.status, answer.is_replay()), (201, is_replay), "{host}");
+    }
+    assert_eq!(stand.backend.count(), 3);
+}
+
 async fn stand() -> (Stand, Upstream) {
     let upstream = Upstream::start(Backend::new()).await;
     (from_file(FILE, &upstream), upstream)

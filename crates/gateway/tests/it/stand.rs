@@ -13,7 +13,7 @@ use steadfast_gateway::{
         Config, EdgePolicy, Environment, LedgerLocation, Listener, Overrides, PathPattern, Route, parse,
     },
 };
-use steadfast_layers::IdempotencyPolicy;
+use steadfast_layers::{IdempotencyPolicy, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::{
@@ -70,9 +70,11 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     Config {
         listeners: vec![Listener::plain(ANY)],
         admin: ANY,
+        encryption: None,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
         workers: 1,
         edge: EdgePolicy::default(),
+        spool: SpoolLimits::default(),
         drain_timeout: Duration::from_secs(5),
         upstreams: BTreeMap::from([("upstream".to_owned(), policy)]),
         contracts: BTreeMap::new(),
@@ -95,5 +97,6 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         deadline: None,
         idempotency,
         cors: None,
+        rewrite: None,
     }
 }

@@ -18,8 +18,13 @@ pub(super) enum Collected<B> {
     Stalled,
 }
 
-/// Reads `body` up to `bytes_max` bytes, waiting no longer than `idle_max` for each piece of it.
-pub(super) async fn collect<B>(mut body: B, bytes_max: usize, idle_max: Duration) -> Collected<B>
+/// Reads `body` for as long as it `fits`, waiting no longer than `idle_max` for each piece of it. `fits` is told with
+/// every piece how many bytes were read so far, and how many it takes to hold them.
+pub(super) async fn collect<B>(
+    mut body: B,
+    mut fits: impl FnMut(usize, usize) -> bool,
+    idle_max: Duration,
+) -> Collected<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -38,7 +43,7 @@ where
                 if !data.is_empty() {
                     chunks.push(data);
                 }
-                if read > bytes_max {
+                if !fits(read, read.saturating_add(chunks.len() * size_of::<Bytes>())) {
                     return Collected::TooLarge(chunks, body);
                 }
                 if body.is_end_stream() {
@@ -70,12 +75,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_bound_counts_real_bytes() {
-        let body = || Full::new(Bytes::from_static(b"12345"));
-        assert!(
-            matches!(collect(body(), 5, Duration::from_secs(1)).await, Collected::Whole(bytes) if bytes == "12345")
-        );
-        assert!(
-            matches!(collect(body(), 4, Duration::from_secs(1)).await, Collected::TooLarge(read, _) if read.len() == 1)
-        );
+        let collected = async |bytes_max| {
+            let body = Full::new(Bytes::from_static(b"12345"));
+            collect(body, |read, _| read <= bytes_max, Duration::from_secs(1)).await
+        };
+        assert!(matches!(collected(5).await, Collected::Whole(bytes) if bytes == "12345"));
+        assert!(matches!(collected(4).await, Collected::TooLarge(read, _) if read.len() == 1));
     }
 }

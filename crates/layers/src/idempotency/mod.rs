@@ -7,11 +7,15 @@
 mod collect;
 mod decision;
 mod detach;
+mod fingerprint;
+mod intake;
+mod kept;
 mod naming;
 mod policy;
 mod replay;
 mod run;
 mod serve;
+mod spool;
 mod standing;
 
 use std::{
@@ -28,13 +32,17 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use decision::{Decision, OperationContext, Protection};
+pub use kept::Kept;
 pub use policy::{
     AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, InvalidPolicy, KeySource, NamespaceScope,
     OnLedgerLoss,
 };
 pub(crate) use replay::SENT;
 
-use crate::{AttemptFailed, HeldBody};
+pub(crate) use spool::{CHUNK_BYTES, Spooled};
+pub use spool::{Spool, SpoolLimits};
+
+use crate::{AttemptFailed, HeldBody, RequestBody};
 
 /// Wraps a service in [`IdempotencyService`].
 #[derive(Clone)]
@@ -47,10 +55,12 @@ struct Shared {
     policy: IdempotencyPolicy,
     ledger: Arc<dyn Claims>,
     clock: Clock,
+    spool: Arc<Spool>,
 }
 
 impl IdempotencyLayer {
-    /// A layer that keeps `policy` with operations in `ledger`.
+    /// A layer that keeps `policy` with operations in `ledger`, and large bodies in a spool of its own with the
+    /// usual limits.
     ///
     /// # Errors
     /// [`InvalidPolicy`] where the policy contradicts itself.
@@ -59,8 +69,21 @@ impl IdempotencyLayer {
         ledger: Arc<dyn Claims>,
         clock: Clock,
     ) -> Result<Self, InvalidPolicy> {
+        Self::with_spool(policy, ledger, clock, Spool::new(SpoolLimits::default()))
+    }
+
+    /// The same with a spool that it shares with others.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`] where the policy contradicts itself.
+    pub fn with_spool(
+        policy: IdempotencyPolicy,
+        ledger: Arc<dyn Claims>,
+        clock: Clock,
+        spool: Arc<Spool>,
+    ) -> Result<Self, InvalidPolicy> {
         policy.check()?;
-        Ok(Self { shared: Arc::new(Shared { policy, ledger, clock }) })
+        Ok(Self { shared: Arc::new(Shared { policy, ledger, clock, spool }) })
     }
 }
 
@@ -81,10 +104,10 @@ pub struct IdempotencyService<S> {
 
 impl<S, B, R> Service<Request<B>> for IdempotencyService<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<AttemptFailed> + Send,
-    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display + Send,
     R: Body<Data = Bytes> + Send + Unpin + 'static,
     R::Error: std::fmt::Display + Send,
@@ -104,6 +127,7 @@ where
                 || !matches!(policy.key, KeySource::Header)
                 || request.headers().contains_key(naming::KEY_HEADER));
         if !applies {
+            let request = request.map(RequestBody::passed);
             return IdempotencyFuture { way: Way::Passing { future: self.inner.call(request) } };
         }
         // The service that was made ready goes with the request; the clone waits for its own readiness.

@@ -1,8 +1,7 @@
 //! From a request to the name of its operation: which key, in which namespace, by whom.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, request::Parts};
 use serde_json::value::RawValue;
 use steadfast_core::{
@@ -11,7 +10,7 @@ use steadfast_core::{
 };
 use steadfast_ledger::{KeepFrom, OperationName, Retention};
 
-use super::policy::{BodyFingerprint, IdempotencyPolicy, KeySource, NamespaceScope};
+use super::policy::{IdempotencyPolicy, KeySource, NamespaceScope};
 use crate::Problem;
 
 /// The header that carries a key, both ways.
@@ -69,10 +68,11 @@ pub(super) fn name(
     policy: &IdempotencyPolicy,
     header_key: Option<Key>,
     owner: &Owner,
+    host: &str,
     fingerprint: Fingerprint,
-    body: &Bytes,
+    body: &[u8],
 ) -> Result<Option<Named>, Problem> {
-    let room = namespace(policy, owner)?;
+    let room = namespace(policy, owner, host)?;
     let named = |namespace, key, origin| {
         let retention = match (origin, &policy.key) {
             (KeyOrigin::Window, KeySource::Window(window)) => {
@@ -120,16 +120,32 @@ fn unauthenticated() -> Problem {
     Problem::new(Code::Unauthenticated).detail("A keyed request must say who is calling.")
 }
 
-fn namespace(policy: &IdempotencyPolicy, owner: &Owner) -> Result<Namespace, Problem> {
+/// The host that `parts` are for, as they name it.
+pub(super) fn host_of(parts: &Parts) -> &str {
+    let header = || parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    parts.uri.host().or_else(header).unwrap_or_default()
+}
+
+fn namespace(policy: &IdempotencyPolicy, owner: &Owner, host: &str) -> Result<Namespace, Problem> {
     if owner.is_anonymous() && !policy.anonymous {
         return Err(unauthenticated());
     }
+    let of_host = |route: &str| {
+        // The port is none of the name, nor are its case and the dot of the root.
+        let name =
+            host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+        format!("{route} at {}", name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+    };
+    let route = match policy.room_per_host {
+        true => Cow::Owned(of_host(&policy.route)),
+        false => Cow::Borrowed(&*policy.route),
+    };
     match (policy.namespace, &owner.principal) {
         (NamespaceScope::Global, _) => Ok(Namespace::global()),
-        (NamespaceScope::Route, _) => Ok(Namespace::of_route(&policy.route)),
+        (NamespaceScope::Route, _) => Ok(Namespace::of_route(&route)),
         (NamespaceScope::Principal, Some(principal)) => Ok(Namespace::of_principal(principal)),
         (NamespaceScope::PrincipalAndRoute, Some(principal)) => {
-            Ok(Namespace::of_principal_on_route(principal, &policy.route))
+            Ok(Namespace::of_principal_on_route(principal, &route))
         }
         (NamespaceScope::Principal | NamespaceScope::PrincipalAndRoute, None) => Err(unauthenticated()),
     }
@@ -183,29 +199,6 @@ fn hexadecimal(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
-/// The digest of what is asked.
-pub(super) fn fingerprint(policy: &BodyFingerprint, parts: &Parts, body: &Bytes) -> Fingerprint {
-    let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    let head = |content_type| {
-        FingerprintBuilder::new(parts.method.as_str(), parts.uri.path(), parts.uri.query(), content_type)
-    };
-    if let BodyFingerprint::Json { omit } = policy
-        && let Ok(canonical) = canonical_json(body, omit)
-    {
-        // `application/json` and `application/json; charset=utf-8` say the same.
-        let essence = content_type.map(|value| {
-            let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
-            value[..end].trim_ascii().to_ascii_lowercase()
-        });
-        let mut builder = head(essence.as_deref());
-        builder.body(&canonical);
-        return builder.finish();
-    }
-    let mut builder = head(content_type);
-    builder.body(body);
-    builder.finish()
-}
-
 /// The key that the upstream gets. The caller's own goes on only where its own credential does; where something
 /// in front speaks for the caller, or where the key was derived, it gets one of ours.
 pub(super) fn forwarded_key(named: &Named, owner: &Owner, operation: OperationId) -> String {
@@ -224,19 +217,20 @@ pub(super) fn forwarded_key(named: &Named, owner: &Owner, operation: OperationId
 mod tests {
     use super::*;
 
-    fn json_fingerprint(content_type: &'static str, body: &'static str) -> Fingerprint {
-        let request =
-            http::Request::post("/a").header("content-type", content_type).body(()).expect("a request");
-        let policy = BodyFingerprint::Json { omit: vec!["sent_at".into()] };
-        fingerprint(&policy, &request.into_parts().0, &Bytes::from_static(body.as_bytes()))
-    }
-
     #[test]
-    fn a_rebuilt_json_body_is_the_same_request() {
-        let one = json_fingerprint("application/json", r#"{"a":1,"b":2,"sent_at":1}"#);
-        let two = json_fingerprint("application/JSON; charset=utf-8", r#"{ "b": 2, "a": 1, "sent_at": 2 }"#);
-        assert_eq!(one, two);
-        assert_ne!(one, json_fingerprint("application/json", r#"{"a":1,"b":3}"#));
+    fn hosts_have_rooms_of_their_own_where_the_policy_says_so_whatever_their_port_and_case() {
+        let owner = Owner { principal: None, credential: None };
+        let room = |room_per_host, host| {
+            let route = IdempotencyPolicy { anonymous: true, ..IdempotencyPolicy::for_route("r") };
+            let policy = IdempotencyPolicy { room_per_host, ..route };
+            namespace(&policy, &owner, host).expect("a room").as_str().to_owned()
+        };
+        assert_ne!(room(true, "a.example"), room(true, "b.example"));
+        assert_ne!(room(true, "[::1]"), room(true, "[::2]"));
+        for same in ["A.example", "a.example:8080", "a.example.", "a.example.:1"] {
+            assert_eq!(room(true, same), room(true, "a.example"), "{same}");
+        }
+        assert_eq!(room(false, "a.example"), room(false, "b.example"));
     }
 
     #[test]

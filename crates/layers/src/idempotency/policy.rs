@@ -6,6 +6,7 @@ use http::Method;
 use steadfast_core::AnswerPolicy;
 use steadfast_ledger::{KeepFrom, Retention};
 
+use super::Kept;
 use crate::IdentityPolicy;
 
 /// Where a request's key comes from.
@@ -59,6 +60,12 @@ pub enum BodyFingerprint {
         /// The fields to leave out.
         omit: Vec<String>,
     },
+    /// As multipart whose boundary does not count, without the parts of these names. A body that is not multipart
+    /// counts byte by byte.
+    Multipart {
+        /// The parts to leave out, by the `name` in their Content-Disposition.
+        omit: Vec<String>,
+    },
 }
 
 /// What happens to a keyed request when the ledger cannot be reached.
@@ -94,6 +101,9 @@ pub struct IdempotencyPolicy {
     pub anonymous: bool,
     /// In what room a key is unique.
     pub namespace: NamespaceScope,
+    /// Whether each host has a room of its own on this route. For one that serves any number of hosts, which are
+    /// different tenants rather than different names of one API.
+    pub room_per_host: bool,
     /// Which headers carry the credential.
     pub identity: IdentityPolicy,
     /// What a duplicate of a running operation gets.
@@ -104,10 +114,15 @@ pub struct IdempotencyPolicy {
     pub retention: Retention,
     /// The largest body of a keyed request, in bytes.
     pub request_bytes_max: usize,
+    /// Up to how many bytes a keyed request's body stays in memory; a larger one is spooled to disk. What must be
+    /// read whole (JSON that is compared as such, keys in a body) may not be larger.
+    pub request_memory_max: usize,
     /// How long a keyed request's body may stay away without a byte.
     pub request_idle_max: Duration,
     /// The largest answer that is kept for replay, in bytes.
     pub answer_bytes_max: usize,
+    /// What of a request and its answer is written down.
+    pub kept: Kept,
     /// How statuses are read.
     pub answers: AnswerPolicy,
     /// For how long after the first send the upstream takes the same key once; `None`: it is not repeatable.
@@ -134,7 +149,8 @@ pub enum InvalidPolicy {
 
 impl IdempotencyPolicy {
     /// The defaults for a route of this name: keys optional on POST and PATCH, kept for 24 hours, waiting 5
-    /// seconds for a running duplicate, nothing repeatable, bodies up to 10 MB and answers up to 1 MB.
+    /// seconds for a running duplicate, nothing repeatable, bodies up to 10 MB (1 MB of them in memory) and
+    /// answers up to 1 MB.
     #[must_use]
     pub fn for_route(route: &str) -> Self {
         Self {
@@ -144,6 +160,7 @@ impl IdempotencyPolicy {
             required: false,
             anonymous: false,
             namespace: NamespaceScope::Route,
+            room_per_host: false,
             identity: IdentityPolicy::default(),
             in_progress: InProgress::Wait(Duration::from_secs(5)),
             fingerprint: BodyFingerprint::Bytes,
@@ -153,8 +170,10 @@ impl IdempotencyPolicy {
                 tombstone: None,
             },
             request_bytes_max: 10 << 20,
+            request_memory_max: 1 << 20,
             request_idle_max: Duration::from_secs(30),
             answer_bytes_max: 1 << 20,
+            kept: Kept::default(),
             answers: AnswerPolicy::default(),
             repeatable_for: None,
             times: AttemptTimes { total: Duration::from_secs(30), late: Duration::from_secs(30) },

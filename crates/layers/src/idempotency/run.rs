@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
-use steadfast_core::{Answer, AttemptEnd, Code, NotSentCause, Reading, Resend, StateName, UnknownCause};
+use steadfast_core::{AttemptEnd, Code, NotSentCause, Reading, Resend, StateName, UnknownCause};
 use steadfast_ledger::{BootInstant, Claim, Finished, Held, LedgerError};
 use tokio::time::Instant;
 use tower_service::Service;
@@ -21,7 +21,7 @@ use super::{
     serve::{KeyedRequest, decided},
     standing,
 };
-use crate::{AttemptFailed, HeldBody, Problem, SendBy};
+use crate::{AttemptFailed, HeldBody, Problem, RequestBody, SendBy};
 
 /// The longest pause between two tries to write an outcome.
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -57,10 +57,10 @@ enum Reply<R> {
 /// Makes the attempt and answers its caller. Runs to its end whether or not the caller waits.
 pub(super) async fn run<S, B, R>(mut attempt: Attempt, inner: S) -> Response<HeldBody<R>>
 where
-    S: Service<Request<B>, Response = Response<R>> + Send + 'static,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Send + 'static,
     S::Future: Send,
     S::Error: Into<AttemptFailed> + Send,
-    B: From<Bytes> + Send + 'static,
+    B: Send + 'static,
     R: Body<Data = Bytes> + Send + Unpin + 'static,
     R::Error: std::fmt::Display + Send,
 {
@@ -122,7 +122,7 @@ fn failed_exchange<R>(failed: AttemptFailed) -> Exchanged<R> {
 }
 
 /// The request as the inner service gets it. It is taken out of the attempt, which needs it no more.
-fn outgoing<B: From<Bytes>>(attempt: &mut Attempt) -> Request<B> {
+fn outgoing<B>(attempt: &mut Attempt) -> Request<RequestBody<B>> {
     let KeyedRequest { parts, body, named, owner, .. } = &mut *attempt.request;
     let nothing = Request::new(()).into_parts().0;
     let mut parts = std::mem::replace(parts, nothing);
@@ -141,7 +141,7 @@ fn outgoing<B: From<Bytes>>(attempt: &mut Attempt) -> Request<B> {
         attempt: attempt.claim.attempt,
         after_doubt: attempt.claim.after_doubt,
     });
-    Request::from_parts(parts, B::from(std::mem::take(body)))
+    Request::from_parts(parts, std::mem::take(body).into())
 }
 
 async fn exchange<S, B, R>(
@@ -150,10 +150,10 @@ async fn exchange<S, B, R>(
     send_by: BootInstant,
     until: Instant,
     mut inner: S,
-    request: Request<B>,
+    request: Request<RequestBody<B>>,
 ) -> Exchanged<R>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     S::Error: Into<AttemptFailed>,
     R: Body<Data = Bytes> + Unpin,
     R::Error: std::fmt::Display,
@@ -195,17 +195,18 @@ where
 {
     let status = response.status().as_u16();
     let (head, body) = response.into_parts();
-    let answered = |body| AttemptEnd::Answered(Answer { status, headers: replay::kept(&head.headers), body });
+    let answered =
+        |body: Option<&Bytes>| AttemptEnd::Answered(policy.kept.answer(status, &head.headers, body));
     let too_large = body.size_hint().lower() > policy.answer_bytes_max as u64;
-    if too_large || is_stream(&head.headers) {
+    if too_large || !policy.kept.body || is_stream(&head.headers) {
         let end = answered(None);
         return Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::Passed(body))) };
     }
     let idle_max = policy.times.total + policy.times.late;
-    let collecting = collect(body, policy.answer_bytes_max, idle_max);
+    let collecting = collect(body, |read, _| read <= policy.answer_bytes_max, idle_max);
     match tokio::time::timeout_at(until, collecting).await.unwrap_or(Collected::Stalled) {
         Collected::Whole(bytes) => {
-            let end = answered(Some(bytes.clone()));
+            let end = answered(Some(&bytes));
             Exchanged { end, reply: Reply::Response(Response::from_parts(head, HeldBody::whole(bytes))) }
         }
         Collected::TooLarge(read, rest) => {

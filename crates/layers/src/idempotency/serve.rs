@@ -15,16 +15,16 @@ use tower_service::Service;
 
 use super::{
     InProgress, KeySource, OnLedgerLoss, Shared,
-    collect::{Collected, collect},
     decision::{Decision, Protection},
     detach::Detach,
+    intake::{self, Kept},
     naming::{self, Named},
     replay,
     run::{self, Attempt},
     standing,
 };
 use crate::{
-    AttemptFailed, Deadline, HeldBody, Problem, owner_of,
+    AttemptFailed, Deadline, HeldBody, Problem, RequestBody, owner_of,
     request_id::{RequestId, request_id_of},
 };
 
@@ -35,7 +35,7 @@ const OUTCOME_WAIT: Duration = Duration::from_secs(5);
 /// A request that was read and named. It is boxed wherever it goes: it is large, and passes through many futures.
 pub(super) struct KeyedRequest {
     pub(super) parts: Parts,
-    pub(super) body: Bytes,
+    pub(super) body: Kept,
     pub(super) named: Named,
     pub(super) owner: Owner,
     pub(super) fingerprint: Fingerprint,
@@ -50,10 +50,10 @@ pub(super) async fn serve<S, B, R>(
     request: Request<B>,
 ) -> Result<Response<HeldBody<R>>, S::Error>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<AttemptFailed> + Send,
-    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display + Send,
     R: Body<Data = Bytes> + Send + Unpin + 'static,
     R::Error: std::fmt::Display + Send,
@@ -80,12 +80,12 @@ where
 enum Read<B> {
     Keyed(Box<KeyedRequest>),
     /// It has no key, and needs none.
-    Unkeyed(Box<Request<B>>),
+    Unkeyed(Box<Request<RequestBody<B>>>),
 }
 
 async fn read_and_name<B>(shared: &Shared, request: Request<B>) -> Result<Read<B>, Problem>
 where
-    B: Body<Data = Bytes> + From<Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
     let policy = &shared.policy;
@@ -96,35 +96,16 @@ where
     }
     let owner = owner_of(&request, &policy.identity);
     let (mut parts, body) = request.into_parts();
-    let too_large = || {
-        Problem::new(Code::BodyTooLarge)
-            .detail(format!("Keyed requests here may have bodies of {} bytes.", policy.request_bytes_max))
-    };
-    if body.size_hint().lower() > policy.request_bytes_max as u64 {
-        return Err(too_large());
-    }
-    let body = match collect(body, policy.request_bytes_max, policy.request_idle_max).await {
-        Collected::Whole(body) => body,
-        Collected::TooLarge(..) => return Err(too_large()),
-        Collected::Stalled => {
-            // Nothing was executed: the same request, sent whole, will be.
-            let stalled = Problem::new(Code::BodyInvalid).status(408).resend(Resend::Yes);
-            return Err(stalled.detail("The body stopped arriving."));
-        }
-        Collected::Broken(reason) => {
-            tracing::debug!(reason, "a keyed request broke off");
-            return Err(Problem::new(Code::BodyInvalid).detail("The body did not arrive whole."));
-        }
-    };
+    let (body, fingerprint) = intake::take_in(shared, &parts, body).await?;
     // The body is whole now: how it was framed, and whether to ask before sending it, is settled.
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.remove(header::EXPECT);
-    let fingerprint = naming::fingerprint(&policy.fingerprint, &parts, &body);
-    let Some(named) = naming::name(policy, header_key, &owner, fingerprint, &body)? else {
+    let room = naming::host_of(&parts);
+    let Some(named) = naming::name(policy, header_key, &owner, room, fingerprint, body.in_memory())? else {
         if policy.required {
             return Err(Problem::new(Code::IdempotencyKeyMissing).detail(missing_key(&policy.key)));
         }
-        return Ok(Read::Unkeyed(Box::new(Request::from_parts(parts, B::from(body)))));
+        return Ok(Read::Unkeyed(Box::new(Request::from_parts(parts, body.into()))));
     };
     let request_id = request_id_of(&parts.extensions);
     let deadline = parts.extensions.get::<Deadline>().copied();
@@ -161,10 +142,10 @@ async fn execute<S, B, R>(
     mut request: Box<KeyedRequest>,
 ) -> Response<HeldBody<R>>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<AttemptFailed> + Send,
-    B: Body<Data = Bytes> + From<Bytes> + Send + 'static,
+    B: Send + 'static,
     R: Body<Data = Bytes> + Send + Unpin + 'static,
     R::Error: std::fmt::Display + Send,
 {
@@ -223,10 +204,10 @@ async fn claim_and_run<S, B, R>(
     operation: Arc<OnceLock<OperationId>>,
 ) -> Step<S, R>
 where
-    S: Service<Request<B>, Response = Response<R>> + Send + 'static,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Send + 'static,
     S::Future: Send,
     S::Error: Into<AttemptFailed> + Send,
-    B: From<Bytes> + Send + 'static,
+    B: Send + 'static,
     R: Body<Data = Bytes> + Send + Unpin + 'static,
     R::Error: std::fmt::Display + Send,
 {
@@ -251,7 +232,7 @@ fn claim_request(shared: &Shared, request: &KeyedRequest) -> ClaimRequest {
         fence: Fence::random(),
         route: Arc::clone(&policy.route),
         method: request.parts.method.as_str().into(),
-        path: request.parts.uri.path().into(),
+        path: if policy.kept.path { request.parts.uri.path().into() } else { Box::default() },
         repeatable_for: policy.repeatable_for,
         retention: request.named.retention,
         // The loss of such a claim costs only a repeat that is allowed; a window's would forget the window.
@@ -298,9 +279,8 @@ async fn ledger_lost<S, B, R>(
     request: Box<KeyedRequest>,
 ) -> Response<HeldBody<R>>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     S::Error: Into<AttemptFailed>,
-    B: From<Bytes>,
     R: Body<Data = Bytes>,
 {
     let code = match error {
@@ -318,7 +298,7 @@ where
     let request_id = request.request_id;
     let ready = std::future::poll_fn(|context| inner.poll_ready(context)).await;
     let result = match ready {
-        Ok(()) => inner.call(Request::from_parts(request.parts, B::from(request.body))).await,
+        Ok(()) => inner.call(Request::from_parts(request.parts, request.body.into())).await,
         Err(error) => Err(error),
     };
     let mut response = match result {

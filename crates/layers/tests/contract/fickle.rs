@@ -7,9 +7,9 @@ use std::{
 
 use steadfast_core::{Answer, AttemptEnd, Fence, OperationDigest, OperationId};
 use steadfast_ledger::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Filter, Finished,
-    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, SettleError, Settled, Settlement,
-    Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Erase, Erased, Erasure,
+    Filter, Finished, LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, SettleError,
+    Settled, Settlement, Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
 };
 use tokio::sync::watch;
 
@@ -155,6 +155,16 @@ impl Operations for Fickle {
 impl Settlements for Fickle {
     fn settle(&self, id: OperationId, settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
         self.ledger.settle(id, settlement)
+    }
+}
+
+impl Erasure for Fickle {
+    fn erase(&self, order: Erase) -> BoxFuture<'_, Result<Erased, LedgerError>> {
+        self.ledger.erase(order)
+    }
+
+    fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.scour()
     }
 }
 

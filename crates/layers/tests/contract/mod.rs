@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod bodies;
 pub(crate) mod duplicates;
 pub(crate) mod fickle;
+pub(crate) mod kept;
 pub(crate) mod keys;
 pub(crate) mod ledger_loss;
 pub(crate) mod outcomes;
@@ -15,6 +16,7 @@ pub(crate) mod request_ids;
 pub(crate) mod retention;
 pub(crate) mod routes;
 pub(crate) mod sources;
+pub(crate) mod uploads;
 pub(crate) mod wire;
 
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
@@ -160,6 +162,16 @@ macro_rules! every_claim {
                 a_replay_has_the_id_of_its_own_request
                 a_replay_comes_from_the_store_as_well_as_from_memory
             }
+            kept {
+                a_redacted_value_reaches_its_first_caller_and_never_the_ledger
+                a_late_answer_is_redacted_too
+                a_duplicate_that_waits_gets_the_redacted_answer
+                what_cannot_be_redacted_is_not_kept
+                an_answer_with_nothing_to_redact_is_replayed_as_it_was
+                an_answer_that_is_not_to_be_kept_is_passed_on_and_not_replayed
+                only_the_headers_that_the_route_keeps_are_replayed
+                a_path_is_kept_unless_the_route_says_otherwise
+            }
             retention {
                 a_key_executes_afresh_after_its_retention
                 a_key_is_replayed_until_its_retention_ends
@@ -193,6 +205,19 @@ macro_rules! every_claim {
                 a_body_that_stops_arriving_is_given_up
                 how_a_body_was_framed_makes_no_difference
                 a_caller_that_asks_first_is_told_to_go_on
+            }
+            uploads {
+                a_body_too_large_for_memory_arrives_whole_with_its_length
+                a_spooled_request_is_replayed_however_it_was_framed
+                a_spooled_body_that_differs_is_another_request
+                a_spooled_upload_that_breaks_off_executes_nothing_and_leaves_the_key_free
+                a_spooled_upload_that_stalls_is_given_up_and_leaves_the_key_free
+                a_spooled_upload_that_turns_out_too_large_is_refused
+                a_spooled_duplicate_of_what_is_refused_executes_afresh
+                what_must_be_read_as_a_whole_is_held_to_memory
+                a_multipart_body_with_another_boundary_is_the_same_request
+                a_multipart_body_with_another_part_is_another_request
+                what_is_no_multipart_counts_byte_by_byte
             }
             ledger_loss {
                 a_lost_ledger_refuses_and_sends_nothing

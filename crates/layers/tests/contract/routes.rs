@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
-    AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, Kept, KeySource, NamespaceScope,
+    OnLedgerLoss,
 };
 
 /// The largest body that is accepted, and the largest answer that is kept, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 10;
+/// Up to how many bytes a body stays in memory where that is less.
+pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 10;
 /// For how long the window's requests are one.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 /// For how long an answer is kept.
@@ -40,12 +43,19 @@ pub(crate) fn routes() -> Vec<(&'static str, IdempotencyPolicy)> {
     hastier.times.late = Duration::from_millis(100);
     let mut hasty_repeatable = hasty("/hasty-repeatable");
     hasty_repeatable.repeatable_for = Some(REPEATABLE);
+    let redacting = Kept { redact: vec!["card.number".into()], ..Kept::default() };
+    let mut hasty_redacted = hasty("/hasty-redacted");
+    hasty_redacted.kept = redacting.clone();
     vec![
         path("/orders"),
         path("/refunds"),
         ("/hasty", hasty("/hasty")),
         ("/hastier", hastier),
         ("/hasty-repeatable", hasty_repeatable),
+        ("/hasty-redacted", hasty_redacted),
+        ("/redacted", IdempotencyPolicy { kept: redacting, ..plain("/redacted") }),
+        with("/unkept", |policy| policy.kept = Kept { body: false, path: false, ..Kept::default() }),
+        with("/few-headers", |policy| policy.kept.headers = Some(vec![http::header::LOCATION])),
         with("/required", |policy| policy.required = true),
         with("/open", |policy| policy.anonymous = true),
         with("/brief", |policy| policy.in_progress = InProgress::Wait(Duration::from_millis(100))),
@@ -62,14 +72,28 @@ pub(crate) fn routes() -> Vec<(&'static str, IdempotencyPolicy)> {
         with("/entombed", |policy| policy.retention.tombstone = Some(TOMBSTONE)),
         with("/repeatable", |policy| policy.repeatable_for = Some(REPEATABLE)),
         with("/forwarding", |policy| policy.on_ledger_loss = OnLedgerLoss::Forward),
-        with("/impatient", |policy| policy.request_idle_max = Duration::from_millis(100)),
-        with("/field", |policy| policy.key = KeySource::HeaderOrField("order.id".into())),
+        with("/impatient", |policy| {
+            policy.request_idle_max = Duration::from_millis(100);
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
+        with("/field", |policy| {
+            policy.key = KeySource::HeaderOrField("order.id".into());
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
         with("/derived", |policy| {
             policy.key = KeySource::Fields(vec!["event".into(), "student".into()]);
             policy.required = true;
         }),
         with("/window", |policy| policy.key = KeySource::Window(WINDOW)),
-        with("/json", |policy| policy.fingerprint = BodyFingerprint::Json { omit: vec!["sent_at".into()] }),
+        with("/json", |policy| {
+            policy.fingerprint = BodyFingerprint::Json { omit: vec!["sent_at".into()] };
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
+        with("/spooled", |policy| policy.request_memory_max = MEMORY_BYTES_MAX),
+        with("/multipart", |policy| {
+            policy.fingerprint = BodyFingerprint::Multipart { omit: vec!["sent_at".into()] };
+            policy.request_memory_max = MEMORY_BYTES_MAX;
+        }),
         with("/principals", |policy| policy.namespace = NamespaceScope::Principal),
     ]
 }

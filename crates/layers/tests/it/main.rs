@@ -5,6 +5,7 @@
 mod contract;
 
 mod principals;
+mod spool;
 mod stand;
 
 every_claim!(crate::stand::stand);

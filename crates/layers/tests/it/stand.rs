@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use steadfast_core::Principal;
-use steadfast_layers::{DeadlineLayer, IdempotencyLayer, RequestIdLayer};
+use steadfast_layers::{DeadlineLayer, IdempotencyLayer, RequestIdLayer, Spool, SpoolLimits};
 use steadfast_ledger::Claims;
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -35,12 +35,18 @@ use crate::contract::{
 
 /// Starts one.
 pub(crate) async fn stand() -> Stand {
+    spooling(Spool::new(SpoolLimits::default())).await
+}
+
+/// Starts one whose routes share this spool.
+pub(crate) async fn spooling(spool: Arc<Spool>) -> Stand {
     let (ledger, clock, folder) = fresh_ledger();
     let backend = Backend::new();
     let mut router = Router::new();
     for (path, policy) in routes() {
         let claims: Arc<dyn Claims> = ledger.clone();
-        let idempotency = IdempotencyLayer::new(policy, claims, clock.clone()).expect("a policy");
+        let idempotency = IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(&spool))
+            .expect("a policy");
         let layers = (RequestIdLayer, DeadlineLayer::new(None), idempotency);
         let route = Router::new().route(path, any(handle)).layer(layers);
         router = router.merge(route);
@@ -65,6 +71,7 @@ async fn authenticate(mut request: Request) -> Request {
 
 async fn handle(State(backend): State<Backend>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    assert!(!parts.headers.contains_key("x-panic"), "a handler panics, as it was told");
     let latin = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
     let headers =
         parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), latin(value))).collect();

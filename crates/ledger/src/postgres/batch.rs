@@ -4,7 +4,10 @@
 //! must change a row that is there locks it first, in one sorted statement, so it takes two flights. Both kinds
 //! share a transaction where they came together.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use steadfast_core::{
     Answer, AnswerDigest, AttemptEnd, Fence, NotSentCause, OperationDigest, OperationId, State, Timestamp,
@@ -55,6 +58,7 @@ pub(super) struct Outcome {
 }
 
 /// A row that was read, with what hangs on it.
+#[derive(Clone)]
 struct Seen {
     row: Stored,
     answer: Option<Answer>,
@@ -293,6 +297,7 @@ impl<'a> Batch<'a> {
             return self.granted(command, request, (operation, 1, false, *now));
         }
         let Some(seen) = found.looked.get(&command.digest) else { return Done::Fresh };
+        let seen = &*seen.as_asked(request);
         match decide::claim(&seen.row, request, seen.now) {
             ClaimDecision::Mine { after_doubt } => self.mine(command, request, seen, after_doubt),
             ClaimDecision::Grant(_) => Done::Lock,
@@ -308,6 +313,7 @@ impl<'a> Batch<'a> {
         seen: &Seen,
         writes: &mut Writes,
     ) -> Done {
+        let seen = &*seen.as_asked(request);
         match decide::claim(&seen.row, request, seen.now) {
             ClaimDecision::Mine { after_doubt } => self.mine(command, request, seen, after_doubt),
             ClaimDecision::Grant(grant) => {
@@ -392,6 +398,16 @@ impl Seen {
     fn read(row: &Row, answer: Option<Answer>) -> Result<Self, Failure> {
         let now = Timestamp::from_millis(get(row, "now_ms")?);
         Ok(Self { row: Stored::read(row)?, answer, now })
+    }
+
+    /// The row, with what was erased of it said anew by who asks.
+    fn as_asked(&self, request: &ClaimRequest) -> Cow<'_, Self> {
+        if !self.row.name.is_erased() {
+            return Cow::Borrowed(self);
+        }
+        let mut seen = self.clone();
+        request.recall(&mut seen.row.name, &mut seen.row.fingerprint);
+        Cow::Owned(seen)
     }
 }
 

@@ -50,10 +50,8 @@ impl Stored {
         let bucket: i16 = get(row, "bucket")?;
         let bucket = u16::try_from(bucket).ok().and_then(Bucket::from_number);
         let bucket = bucket.ok_or_else(|| corrupt("bucket"))?;
-        let namespace = Namespace::new(get(row, "namespace")?).map_err(|_| corrupt("namespace"))?;
-        let key = Key::new(get(row, "key")?).map_err(|_| corrupt("key"))?;
-        let name = OperationName::new(namespace, key);
         let digest = OperationDigest::from_bytes(sixteen(row, "digest")?);
+        let name = name(row, digest, bucket)?;
         if name.digest() != digest || name.bucket() != bucket {
             return Err(corrupt("digest"));
         }
@@ -113,6 +111,16 @@ impl Stored {
             occupied,
         }))
     }
+}
+
+/// A name as its columns say it. Where it was erased there is no key.
+fn name(row: &Row, digest: OperationDigest, bucket: Bucket) -> Result<OperationName, Failure> {
+    let key: &str = get(row, "key")?;
+    if key.is_empty() {
+        return Ok(OperationName::erased(digest, bucket));
+    }
+    let namespace = Namespace::new(get(row, "namespace")?).map_err(|_| corrupt("namespace"))?;
+    Ok(OperationName::new(namespace, Key::new(key).map_err(|_| corrupt("key"))?))
 }
 
 fn state(row: &Row, mode: Mode) -> Result<State, Failure> {

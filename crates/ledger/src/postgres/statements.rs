@@ -86,7 +86,7 @@ pub(super) const ENDED: &str = "
 pub(super) const RECLAIM: &str = "
     UPDATE steadfast.operations AS o
     SET seq = CASE WHEN k.new_life THEN nextval('steadfast.operation_seq') ELSE o.seq END,
-        fingerprint = k.fingerprint, principal = k.principal, credential = k.credential, route = k.route,
+        namespace = k.namespace, key = k.key, fingerprint = k.fingerprint, principal = k.principal, credential = k.credential, route = k.route,
         method = k.method, path = k.path, fence = k.fence, repeatable_ms = k.repeatable_ms,
         keep_ms = k.keep_ms, keep_from_claim = k.keep_from_claim, tombstone_ms = k.tombstone_ms,
         state = 'claimed', doubt = k.doubt, doubt_answer = NULL, attempts = k.attempts,
@@ -94,10 +94,10 @@ pub(super) const RECLAIM: &str = "
         lease_until_ms = $19::bigint + $20::bigint, answer_digest = NULL, expires_ms = NULL
     FROM unnest($1::smallint[], $2::bigint[], $3::boolean[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
                 $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[], $13::boolean[],
-                $14::bigint[], $15::text[], $16::integer[], $17::bigint[], $18::bigint[])
+                $14::bigint[], $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $21::text[], $22::text[])
              AS k (bucket, seq, new_life, fingerprint, principal, credential, route, method, path, fence,
                    repeatable_ms, keep_ms, keep_from_claim, tombstone_ms, doubt, attempts, first_sent_ms,
-                   created_ms)
+                   created_ms, namespace, key)
     WHERE o.bucket = k.bucket AND o.seq = k.seq
     RETURNING o.digest, o.seq";
 
@@ -233,6 +233,29 @@ pub(super) const SETTLE: &str = "
     SELECT $1::smallint, $2::bigint, $3::bigint, $4::boolean, $5::text, $6::text, 1 + count(*)
     FROM steadfast.settlements WHERE bucket = $1 AND seq = $2";
 
+/// Reads an owner's operations from a row on to the end of a bucket, and locks them. An empty key is that of one that
+/// was erased.
+pub(super) const TO_ERASE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", (SELECT coalesce($8::bigint, steadfast.now_ms())) AS now_ms
+    FROM steadfast.operations AS o
+    WHERE o.bucket BETWEEN $1::smallint AND $3::smallint AND (o.bucket, o.seq) > ($1::smallint, $2::bigint)
+      AND (o.principal = $4::text OR o.credential = $5::bytea OR o.namespace = $6::text) AND o.key <> ''
+    ORDER BY o.bucket, o.seq LIMIT $7
+    FOR UPDATE OF o"
+);
+
+/// Leaves tombstones that nothing but their digests name.
+pub(super) const ERASE: &str = "
+    UPDATE steadfast.operations AS o
+    SET state = 'tombstone', doubt = 'none', doubt_answer = NULL, fence = NULL, lease_until_ms = NULL,
+        answer_digest = NULL, expires_ms = k.expires_ms, changed_ms = $4::bigint,
+        fingerprint = decode(repeat('00', 16), 'hex'), namespace = o.bucket::text, key = '', principal = NULL,
+        credential = NULL, path = ''
+    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS k (bucket, seq, expires_ms)
+    WHERE o.bucket = k.bucket AND o.seq = k.seq";
+
 /// Every statement that is sent in one flight with others, and so must be prepared before.
 pub(super) const PREPARED: &[&str] = &[
     INSERT,
@@ -261,4 +284,6 @@ pub(super) const PREPARED: &[&str] = &[
     IDENTITY,
     LOCK_ONE,
     SETTLE,
+    TO_ERASE,
+    ERASE,
 ];

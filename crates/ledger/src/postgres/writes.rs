@@ -60,6 +60,8 @@ struct Reclaim {
     bucket: Vec<i16>,
     seq: Vec<i64>,
     new_life: Vec<bool>,
+    namespace: Vec<String>,
+    key: Vec<String>,
     fingerprint: Vec<Vec<u8>>,
     principal: Vec<Option<String>>,
     credential: Vec<Option<Vec<u8>>>,
@@ -194,6 +196,9 @@ impl Writes {
         reclaim.bucket.push(bucket_column(row.id.bucket()));
         reclaim.seq.push(seq_column(row.id.sequence()));
         reclaim.new_life.push(grant.new_life);
+        // An earlier life's may have been erased.
+        reclaim.namespace.push(request.name.namespace().as_str().to_owned());
+        reclaim.key.push(request.name.key().as_str().to_owned());
         reclaim.fingerprint.push(request.fingerprint.as_bytes().to_vec());
         reclaim.principal.push(owner.principal.as_ref().map(|name| name.as_str().to_owned()));
         reclaim.credential.push(owner.credential.as_ref().map(|digest| digest.as_bytes().to_vec()));
@@ -286,7 +291,8 @@ impl Writes {
         }
     }
 
-    fn forget(&mut self, row: &Stored) {
+    /// Removes all that hangs on an operation.
+    pub(super) fn forget(&mut self, row: &Stored) {
         self.forget.0.push(bucket_column(row.id.bucket()));
         self.forget.1.push(seq_column(row.id.sequence()));
     }
@@ -381,6 +387,8 @@ impl Writes {
                     &rows.created,
                     &rows.now,
                     &lease_ms,
+                    &rows.namespace,
+                    &rows.key,
                 ],
             ),
         )

@@ -12,11 +12,12 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rusqlite::{Connection, Result};
 
-use super::failure::ledger_error;
+use super::{failure::ledger_error, opening::BUSY_MAX};
 
 /// At how many times the size at which the thread begins the writer steps in: a bound on the log.
 const WRITER_STEPS_IN_AT: u32 = 4;
@@ -97,9 +98,22 @@ impl Checkpoints {
         if self.thread.join().is_err() {
             tracing::error!("the thread that writes the ledger's log back panicked");
         }
-        write_back(conn, "PRAGMA wal_checkpoint(TRUNCATE)");
+        write_back(conn, TRUNCATE);
     }
 }
+
+/// Writes the log back and leaves it empty; whether it could, with nobody reading it.
+pub(super) fn truncate(conn: &Connection) -> Result<bool> {
+    conn.busy_timeout(READERS_AWAITED_MAX)?;
+    let done = conn.query_row(TRUNCATE, [], |row| Ok(row.get::<_, i64>(0)? == 0));
+    conn.busy_timeout(BUSY_MAX)?;
+    done
+}
+
+/// How long the writer waits for those who read to end: claims wait meanwhile.
+const READERS_AWAITED_MAX: Duration = Duration::from_millis(500);
+
+const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 

@@ -39,7 +39,7 @@ impl Desk {
                 Way::Anew | Way::Released | Way::Again | Way::Doubtful => None,
             });
         }
-        match self.by_digest(digest)? {
+        match self.by_name(asked)? {
             Some((found, answer)) => match Way::of(&found, asked, self.now) {
                 Way::Collision => Ok(Some(Err(LedgerError::DigestCollision))),
                 Way::Occupied(state) => occupied(found, state, answer).map(|outcome| Some(Ok(outcome))),
@@ -64,7 +64,7 @@ impl Desk {
 
     /// Claims what `request` names in the tables, which have everything that the log says, or says how it stands.
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Result<Claimed> {
-        let Some((found, answer)) = self.by_digest(request.name.digest())? else {
+        let Some((found, answer)) = self.by_name(request)? else {
             return self.claim_new(request).map(Ok);
         };
         match Way::of(&found, request, self.now) {
@@ -80,7 +80,16 @@ impl Desk {
         }
     }
 
-    /// The operation of this name, with the answer that it keeps.
+    /// The operation that is asked for, with the answer that it keeps.
+    fn by_name(&self, request: &ClaimRequest) -> Result<Option<(Whole, Option<Answer>)>> {
+        let mut found = self.by_digest(request.name.digest())?;
+        if let Some((found, _)) = &mut found {
+            request.recall(&mut found.name, &mut found.fingerprint);
+        }
+        Ok(found)
+    }
+
+    /// The operation whose name has this digest, with the answer that it keeps.
     fn by_digest(&self, digest: OperationDigest) -> Result<Option<(Whole, Option<Answer>)>> {
         const SQL: &str = concat!(
             "SELECT ",

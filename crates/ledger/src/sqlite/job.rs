@@ -31,6 +31,11 @@ pub(super) trait Job: Send {
         true
     }
 
+    /// Whether nothing of what is erased may be left beside the tables before the answer goes out.
+    fn scours(&self) -> bool {
+        false
+    }
+
     /// How durable what was done must be before the answer goes out.
     fn durability(&self) -> Durability {
         Durability::Synced
@@ -147,6 +152,35 @@ impl Job for CatchUp {
 
     fn runs(&self) -> bool {
         false
+    }
+
+    fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>, wakes: &mut Wakes) {
+        self.0.give(outcome, wakes);
+    }
+}
+
+/// Waits until nothing of what was erased is left beside the tables.
+pub(super) struct Scour(Replier<std::result::Result<(), LedgerError>>);
+
+impl Scour {
+    /// The job, and where it says that nothing is left.
+    pub(super) fn boxed() -> (Box<dyn Job>, Reply<std::result::Result<(), LedgerError>>) {
+        let (replier, answer) = reply();
+        (Box::new(Self(replier)), answer)
+    }
+}
+
+impl Job for Scour {
+    fn run(&mut self, _: &mut Desk) -> Result<()> {
+        Ok(())
+    }
+
+    fn runs(&self) -> bool {
+        false
+    }
+
+    fn scours(&self) -> bool {
+        true
     }
 
     fn answer(self: Box<Self>, outcome: std::result::Result<(), LedgerError>, wakes: &mut Wakes) {

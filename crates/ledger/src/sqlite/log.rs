@@ -158,6 +158,21 @@ impl Log {
         self.offset = 0;
     }
 
+    /// The tables have all of it, on disk: overwrites it and begins anew at its start.
+    pub(super) fn scour(&mut self) -> io::Result<()> {
+        let zeros = vec![0; FRAME_BYTES_FULL];
+        let mut at = 0;
+        while at < self.written_to {
+            let bytes =
+                usize::try_from(self.written_to - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+            self.file.write_all_at(&zeros[..bytes], at)?;
+            at += bytes as u64;
+        }
+        self.file.sync_data()?;
+        self.begin_anew();
+        Ok(())
+    }
+
     /// The tables have all of it, on disk, and nothing will be added: removes it.
     pub(super) fn remove(self) -> io::Result<()> {
         std::fs::remove_file(self.path)
@@ -283,6 +298,22 @@ mod tests {
         let mut log = Log::begin(path.clone(), 0, u64::MAX).expect("a log");
         write(&mut log, b"same length");
         assert_eq!(read(&path), [(1, b"same length".to_vec())]);
+    }
+
+    #[test]
+    fn what_was_scoured_is_gone_and_the_log_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x-log");
+        let mut log = Log::begin(path.clone(), 0, u64::MAX).expect("a log");
+        write(&mut log, &vec![7; 3 * FRAME_BYTES_FULL / 2]);
+        write(&mut log, b"second");
+        let bytes = std::fs::metadata(&path).expect("a file").len();
+        log.scour().expect("room");
+        assert_eq!(read(&path), []);
+        let content = std::fs::read(&path).expect("readable");
+        assert!(content.len() as u64 == bytes && content.iter().all(|byte| *byte == 0));
+        write(&mut log, b"third");
+        assert_eq!(read(&path), [(3, b"third".to_vec())]);
     }
 
     #[test]

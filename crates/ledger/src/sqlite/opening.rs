@@ -22,7 +22,7 @@ const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 
 /// How long a lock is waited for that somebody holds who reads with another program: they last for moments.
-const BUSY_MAX: Duration = Duration::from_secs(5);
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// The file, and the lock on it. The lock ends with the process, however it ends, so nothing stale is left by a
 /// `kill -9`.
@@ -153,6 +153,9 @@ fn configure(conn: &Connection, pages_max: Option<u32>) -> Result<()> {
         "PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; PRAGMA journal_size_limit = 67108864; \
          PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
     )?;
+    // What is deleted or moved within a page is overwritten, which costs no write more: so no copy of it outlives its
+    // erasure there.
+    conn.query_row("PRAGMA secure_delete = FAST", [], |_| Ok(()))?;
     if let Some(pages_max) = pages_max {
         conn.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
     }

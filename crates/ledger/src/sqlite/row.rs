@@ -149,16 +149,14 @@ impl Head {
 impl Whole {
     /// Reads a row of `whole_columns`.
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
-        let namespace = Namespace::new(row.get_ref(18)?.as_str()?);
-        let namespace = namespace.map_err(|_| damaged("an operation has no namespace"))?;
-        let key =
-            Key::new(row.get_ref(19)?.as_str()?).map_err(|_| damaged("an operation has no valid key"))?;
+        let head = Head::read(row)?;
+        let name = name(row.get_ref(18)?.as_str()?, row.get_ref(19)?.as_str()?, head.digest)?;
         let principal = row.get_ref(20)?.as_str_or_null()?.map(Principal::new);
         let credential = row.get::<_, Option<[u8; 16]>>(21)?.map(CredentialDigest::from_bytes);
         Ok(Self {
-            head: Head::read(row)?,
+            head,
             fingerprint: Fingerprint::from_bytes(row.get(17)?),
-            name: OperationName::new(namespace, key),
+            name,
             owner: Owner { principal, credential },
             route: row.get(22)?,
             method: row.get(23)?,
@@ -170,6 +168,23 @@ impl Whole {
     pub(super) fn id(&self) -> OperationId {
         OperationId::new(self.name.bucket(), self.head.sequence(), &self.head.digest)
     }
+}
+
+/// A name as its columns say it. Where it was erased there is no key, and the bucket instead of the namespace.
+fn name(namespace: &str, key: &str, digest: OperationDigest) -> Result<OperationName> {
+    if key.is_empty() {
+        let bucket = namespace.parse().ok().and_then(Bucket::from_number);
+        let bucket = bucket.ok_or_else(|| damaged("an erased operation has no bucket"))?;
+        return Ok(OperationName::erased(digest, bucket));
+    }
+    let namespace = Namespace::new(namespace).map_err(|_| damaged("an operation has no namespace"))?;
+    let key = Key::new(key).map_err(|_| damaged("an operation has no valid key"))?;
+    Ok(OperationName::new(namespace, key))
+}
+
+/// What stands in the namespace's column where the name was erased.
+pub(super) fn nameless_namespace(bucket: Bucket) -> String {
+    bucket.number().to_string()
 }
 
 /// The id of the operation in row `seq`.

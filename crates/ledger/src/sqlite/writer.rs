@@ -16,7 +16,7 @@ use std::{
 use rusqlite::Result;
 
 use super::{
-    checkpoint::Checkpoints,
+    checkpoint::{self, Checkpoints},
     desk::Desk,
     failure::{io_error, ledger_error},
     inbox::{Found, Inbox},
@@ -151,11 +151,30 @@ impl Writer {
         }
     }
 
+    /// Leaves nothing beside the tables of what was deleted from them: neither in the log nor in SQLite's own.
+    fn scour(&mut self) -> std::result::Result<(), LedgerError> {
+        self.fold(true)?;
+        self.desk.log.scour().map_err(|error| io_error(&error))?;
+        if checkpoint::truncate(&self.desk.conn).map_err(|error| ledger_error(&error))? {
+            return Ok(());
+        }
+        Err(LedgerError::Unreachable(
+            "somebody reads the ledger's file and keeps its log from being emptied".into(),
+        ))
+    }
+
     /// Does jobs in the tables: all in one transaction, or, where that fails, each alone, so that one that cannot be
     /// done takes no other with it.
     fn serve_in_tables(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         if let Err(error) = self.fold(false) {
             return refuse(jobs, &error);
+        }
+        let scouring: Vec<_> = jobs.extract_if(.., |job| job.scours()).collect();
+        if !scouring.is_empty() {
+            match self.scour() {
+                Ok(()) => self.answer_from_tables(scouring, Instant::now()),
+                Err(error) => refuse(scouring, &error),
+            }
         }
         if !jobs.iter().any(|job| job.runs()) {
             return self.answer_from_tables(jobs, Instant::now());

@@ -6,6 +6,8 @@ mod child;
 mod claims;
 mod conformance;
 mod crash;
+mod encryption;
+mod erasure;
 mod full;
 mod log;
 mod opening;

@@ -9,9 +9,9 @@ use steadfast_core::{
     Answer, AttemptEnd, Bucket, Fence, Key, Namespace, OperationDigest, OperationId, Timestamp,
 };
 use steadfast_ledger::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Filter, Finished,
-    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, SettleError, Settled, Settlement,
-    Settlements, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Erase, Erased,
+    Erasure, Filter, Finished, LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped,
+    SettleError, Settled, Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch,
 };
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -209,6 +209,16 @@ impl Operations for Scripted {
 impl Settlements for Scripted {
     fn settle(&self, _: OperationId, _: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
         Box::pin(std::future::ready(Err(SettleError::NotFound)))
+    }
+}
+
+impl Erasure for Scripted {
+    fn erase(&self, _: Erase) -> BoxFuture<'_, Result<Erased, LedgerError>> {
+        closed()
+    }
+
+    fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        closed()
     }
 }
 

@@ -4,8 +4,11 @@
 mod address;
 mod cors;
 mod edge;
+mod encryption;
 mod matching;
+mod rewrite;
 mod route;
+mod spool;
 mod upstream;
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::Path, thread, time::Duration};
@@ -61,6 +64,7 @@ impl<'a> Checker<'a> {
         let listeners = self.listeners(raw);
         let admin = self.admin(raw, listeners.as_deref().unwrap_or_default());
         let ledger = self.ledger(raw);
+        let encryption = raw.encryption.as_ref().map(|encryption| self.encryption(encryption.get()));
         let edge = self.edge(raw.edge.as_ref());
         let mut upstreams = BTreeMap::new();
         let mut contracts = BTreeMap::new();
@@ -71,13 +75,19 @@ impl<'a> Checker<'a> {
             }
         }
         let routes = self.routes(raw, &contracts, &edge);
+        let spool = self.spool(raw, ledger.as_ref());
         self.warn_of_unused(raw);
         Some(Config {
             listeners: listeners?,
             admin: admin?,
             ledger: ledger?,
+            encryption: match encryption {
+                None => None,
+                Some(encryption) => Some(encryption?),
+            },
             workers: raw.workers.as_ref().map_or_else(one_per_core, |workers| whole(*workers.get())),
             edge,
+            spool,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             upstreams,
             contracts,

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method, header};
 use steadfast_layers::{
-    BodyFingerprint, IdempotencyPolicy, IdentityPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    BodyFingerprint, IdempotencyPolicy, IdentityPolicy, InProgress, Kept, KeySource, NamespaceScope,
+    OnLedgerLoss,
 };
 use steadfast_ledger::{KeepFrom, Retention};
 
 use super::{
     super::{
-        EdgePolicy, Route, UpstreamContract,
+        EdgePolicy, HostPattern, Route, UpstreamContract,
         raw::{
-            At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKey, RawNamespace,
+            At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKept, RawKey, RawNamespace,
             RawOnLedgerLoss, RawRoute,
         },
         suggest::advice,
@@ -82,7 +83,10 @@ impl Checker<'_> {
         let default_contract = UpstreamContract::default();
         let idempotency = raw.idempotency.as_ref().and_then(|idempotency| {
             let contract = contract.unwrap_or(&default_contract);
-            self.idempotency(idempotency, &name, &methods, contract, edge)
+            let policy = self.idempotency(idempotency, &name, &methods, contract, edge)?;
+            // Who serves every host below one serves tenants: the same key means something else to each.
+            let room_per_host = hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));
+            Some(IdempotencyPolicy { room_per_host, ..policy })
         });
         let cors = raw.cors.as_ref().map(|cors| self.cors(cors.get(), &methods));
         if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
@@ -98,6 +102,7 @@ impl Checker<'_> {
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
             idempotency,
             cors,
+            rewrite: self.rewrite(raw),
         })
     }
 
@@ -177,11 +182,16 @@ impl Checker<'_> {
                 .request_bytes_max
                 .as_ref()
                 .map_or(default.request_bytes_max, |size| whole(size.get().0)),
+            request_memory_max: raw
+                .request_memory_max
+                .as_ref()
+                .map_or(default.request_memory_max, |size| whole(size.get().0)),
             request_idle_max: edge.body_timeout,
             answer_bytes_max: raw
                 .answer_bytes_max
                 .as_ref()
                 .map_or(default.answer_bytes_max, |size| whole(size.get().0)),
+            kept: self.kept(raw.kept.as_ref()),
             answers: contract.answers.clone(),
             repeatable_for: contract.repeatable_for,
             times: contract.times,
@@ -274,6 +284,62 @@ impl Checker<'_> {
         IdentityPolicy { credential_headers }
     }
 
+    fn kept(&mut self, raw: Option<&At<RawKept>>) -> Kept {
+        let Some(raw) = raw.map(At::get) else { return Kept::default() };
+        let is = |flag: Option<&At<bool>>| flag.is_none_or(|flag| *flag.get());
+        let mut names = |list: &At<Vec<At<String>>>| self.kept_headers(list.get());
+        let (headers, drop_headers) =
+            (raw.headers.as_ref().map(&mut names), raw.drop_headers.as_ref().map(names));
+        let redact = raw.redact.as_ref().map(|paths| self.fields(paths.get())).unwrap_or_default();
+        let drop_headers = drop_headers.unwrap_or_default();
+        let kept =
+            Kept { headers, drop_headers, body: is(raw.body.as_ref()), redact, path: is(raw.path.as_ref()) };
+        if !self.partial
+            && let Some(drop) = raw.drop_headers.as_ref().filter(|drop| !drop.get().is_empty())
+            && kept.headers.is_some()
+        {
+            self.error(
+                &drop.span(),
+                "`headers` names all that is kept, so `drop_headers` beside it does nothing".into(),
+                "remove one of them".into(),
+            );
+        }
+        if !self.partial
+            && let Some(body) = raw.body.as_ref().filter(|_| !kept.body)
+            && (kept.headers.is_some() || !kept.drop_headers.is_empty() || !kept.redact.is_empty())
+        {
+            self.error(
+                &body.span(),
+                "`body = false` keeps nothing of an answer but its status, so there is nothing to choose from it"
+                    .into(),
+                "remove `headers`, `drop_headers` and `redact`, or this".into(),
+            );
+        }
+        kept
+    }
+
+    fn kept_headers(&mut self, list: &[At<String>]) -> Vec<HeaderName> {
+        let mut names = Vec::new();
+        for text in list {
+            match HeaderName::from_bytes(text.get().as_bytes()) {
+                Ok(name) if !Kept::may_keep(&name) => self.error(
+                    &text.span(),
+                    format!("`{name}` is never kept: it belongs to one moment, not to the answer"),
+                    "remove it".into(),
+                ),
+                Ok(name) if names.contains(&name) => {
+                    self.error(&text.span(), format!("`{name}` is there twice"), "remove one of them".into());
+                }
+                Ok(name) => names.push(name),
+                Err(_) => {
+                    let what = format!("`{}` is not the name of a header", text.get().escape_debug());
+                    self.error(&text.span(), what, "write one such as Location or X-Request-Cost".into());
+                }
+            }
+        }
+        names
+    }
+
     fn in_progress(&mut self, raw: &RawIdempotency) -> InProgress {
         let kind = raw.in_progress.as_ref().map_or(RawInProgress::Wait, |kind| *kind.get());
         if let Some(wait) = &raw.in_progress_wait
@@ -302,6 +368,14 @@ impl Checker<'_> {
             None | Some(RawFingerprint::Bytes) => BodyFingerprint::Bytes,
             Some(RawFingerprint::Json(json)) => BodyFingerprint::Json {
                 omit: json.omit.as_ref().map(|paths| self.fields(paths.get())).unwrap_or_default(),
+            },
+            Some(RawFingerprint::Multipart(multipart)) => BodyFingerprint::Multipart {
+                omit: multipart
+                    .omit
+                    .iter()
+                    .flat_map(|names| names.get())
+                    .map(|name| name.get().clone())
+                    .collect(),
             },
         }
     }
