@@ -21,7 +21,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run every test, after installing what they need (Postgres, Python's venv)
+    /// Run every test, after installing what they need (Postgres, Python's venv, Node, curl)
     Test(suite::Test),
     /// Run what CI runs: formatting, clippy, every test, the demo for five seconds
     Ci,

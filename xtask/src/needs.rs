@@ -19,7 +19,13 @@ pub(crate) struct Need {
 }
 
 /// What `cargo xtask test` needs.
-pub(crate) const FOR_TESTS: &[Need] = &[POSTGRES, PYTHON_VENV, SYSTEMD_ANALYZE];
+pub(crate) const FOR_TESTS: &[Need] = &[
+    POSTGRES,
+    PYTHON_VENV,
+    SYSTEMD_ANALYZE,
+    NODE,
+    Need { what: "curl with HTTP/2", packages: &["curl"], is_here: curl_speaks_http2 },
+];
 
 /// What `cargo xtask bench proxy` compares with.
 pub(crate) const FOR_PROXY: &[Need] =
@@ -33,15 +39,7 @@ const NGINX: Need = Need { what: "nginx", packages: &["nginx-light"], is_here: |
 
 /// What `cargo xtask bench keyed` compares with. Redis is not among them: the libraries need a newer one than Debian 12
 /// has, and the benchmark fetches it from PyPI where it must.
-pub(crate) const FOR_KEYED: &[Need] = &[
-    POSTGRES,
-    PYTHON_VENV,
-    Need {
-        what: "node and npm",
-        packages: &["nodejs", "npm"],
-        is_here: || on_path("node") && on_path("npm"),
-    },
-];
+pub(crate) const FOR_KEYED: &[Need] = &[POSTGRES, PYTHON_VENV, NODE];
 
 const POSTGRES: Need = Need {
     what: "Postgres",
@@ -53,6 +51,12 @@ const PYTHON_VENV: Need = Need {
     what: "Python with venv",
     packages: &["python3", "python3-venv"],
     is_here: || quietly(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+};
+
+const NODE: Need = Need {
+    what: "node and npm",
+    packages: &["nodejs", "npm"],
+    is_here: || on_path("node") && on_path("npm"),
 };
 
 /// What checks the units in `packaging/systemd`. It checks them where systemd does not run, too.
@@ -132,6 +136,11 @@ fn apt() -> Command {
 fn debian_has_postgres() -> bool {
     fs::read_dir("/usr/lib/postgresql")
         .is_ok_and(|versions| versions.flatten().any(|version| version.path().join("bin/postgres").exists()))
+}
+
+fn curl_speaks_http2() -> bool {
+    let told = Command::new("curl").arg("--version").output();
+    told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).contains("HTTP2"))
 }
 
 fn on_path(program: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Who is calling, as far as the connection tells; and the body that they send.
 
 use std::{
+    future::poll_fn,
     net::IpAddr,
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
@@ -86,6 +87,18 @@ impl CallerBody {
     /// Whether its length, where it is told, is more than may come.
     pub(crate) fn is_too_large(&self) -> bool {
         self.incoming.size_hint().lower() > self.left
+    }
+
+    /// Waits for the end of a body that says that it is empty. Over HTTP/2 it may turn out not to be, and a request that
+    /// contradicts itself is not passed on (RFC 9113, section 8.1.1).
+    pub(crate) async fn end_if_empty(&mut self) -> Result<(), CallerBodyError> {
+        while !self.is_end_stream() && self.size_hint().exact() == Some(0) {
+            match poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await {
+                Some(frame) => drop(frame?),
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyTooLarge> {

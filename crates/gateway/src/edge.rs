@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
@@ -29,7 +29,7 @@ use crate::{
     config::EdgePolicy,
     framing, grpc,
     operations_api::{self, OWN_BASE},
-    routing::{Asked, NoRoute, Table},
+    routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
 };
@@ -147,7 +147,15 @@ impl Edge {
         if let Some(refused) = too_large(&request, policy) {
             return Ok(refused.instance(request.extensions().get::<RequestId>()).into_response());
         }
-        one_host(&mut request);
+        if let Err(error) = request.body_mut().end_if_empty().await {
+            tracing::debug!(%error, "a body that was to be empty was not, or had no end");
+            let problem =
+                Problem::new(Code::BodyInvalid).detail("The body did not arrive as it was announced.");
+            return Ok(problem.instance(request.extensions().get::<RequestId>()).into_response());
+        }
+        if let Err(unclear) = one_host(&mut request) {
+            return Ok(no_route(NoRoute::Unclear(unclear), &request));
+        }
         let routes = self.routes.load();
         if request.uri().path().starts_with(OWN_BASE) {
             return Ok(self.serve_own(&routes, &request).await);
@@ -204,12 +212,27 @@ fn unclear_framing(request_id: Option<&RequestId>) -> EdgeResponse {
 
 /// Says in the `Host` header what the target says, where it names a host: what a route was found by is what the
 /// upstream goes by (RFC 9112, section 3.2.2).
-fn one_host(request: &mut EdgeRequest) {
-    let Some(authority) = request.uri().authority() else { return };
-    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+///
+/// # Errors
+/// There are two Hosts, or another one than the target of HTTP/2 names: somebody behind might take the other one
+/// (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
+fn one_host<B>(request: &mut Request<B>) -> Result<(), Unclear> {
+    let mut said = request.headers().get_all(header::HOST).iter();
+    let (said, second) = (said.next(), said.next());
+    if second.is_some() {
+        return Err(Unclear::Host);
+    }
+    let Some(authority) = request.uri().authority() else { return Ok(()) };
+    let text = authority.as_str();
+    let differs = |host: &HeaderValue| !host.as_bytes().eq_ignore_ascii_case(text.as_bytes());
+    if request.version() == Version::HTTP_2 && (text.contains('@') || said.is_some_and(differs)) {
+        return Err(Unclear::Host);
+    }
+    let host = text.rsplit('@').next().unwrap_or_default();
     if let Ok(host) = HeaderValue::from_str(host) {
         request.headers_mut().insert(header::HOST, host);
     }
+    Ok(())
 }
 
 /// The refusal for a request that no route serves.
@@ -337,5 +360,41 @@ impl Body for ToldBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host_of(version: Version, target: &str, hosts: &[&str]) -> Result<Vec<String>, Unclear> {
+        let mut request = Request::builder().version(version).uri(target);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        let mut request = request.body(()).expect("a request");
+        one_host(&mut request)?;
+        let said = request.headers().get_all(header::HOST).iter();
+        Ok(said.map(|host| host.to_str().expect("text").to_owned()).collect())
+    }
+
+    #[test]
+    fn a_request_has_one_host_and_over_http_2_target_and_header_agree() {
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        for (version, target, hosts, expected) in [
+            (one, "/", &["a.example"][..], Some("a.example")),
+            (one, "http://me@a.example:81/", &["b.example"], Some("a.example:81")),
+            (one, "/", &["a.example", "a.example"], None),
+            (one, "http://a.example/", &["a.example", "b.example"], None),
+            (two, "http://a.example/", &[], Some("a.example")),
+            (two, "http://a.example/", &["A.example"], Some("a.example")),
+            (two, "/", &["a.example"], Some("a.example")),
+            (two, "http://a.example/", &["b.example"], None),
+            (two, "http://a.example/", &["a.example", "a.example"], None),
+            (two, "http://me@a.example/", &[], None),
+        ] {
+            let found = host_of(version, target, hosts).ok();
+            assert_eq!(found, expected.map(|host| vec![host.to_owned()]), "{target} {hosts:?}");
+        }
     }
 }

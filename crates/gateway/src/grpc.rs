@@ -1,6 +1,7 @@
 //! Refusals for callers that speak gRPC: they read a status in trailers, and take any other answer for "unknown".
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use steadfast_core::Code;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -22,7 +23,10 @@ pub(crate) fn translate<B: From<bytes::Bytes>>(response: Response<B>) -> Respons
         return response;
     }
     let (mut parts, _) = response.into_parts();
-    let (status, name) = meaning(parts.status);
+    let (status, name) = match parts.extensions.get() {
+        Some(Code::UpstreamUnavailable) => UNAVAILABLE,
+        _ => meaning(parts.status),
+    };
     parts.status = StatusCode::OK;
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -30,6 +34,9 @@ pub(crate) fn translate<B: From<bytes::Bytes>>(response: Response<B>) -> Respons
     parts.headers.insert(GRPC_MESSAGE, HeaderValue::from_static(name));
     Response::from_parts(parts, B::from(bytes::Bytes::new()))
 }
+
+/// Nothing was executed: a caller repeats that.
+const UNAVAILABLE: (&str, &str) = ("14", "unavailable");
 
 /// What a status means in gRPC (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>): a caller repeats
 /// `UNAVAILABLE`, so only what was not executed says that.
@@ -42,7 +49,7 @@ fn meaning(status: StatusCode) -> (&'static str, &'static str) {
         408 | 504 => ("4", "deadline exceeded"),
         409 => ("10", "aborted"),
         413 | 414 | 429 => ("8", "resource exhausted"),
-        503 => ("14", "unavailable"),
+        503 => UNAVAILABLE,
         _ => ("2", "unknown"),
     }
 }
@@ -50,6 +57,7 @@ fn meaning(status: StatusCode) -> (&'static str, &'static str) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use steadfast_layers::Problem;
 
     use super::*;
 
@@ -63,6 +71,15 @@ mod tests {
         assert_eq!(refusal.headers()["retry-after"], "1");
         let answer = Response::builder().status(503).body(Bytes::from("x")).expect("a response");
         assert_eq!(translate(answer).status(), 503);
+    }
+
+    #[test]
+    fn only_what_was_not_sent_is_unavailable() {
+        for (code, status) in [(Code::UpstreamUnavailable, "14"), (Code::UpstreamAnswerLost, "2")] {
+            let refusal: Response<Bytes> = Problem::new(code).into_response();
+            assert_eq!(refusal.status(), 502);
+            assert_eq!(translate(refusal).headers()[GRPC_STATUS], status, "{code:?}");
+        }
     }
 
     #[test]

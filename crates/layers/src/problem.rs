@@ -84,12 +84,14 @@ impl Problem {
         self.code
     }
 
-    /// The answer that the caller gets.
+    /// The answer that the caller gets. Its code is an extension of it.
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
         let retry_after = self.retry_after.map(|after| after.as_millis().div_ceil(1_000).max(1) as u64);
         let body = self.document(retry_after);
         let mut response = Response::new(B::from(Bytes::from(body)));
+        // For whoever says the same in another protocol.
+        response.extensions_mut().insert(self.code);
         // Statuses are constants of this crate and of core, all of them valid.
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use steadfast_core::{NotSentCause, UnknownCause};
-use steadfast_layers::{AttemptFailed, BodyTooLarge, Deadline, SendBy};
+use steadfast_layers::{AttemptFailed, Deadline, SendBy};
 use steadfast_ledger::Clock;
 use tower_service::Service;
 
@@ -27,6 +27,7 @@ use crate::{
     pool::Pool,
     prepare::Preparation,
     stream::Stream,
+    watched::{BodyFailed, Watched, is_too_large},
 };
 
 /// How often one request is sent at most: the upstream gave it back unprocessed each time before.
@@ -95,7 +96,7 @@ enum Link<B: OutgoingBody> {
     /// One of HTTP/1.1, for this request alone.
     Own(Connection<B>),
     /// One of HTTP/2.
-    Shared(http2::SendRequest<B>),
+    Shared(http2::SendRequest<Watched<B>>),
 }
 
 async fn send<B: OutgoingBody>(
@@ -135,6 +136,7 @@ async fn send<B: OutgoingBody>(
         // closed.
         let safe = reused && request.method().is_safe() && request.body().is_end_stream();
         let resend = if safe { again(&request) } else { None };
+        frame(&mut request);
         limits.check(&shared.clock)?;
         let exchange = connection.exchange(request);
         let Ok(answered) = limits.first_byte(shared.policy.first_byte_timeout, exchange).await else {
@@ -186,7 +188,7 @@ impl<B: OutgoingBody> Shared<B> {
         }
     }
 
-    async fn handshake_http2(&self, stream: Stream) -> Result<http2::SendRequest<B>, String> {
+    async fn handshake_http2(&self, stream: Stream) -> Result<http2::SendRequest<Watched<B>>, String> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -209,7 +211,7 @@ impl<B: OutgoingBody> Shared<B> {
     async fn send_among_others(
         &self,
         limits: &Limits,
-        mut sender: http2::SendRequest<B>,
+        mut sender: http2::SendRequest<Watched<B>>,
         reused: bool,
         mut request: Request<B>,
         tries: u32,
@@ -219,7 +221,16 @@ impl<B: OutgoingBody> Shared<B> {
         let safe = request.method().is_safe();
         self.preparation.for_http2(&mut request)?;
         limits.check(&self.clock)?;
-        let exchange = sender.try_send_request(request);
+        let (head, body) = request.into_parts();
+        // What is whole in memory cannot fail.
+        let (body, failure) = match &resend {
+            Some(_) => (Watched::sure(body), None),
+            None => {
+                let (body, failure) = Watched::new(body);
+                (body, Some(failure))
+            }
+        };
+        let exchange = sender.try_send_request(Request::from_parts(head, body));
         let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
             return Err(self.timed_out());
         };
@@ -245,7 +256,10 @@ impl<B: OutgoingBody> Shared<B> {
                 cause: NotSentCause::StreamRefused,
                 detail: format!("{}: {error}", self.policy.address),
             }),
-            _ => Err(self.lost(&error)),
+            _ => match failure.and_then(|failure| failure.get().copied()) {
+                Some(failed) => Err(self.failed(failed, error.to_string())),
+                None => Err(self.lost(&error)),
+            },
         }
     }
 
@@ -320,15 +334,21 @@ impl<B: OutgoingBody> Shared<B> {
     }
 
     fn lost(&self, error: &hyper::Error) -> AttemptFailed {
-        let detail = format!("{}: {error}", self.policy.address);
         if error.is_user() {
-            return if is_too_large(error) {
-                AttemptFailed::TooLarge { detail }
-            } else {
-                AttemptFailed::Broken { detail }
-            };
+            let failed = if is_too_large(error) { BodyFailed::TooLarge } else { BodyFailed::Broken };
+            return self.failed(failed, error.to_string());
         }
+        let detail = format!("{}: {error}", self.policy.address);
         AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }
+    }
+
+    /// The caller's own body failed.
+    fn failed(&self, failed: BodyFailed, error: String) -> AttemptFailed {
+        let detail = format!("{}: {error}", self.policy.address);
+        match failed {
+            BodyFailed::TooLarge => AttemptFailed::TooLarge { detail },
+            BodyFailed::Broken => AttemptFailed::Broken { detail },
+        }
     }
 
     fn timed_out(&self) -> AttemptFailed {
@@ -393,16 +413,17 @@ fn is_refused(error: &hyper::Error) -> bool {
     error.is_remote() && (refused_stream || error.is_go_away())
 }
 
-/// Whether sending failed because the caller's body is larger than it may be.
-fn is_too_large(error: &hyper::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<BodyTooLarge>() {
-            return true;
-        }
-        cause = error.source();
+/// Says that a body follows where it might be taken for none: hyper leaves out that of a GET or HEAD whose length it does
+/// not know, and the upstream would be asked something else than was said.
+fn frame<B: OutgoingBody>(request: &mut Request<B>) {
+    let usual = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let body = request.body();
+    if usual || body.is_end_stream() || body.size_hint().exact().is_some() {
+        return;
     }
-    false
+    if !request.headers().contains_key(header::CONTENT_LENGTH) {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// An answer without the fields of its connection.

@@ -15,6 +15,7 @@ mod pool;
 mod prepare;
 mod stream;
 mod tls;
+mod watched;
 
 pub use address::{Address, InvalidAddress};
 pub use body::{BodyError, UpstreamBody};

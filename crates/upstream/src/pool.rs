@@ -16,7 +16,7 @@ use std::{
 use hyper::client::conn::http2;
 use tokio::time::Instant;
 
-use crate::{connection::Connection, outgoing::OutgoingBody};
+use crate::{connection::Connection, outgoing::OutgoingBody, watched::Watched};
 
 /// How many shelves there are; more workers than that share.
 const SHELVES: usize = 64;
@@ -38,7 +38,7 @@ pub(crate) struct Pool<B: OutgoingBody> {
 /// The connections of one worker.
 struct Shelf<B: OutgoingBody> {
     idle: Vec<Connection<B>>,
-    shared: Option<http2::SendRequest<B>>,
+    shared: Option<http2::SendRequest<Watched<B>>>,
 }
 
 impl<B: OutgoingBody> Pool<B> {
@@ -48,7 +48,7 @@ impl<B: OutgoingBody> Pool<B> {
     }
 
     /// The HTTP/2 connection, if it is open.
-    pub(crate) fn shared(&self) -> Option<http2::SendRequest<B>> {
+    pub(crate) fn shared(&self) -> Option<http2::SendRequest<Watched<B>>> {
         let mut shelf = self.shelf();
         if shelf.shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
             shelf.shared = None;
@@ -57,7 +57,7 @@ impl<B: OutgoingBody> Pool<B> {
     }
 
     /// Lets everybody use this HTTP/2 connection.
-    pub(crate) fn share(&self, sender: &http2::SendRequest<B>) {
+    pub(crate) fn share(&self, sender: &http2::SendRequest<Watched<B>>) {
         self.shelf().shared = Some(sender.clone());
     }
 

@@ -85,7 +85,9 @@ impl Preparation {
     /// Turns a prepared request into one over HTTP/2, where target and Host are one.
     pub(crate) fn for_http2<B>(&self, request: &mut Request<B>) -> Result<(), AttemptFailed> {
         let host = request.headers_mut().remove(header::HOST).unwrap_or_else(|| self.authority.clone());
-        request.headers_mut().remove(header::CONNECTION);
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
+            request.headers_mut().remove(name);
+        }
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(self.address.scheme());
         let authority = Authority::try_from(host.as_bytes());

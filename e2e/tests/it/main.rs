@@ -4,6 +4,7 @@
 mod config;
 mod crash;
 mod crash_points;
+mod deploying;
 mod faults;
 mod handover;
 mod kept;
@@ -20,7 +21,9 @@ mod reload;
 mod serve;
 mod settle;
 mod storm;
+mod strangers;
 mod stripe;
+mod tools;
 mod uploads;
 mod verdict;
 mod watch;
