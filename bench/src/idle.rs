@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,6 +19,10 @@ use crate::workplace::Place;
 
 /// Megabytes (of a million bytes) the gateway may take with its idle connections.
 const RESIDENT_MB_MAX: f64 = 60.0;
+
+/// After how long a connection without a request has let its buffers go: twice the gateway's longest time between two
+/// looks, and a little.
+pub(crate) const AT_REST_AFTER: Duration = Duration::from_secs(11);
 
 /// What this benchmark may be told.
 #[derive(Args)]
@@ -44,6 +49,8 @@ impl Idle {
         let idle =
             (0..self.connections).map(|_| asked_once(gateway.port)).collect::<anyhow::Result<Vec<_>>>()?;
         let during = Footprint::of(gateway.server.pid())?;
+        thread::sleep(AT_REST_AFTER);
+        let at_rest = Footprint::of(gateway.server.pid())?;
         gateway.server.must_still_run()?;
         drop(idle);
 
@@ -53,6 +60,7 @@ impl Idle {
         report.figures.extend([
             ("resident_mb_at_start", before.resident_mb),
             ("resident_mb_idle", during.resident_mb),
+            ("resident_mb_at_rest", at_rest.resident_mb),
             ("kb_per_connection", per_connection),
             ("connections", self.connections as f64),
         ]);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::Incoming,
@@ -20,7 +21,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -33,13 +33,12 @@ use crate::{
     handover::Holder,
     patient::Patient,
     proxy_protocol,
+    quiet::Quiet,
     tunnel::{self, Ends},
 };
 
 /// What every connection of HTTP/2 begins with, if nothing was agreed on before (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How often it is looked at whether a caller is quiet, in the time that it may be.
-const LOOKS: u32 = 8;
 /// How long to wait before a preface that has come in part is looked at again.
 const PREFACE_PAUSE: Duration = Duration::from_millis(2);
 /// How much of a stream, and of a connection of HTTP/2, may be on its way in before it is read, in bytes.
@@ -64,11 +63,13 @@ impl Door {
         let opened = tokio::select! {
             // Whoever has sent nothing yet loses nothing.
             () = self.drain.idle_closed() => return,
-            opened = tokio::time::timeout(self.policy.header_timeout, self.open(stream, peer)) => opened,
+            opened = tokio::time::timeout(self.policy.header_timeout, Box::pin(self.open(stream, peer))) => {
+                opened
+            }
         };
         let ended = match opened {
             Ok(Ok((Speaking::Plain(stream), is_http2, caller))) => self.speak(stream, is_http2, caller).await,
-            Ok(Ok((Speaking::Tls(stream), is_http2, caller))) => self.speak(*stream, is_http2, caller).await,
+            Ok(Ok((Speaking::Tls(stream), is_http2, caller))) => self.speak(stream, is_http2, caller).await,
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err("it said nothing in time".into()),
         };
@@ -104,47 +105,83 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = TokioIo::new(Patient::new(stream, self.policy.write_timeout));
+        let stream = Patient::new(stream, self.policy.write_timeout);
         let caller = Arc::new(caller);
-        if is_http2 { self.speak_http2(stream, caller).await } else { self.speak_http1(stream, caller).await }
+        // Boxed, so that a connection takes up no room for what it does not speak.
+        if is_http2 {
+            Box::pin(self.speak_http2(TokioIo::new(stream), caller)).await
+        } else {
+            self.speak_http1(stream, caller).await
+        }
     }
 
-    async fn speak_http1<S>(&self, stream: TokioIo<Patient<S>>, caller: Arc<Caller>) -> Result<(), Failed>
+    /// Serves HTTP/1.1. Buffers and all else that requests need is let go while none comes: a connection at rest is
+    /// its socket and little more.
+    async fn speak_http1<S>(&self, mut stream: Patient<S>, caller: Arc<Caller>) -> Result<(), Failed>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let switched: Arc<Mutex<Option<Ends>>> = Arc::default();
-        let service = service_fn(|request| self.answer(request, &caller, &switched));
-        let policy = &self.policy;
-        let mut connection = std::pin::pin!(
-            http1::Builder::new()
-                // Head and body of a small answer go out in one buffer: a plain send costs less than a gathering
-                // one.
-                .writev(false)
-                .half_close(self.listener.half_close)
-                .max_headers(policy.headers_max)
-                .max_buf_size(policy.header_bytes_max)
-                .serve_connection(stream, service)
-                .with_upgrades()
-        );
+        let mut quiet = Quiet::of(&caller, stream.is_stalled(), self.policy.header_timeout);
         let mut closing = std::pin::pin!(self.drain.idle_closed());
-        let mut quiet = std::pin::pin!(quiet(&caller, policy.header_timeout));
+        loop {
+            let rested = Box::pin(self.speak_while_asked(stream, &caller, &mut quiet)).await?;
+            let Some((rested, begun)) = rested else { return Ok(()) };
+            stream = rested;
+            if begun.is_empty() {
+                tokio::select! {
+                    woken = stream.wake() => if !woken? { return Ok(()) },
+                    () = quiet.too_long() => return Err("no request came in time".into()),
+                    () = &mut closing => return Ok(()),
+                }
+            } else if quiet.is_too_long() {
+                return Err("a request's head did not come whole in time".into());
+            } else {
+                stream.unread(begun);
+            }
+        }
+    }
+
+    /// Serves requests for as long as they come. Returns the stream when none has for a while, with what has come of
+    /// the next one's head; nothing when the connection is over.
+    async fn speak_while_asked<S>(
+        &self,
+        stream: Patient<S>,
+        caller: &Arc<Caller>,
+        quiet: &mut Quiet<'_>,
+    ) -> Result<Option<(Patient<S>, Bytes)>, Failed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let switched: Mutex<Option<Ends>> = Mutex::default();
+        let service = service_fn(|request| self.answer(request, caller, &switched));
+        let policy = &self.policy;
+        let mut connection = http1::Builder::new()
+            // Head and body of a small answer go out in one buffer: a plain send costs less than a gathering one.
+            .writev(false)
+            .half_close(self.listener.half_close)
+            .max_headers(policy.headers_max)
+            .max_buf_size(policy.header_bytes_max)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut closing = std::pin::pin!(self.drain.idle_closed());
         let served = tokio::select! {
             biased;
-            served = connection.as_mut() => served.map_err(Failed::from),
-            // No request is under way, and a head that has come in part is none.
-            () = &mut quiet => Err(Failed::from("no request came in time")),
+            served = &mut connection => served,
+            () = quiet.for_a_while() => {
+                let parts = connection.into_parts();
+                return Ok(parts.map(|parts| (parts.io.into_inner(), parts.read_buf)));
+            }
             () = &mut closing => {
                 // The request under way is answered, and no other is read.
-                connection.as_mut().graceful_shutdown();
-                connection.await.map_err(Failed::from)
+                Pin::new(&mut connection).graceful_shutdown();
+                connection.await
             }
         };
         let ends = switched.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ends) = ends {
             tunnel::run(ends).await;
         }
-        served
+        served.map(|()| None).map_err(Failed::from)
     }
 
     /// Answers a request; what is to become a tunnel is left in `switched` until the connection lets go of it.
@@ -173,6 +210,7 @@ impl Door {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let policy = &self.policy;
+        let stalled = stream.inner().is_stalled();
         let (edge, theirs) = (Arc::clone(&self.edge), Arc::clone(&caller));
         let service = service_fn(move |request| {
             let (edge, caller) = (Arc::clone(&edge), Arc::clone(&theirs));
@@ -187,7 +225,8 @@ impl Door {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         let mut asked = std::pin::pin!(self.drain.asked());
-        let mut quiet = std::pin::pin!(quiet(&caller, policy.header_timeout));
+        let mut quiet = Quiet::of(&caller, stalled, policy.header_timeout);
+        let mut quiet = std::pin::pin!(quiet.too_long());
         let mut leaving = false;
         poll_fn(|context| {
             if !leaving
@@ -224,24 +263,5 @@ async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
             return Ok(true);
         }
         tokio::time::sleep(PREFACE_PAUSE).await;
-    }
-}
-
-/// Ends when a caller has had no request under way for so long: neither one that is being answered, nor one whose
-/// head came whole. One timer looks now and then, because one for each request would cost each request; so it may take
-/// an eighth longer.
-fn quiet(caller: &Arc<Caller>, quiet_max: Duration) -> impl Future<Output = ()> {
-    // Now, before there is any request: every one of them holds the caller too.
-    let at_rest = Arc::strong_count(caller);
-    async move {
-        let (mut requests, mut since) = (caller.requests(), Instant::now());
-        loop {
-            tokio::time::sleep(quiet_max / LOOKS).await;
-            if Arc::strong_count(caller) > at_rest || caller.requests() != requests {
-                (requests, since) = (caller.requests(), Instant::now());
-            } else if since.elapsed() >= quiet_max {
-                return;
-            }
-        }
     }
 }

@@ -20,6 +20,7 @@ mod operations_api;
 mod pages;
 mod patient;
 mod proxy_protocol;
+mod quiet;
 mod routing;
 mod server;
 mod stack;

@@ -1,14 +1,20 @@
-//! A stream that waits only so long for its peer to take what is written: whoever reads nothing holds memory here.
+//! A stream that waits only so long for its peer to take what is written: whoever reads nothing holds memory here. And
+//! that can be woken by its peer's next byte, without losing it.
 
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     time::Sleep,
 };
 
@@ -18,22 +24,49 @@ pub(crate) struct Patient<S> {
     patience: Duration,
     /// Runs while a write is waited for.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Whether one is, for those who have given the stream away.
+    stalled: Arc<AtomicBool>,
+    /// What was read of it and is to be read again.
+    unread: Bytes,
 }
 
 impl<S> Patient<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+        Self { stream, patience, waiting: None, stalled: Arc::default(), unread: Bytes::new() }
+    }
+
+    /// Whether something that was written waits to be taken: as it is now, and as it becomes.
+    pub(crate) fn is_stalled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stalled)
+    }
+
+    /// Lets these bytes be read before the stream's own.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
     }
 
     /// What a write came to, or its end where it was waited for too long.
     fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.waiting = None;
+            if self.waiting.take().is_some() {
+                self.stalled.store(false, Ordering::Relaxed);
+            }
             return written;
         }
+        self.stalled.store(true, Ordering::Relaxed);
         let patience = self.patience;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Patient<S> {
+    /// Waits for the peer's next byte, which is read again after this. Whether there is one: the peer may have ended.
+    pub(crate) async fn wake(&mut self) -> io::Result<bool> {
+        let mut byte = [0];
+        let read = self.read(&mut byte).await?;
+        self.unread = Bytes::copy_from_slice(&byte[..read]);
+        Ok(read > 0)
     }
 }
 
@@ -43,6 +76,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -83,9 +121,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_byte_that_woke_it_is_read_again() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let mut near = Patient::new(near, Duration::from_secs(10));
+        far.write_all(b"GET /").await.expect("there is room");
+        assert!(near.wake().await.expect("a byte"));
+        let mut read = [0; 5];
+        near.read_exact(&mut read).await.expect("all of it");
+        assert_eq!(&read, b"GET /");
+        near.unread(Bytes::from_static(b"ab"));
+        drop(far);
+        let mut rest = Vec::new();
+        near.read_to_end(&mut rest).await.expect("the rest");
+        assert_eq!(rest, b"ab");
+        assert!(!near.wake().await.expect("an end"));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up_and_one_that_is_slow_is_not() {

@@ -103,3 +103,35 @@ async fn a_head_that_does_not_arrive_is_given_up() {
     }
     serves_the_next(&stand).await;
 }
+
+/// A connection that rests has let its buffers go. Neither a whole request nor a part of one is lost by that.
+#[tokio::test]
+async fn a_connection_that_rested_goes_on_where_it_was() {
+    let upstream = Upstream::start(crate::contract::backend::Backend::new()).await;
+    let mut config = config(upstream.address());
+    // It is looked at eight times in that time, and rests from one look to the next.
+    config.edge.header_timeout = Duration::from_millis(800);
+    let stand = configured(config, upstream.backend().clone());
+    let rest = Duration::from_millis(250);
+    let mut line = Line::to(stand.address).await;
+    tokio::time::sleep(rest).await;
+    for part in [&b"GET /any HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"POST /orders HTTP/1.1\r\nHost: a\r\nIdempo"]
+    {
+        line.send(part).await;
+        tokio::time::sleep(rest).await;
+    }
+    assert_eq!(line.answer("GET").await.expect("an answer").status, 201);
+    line.send(b"tency-Key: k\r\nAuthorization: Bearer a\r\nContent-Length: 2\r\n\r\n").await;
+    tokio::time::sleep(rest).await;
+    line.send(b"{}").await;
+    assert_eq!(line.answer("POST").await.expect("an answer").status, 201);
+    // However often its parts come, a head has only so long.
+    for byte in b"GET /any HTTP/1.1\r\nX: " {
+        if line.try_send(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(line.rest().await.is_empty());
+    assert_eq!(stand.backend.count(), 2);
+}
