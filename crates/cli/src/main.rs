@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod descriptors;
 mod exit;
 mod logging;
 mod systemd;

@@ -285,3 +285,15 @@ async fn a_second_gateway_on_the_same_file_refuses_and_says_why() {
     assert!(said.contains("ledger.db") && said.contains("another process"), "{said}");
     assert_eq!(house.unkeyed().await, 201, "the first one goes on");
 }
+
+#[tokio::test]
+async fn a_low_soft_limit_on_open_files_is_raised_to_the_hard_one() {
+    let mut house = House::open().await;
+    house.gateway.kill();
+    house.gateway.start_within(&["sh", "-c", "ulimit -Sn 64 && ulimit -Hn 4000 && exec \"$@\"", "limited"]);
+    house.gateway.start().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", house.gateway.id())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let limits: Vec<_> = open_files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(limits, ["4000", "4000"]);
+}

@@ -23,6 +23,7 @@ use tokio::{
 use super::watch::Watch;
 use crate::{
     arguments::ServeArguments,
+    descriptors,
     exit::{Exit, failed},
     logging,
     systemd::{notify::Notify, sockets::Sockets},
@@ -115,6 +116,7 @@ pub(crate) async fn serve(
     watch: Option<Watch>,
     announce: impl FnOnce(&Running),
 ) -> anyhow::Result<Exit> {
+    descriptors::allow_all();
     let log = LogTo { writer: Box::new(std::io::stdout()), text: std::io::stdout().is_terminal() };
     // Before there is any other thread: the variables that tell of them are taken away.
     let sockets = Sockets::take(&config)?;
