@@ -39,8 +39,10 @@ use crate::{
 
 /// What every connection of HTTP/2 begins with, if nothing was agreed on before (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long to wait before a preface that has come in part is looked at again.
+/// How long to wait before a preface that has come in part is looked at again: at first, and at most. Each time it is
+/// twice as long, so that whoever sends one byte and no more costs next to nothing.
 const PREFACE_PAUSE: Duration = Duration::from_millis(2);
+const PREFACE_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How much of a stream, and of a connection of HTTP/2, may be on its way in before it is read, in bytes.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
@@ -80,8 +82,8 @@ impl Door {
 
     /// Finds out who is calling, and which version of HTTP they speak.
     async fn open(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<(Speaking, bool, Caller)> {
-        let proxied = self.listener.proxy_protocol.iter().any(|network| network.contains(&peer.ip()));
-        let told = if proxied { proxy_protocol::read(&mut stream).await? } else { None };
+        let told =
+            if self.listener.is_told_by(peer.ip()) { proxy_protocol::read(&mut stream).await? } else { None };
         let ip = told.unwrap_or(peer).ip();
         match &self.certificates {
             None => {
@@ -254,6 +256,7 @@ enum Speaking {
 /// Whether HTTP/2 is spoken with prior knowledge. Looks at the first bytes and leaves them where they are.
 async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
     let mut begin = [0; PREFACE.len()];
+    let mut pause = PREFACE_PAUSE;
     loop {
         let length = stream.peek(&mut begin).await?;
         if length == 0 || !PREFACE.starts_with(&begin[..length]) {
@@ -262,6 +265,7 @@ async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
         if length == PREFACE.len() {
             return Ok(true);
         }
-        tokio::time::sleep(PREFACE_PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PREFACE_PAUSE_MAX);
     }
 }

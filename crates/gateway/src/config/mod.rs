@@ -19,7 +19,13 @@ mod starter;
 mod suggest;
 mod up;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Method;
 use ipnet::IpNet;
@@ -99,6 +105,13 @@ impl Listener {
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {
         Self { address, tls: None, proxy_protocol: Vec::new(), half_close: false }
+    }
+
+    /// Whether who connects from there is a proxy that says who is calling.
+    pub(crate) fn is_told_by(&self, peer: IpAddr) -> bool {
+        // A socket on [::] shows IPv4 addresses in the clothes of IPv6.
+        let peer = peer.to_canonical();
+        self.proxy_protocol.iter().any(|network| network.contains(&peer))
     }
 }
 
@@ -239,5 +252,20 @@ impl Route {
     pub(crate) fn matching(&self) -> Matching<'_> {
         let rule = Rule { methods: &self.methods, headers: &self.headers };
         Matching { hosts: &self.hosts, path: &self.path, rule }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_known_by_its_address_whichever_family_the_socket_is_of() {
+        let address = SocketAddr::from(([0, 0, 0, 0], 80));
+        let proxy_protocol = vec!["10.0.0.0/8".parse().expect("a network")];
+        let listener = Listener { proxy_protocol, ..Listener::plain(address) };
+        for (peer, expected) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("192.0.2.7", false)] {
+            assert_eq!(listener.is_told_by(peer.parse().expect("an address")), expected, "{peer}");
+        }
     }
 }
