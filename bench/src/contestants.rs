@@ -1,5 +1,5 @@
 //! Who is measured, each a private instance on the contestant's core, set up as its users set it up: keep-alive on both
-//! sides, one thread, access log on and written to a file.
+//! sides, one thread, access log on and written to a file, the upstream told who is calling.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -51,7 +51,12 @@ http {{
     upstream service {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
     server {{
         {listen}
-        location / {{ proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}
+        location / {{
+            proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\";
+            proxy_set_header Host $http_host; proxy_set_header Via \"1.1 nginx\";
+            proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $http_host;
+        }}
     }}
 }}
 "
@@ -83,6 +88,7 @@ defaults
     mode http
     log global
     option httplog
+    option forwardfor
     option http-keep-alive
     http-reuse always
     timeout connect 5s
@@ -90,6 +96,9 @@ defaults
     timeout server 60s
 frontend all
     bind 127.0.0.1:{port}
+    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]
+    http-request add-header Via \"1.1 haproxy\"
     default_backend service
 backend service
     server one 127.0.0.1:{upstream}
