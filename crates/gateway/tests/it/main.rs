@@ -13,6 +13,7 @@ mod lost_answers;
 mod own_pages;
 mod passing;
 mod routing;
+mod secure_upstream;
 mod smuggling;
 mod smuggling_cases;
 mod stand;
