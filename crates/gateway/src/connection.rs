@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -226,21 +225,18 @@ impl Door {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
-        let mut asked = std::pin::pin!(self.drain.asked());
         let mut quiet = Quiet::of(&caller, stalled, policy.header_timeout);
-        let mut quiet = std::pin::pin!(quiet.too_long());
-        let mut leaving = false;
-        poll_fn(|context| {
-            if !leaving
-                && (asked.as_mut().poll(context).is_ready() || quiet.as_mut().poll(context).is_ready())
-            {
-                leaving = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(context)
-        })
-        .await
-        .map_err(Failed::from)
+        tokio::select! {
+            served = connection.as_mut() => return served.map_err(Failed::from),
+            () = self.drain.asked() => {}
+            () = quiet.too_long() => {}
+        }
+        // What is under way is answered. Who has nothing under way and does not say goodbye is not waited for.
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            served = connection => served.map_err(Failed::from),
+            () = quiet.for_a_while() => Ok(()),
+        }
     }
 }
 

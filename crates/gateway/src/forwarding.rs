@@ -44,15 +44,11 @@ impl Forwarding {
         Some(client)
     }
 
-    /// Says in the request's head who is calling.
+    /// Says in the request's head who is calling. The host that they ask for is in its `Host`, whatever the target.
     pub(crate) fn stamp<B>(&self, caller: &Caller, request: &mut Request<B>) {
         let trusted = !self.trusted.is_empty() && self.trusts(caller.ip);
-        let host = || {
-            let authority =
-                request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-            authority.or_else(|| request.headers().get(header::HOST).cloned())
-        };
-        let host = if self.style == ForwardingStyle::None { None } else { host() };
+        let host =
+            request.headers().get(header::HOST).filter(|_| self.style != ForwardingStyle::None).cloned();
         let version = request.version();
         let headers = request.headers_mut();
         headers.reserve(FIELDS_ADDED);

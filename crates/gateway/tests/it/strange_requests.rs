@@ -135,3 +135,17 @@ async fn a_connection_that_rested_goes_on_where_it_was() {
     assert!(line.rest().await.is_empty());
     assert_eq!(stand.backend.count(), 2);
 }
+
+/// Over HTTP/2 a connection is asked to end, and a caller that does not answer is not waited for.
+#[tokio::test]
+async fn a_quiet_caller_over_http_2_is_closed_whether_it_answers_or_not() {
+    let upstream = Upstream::start(crate::contract::backend::Backend::new()).await;
+    let mut config = config(upstream.address());
+    config.edge.header_timeout = Duration::from_millis(200);
+    let stand = configured(config, upstream.backend().clone());
+    let mut line = Line::to(stand.address).await;
+    // The preface and empty settings; nothing that comes back is acknowledged.
+    line.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let ended = tokio::time::timeout(Duration::from_secs(10), line.rest()).await;
+    assert!(!ended.expect("it is closed").is_empty(), "its settings and its farewell were sent");
+}
