@@ -115,6 +115,9 @@ codes! {
     /// More requests are under way than can be held.
     TemporaryReducedCapacity = "temporary-reduced-capacity", 503, "Too much is under way; nothing was sent", Yes,
         "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";
+    /// The circuit of the upstream is open.
+    CircuitOpen = "circuit-open", 503, "The upstream is failing, and is left alone for a while; nothing was sent", Yes,
+        "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";
     /// The ledger cannot be written.
     LedgerUnavailable = "ledger-unavailable", 503, "The ledger cannot be reached; nothing was sent", Yes,
         "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";

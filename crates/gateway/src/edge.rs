@@ -32,6 +32,7 @@ use crate::{
     routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
+    upstreams::Upstreams,
 };
 
 /// What serves requests: shared by all workers.
@@ -53,6 +54,8 @@ pub(crate) struct Routes {
     pub(crate) table: Table<RouteEntry>,
     /// Whether any of them answers preflights.
     pub(crate) answer_preflights: bool,
+    /// The upstreams that they forward to.
+    pub(crate) upstreams: Upstreams,
 }
 
 impl Routes {

@@ -19,7 +19,7 @@ use steadfast_ledger::{
     postgres::{PostgresLedger, PostgresOptions},
     sqlite::{SqliteLedger, SqliteOptions},
 };
-use steadfast_upstream::{TlsError, Upstream};
+use steadfast_upstream::TlsError;
 use steadfast_worker::WorkerCounters;
 
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     routing::Table,
     server, stack,
     telemetry::{AccessLog, Metrics},
+    upstreams::{self, Upstreams},
 };
 
 /// How many bytes of answers are kept in memory for replays.
@@ -195,7 +196,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
-        let routes = routes(config, &ledger, &clock, &metrics, &spool)?;
+        let routes = routes(config, &Upstreams::new(), &ledger, &clock, &metrics, &spool)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -266,7 +267,8 @@ impl Gateway {
     /// [`ReloadError`]: nothing changed.
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
-        let routes = routes(config, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool);
+        let before = &edge.routes.load().upstreams;
+        let routes = routes(config, before, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool);
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -330,26 +332,22 @@ impl Gateway {
     }
 }
 
-/// Makes a config's routes ready to serve.
+/// Makes a config's routes ready to serve. Upstreams of `before` that are no different go on.
 fn routes(
     config: &Config,
+    before: &Upstreams,
     ledger: &SharedLedger,
     clock: &Clock,
     metrics: &Metrics,
     spool: &Arc<Spool>,
 ) -> Result<Routes, ReloadError> {
-    let upstreams = config.upstreams.iter().map(|(name, policy)| {
-        let upstream = Upstream::new(policy.clone(), clock.clone());
-        let failed = |error| ReloadError::Tls { upstream: name.clone(), error };
-        upstream.map(|upstream| (name, upstream)).map_err(failed)
-    });
-    let upstreams = upstreams.collect::<Result<BTreeMap<_, _>, ReloadError>>()?;
+    let upstreams = upstreams::running(config, before, clock, metrics)?;
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let upstream = upstreams
             .get(&route.upstream)
             .ok_or_else(|| ReloadError::NoUpstream { route: name(), upstream: route.upstream.clone() })?;
-        let stack = stack::build(route, upstream.clone(), ledger, clock, spool)
+        let stack = stack::build(route, upstream, ledger, clock, spool)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
@@ -361,5 +359,6 @@ fn routes(
         Ok((route.matching(), entry))
     });
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
-    Ok(Routes { table, answer_preflights: config.routes.iter().any(|route| route.cors.is_some()) })
+    let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
+    Ok(Routes { table, answer_preflights, upstreams })
 }

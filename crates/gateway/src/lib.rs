@@ -26,5 +26,6 @@ mod server;
 mod stack;
 mod telemetry;
 mod tunnel;
+mod upstreams;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};

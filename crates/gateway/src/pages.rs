@@ -29,6 +29,7 @@ pages! {
     DeadlineExceeded => "deadline-exceeded",
     Unauthenticated => "unauthenticated",
     TemporaryReducedCapacity => "temporary-reduced-capacity",
+    CircuitOpen => "circuit-open",
     LedgerUnavailable => "ledger-unavailable",
     BodyTooLarge => "body-too-large",
     BodyInvalid => "body-invalid",

@@ -12,7 +12,7 @@ use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
 use tower::ServiceBuilder;
 
-use crate::{caller::CallerBody, config::Route};
+use crate::{caller::CallerBody, config::Route, upstreams::RunningUpstream};
 
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
 pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
@@ -33,7 +33,7 @@ type Outgoing = OutgoingService<Upstream<RequestBody>>;
 /// Puts a route's layers round its upstream.
 pub(crate) fn build(
     route: &Route,
-    upstream: Upstream<RequestBody>,
+    upstream: &RunningUpstream,
     ledger: &SharedLedger,
     clock: &Clock,
     spool: &Arc<Spool>,
@@ -54,7 +54,7 @@ pub(crate) fn build(
         .layer(IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(spool))?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
         .layer(OutgoingLayer::new(rewrite))
-        .service(upstream))
+        .service(upstream.client.clone()))
 }
 
 /// A policy that applies to no method: everything streams straight through.

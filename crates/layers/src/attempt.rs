@@ -1,7 +1,7 @@
 //! What a layer and the service that makes its attempts tell each other: until when the bytes may be handed over,
 //! and, where no answer came, whether they were.
 
-use std::convert::Infallible;
+use std::{borrow::Cow, convert::Infallible, time::Duration};
 
 use steadfast_core::{Code, NotSentCause, UnknownCause};
 use steadfast_ledger::BootInstant;
@@ -23,6 +23,16 @@ pub enum AttemptFailed {
         cause: NotSentCause,
         /// What happened, for the log.
         detail: String,
+    },
+    /// A policy held it back before anything was sent.
+    #[error("held back: {detail}")]
+    HeldBack {
+        /// The refusal that its caller reads.
+        code: Code,
+        /// When to come again.
+        retry_after: Option<Duration>,
+        /// What happened, for the log.
+        detail: Cow<'static, str>,
     },
     /// The request may have been executed.
     #[error("no answer: {detail}")]
@@ -54,6 +64,7 @@ impl AttemptFailed {
         match self {
             Self::NotSent { cause: NotSentCause::DeadlinePassed, .. } => Problem::new(Code::DeadlineExceeded),
             Self::NotSent { .. } => Problem::new(Code::UpstreamUnavailable),
+            Self::HeldBack { code, retry_after, .. } => held_back(*code, *retry_after),
             Self::Lost { cause: UnknownCause::Timeout, .. } => {
                 Problem::new(Code::UpstreamAnswerLost).status(504)
             }
@@ -61,6 +72,15 @@ impl AttemptFailed {
             Self::TooLarge { .. } => Problem::new(Code::BodyTooLarge),
             Self::Broken { .. } => Problem::new(Code::BodyInvalid).detail("The body did not arrive whole."),
         }
+    }
+}
+
+/// The refusal for what a policy held back.
+pub(crate) fn held_back(code: Code, retry_after: Option<Duration>) -> Problem {
+    let problem = Problem::new(code);
+    match retry_after {
+        Some(after) => problem.retry_after(after),
+        None => problem,
     }
 }
 

@@ -8,6 +8,7 @@ mod attempt;
 mod body;
 mod cors;
 mod deadline;
+mod degraded;
 mod failure;
 mod idempotency;
 mod identity;
@@ -15,6 +16,7 @@ mod problem;
 mod request_body;
 mod request_id;
 mod rewrite;
+mod tally;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
@@ -23,6 +25,7 @@ pub use cors::{
     announced_method,
 };
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
+pub use degraded::{DEGRADED_HEADER, Rung};
 pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
@@ -36,3 +39,4 @@ pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLay
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
+pub use tally::{Count, Counted, RouteTally, UpstreamTally};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderValue;
+use steadfast_core::AnswerPolicy;
 
 use crate::{Address, TlsClient};
 
@@ -31,6 +32,8 @@ pub struct UpstreamPolicy {
     pub idle_timeout: Duration,
     /// How many idle connections each worker keeps.
     pub idle_max: usize,
+    /// How the statuses of its answers are read.
+    pub answers: AnswerPolicy,
 }
 
 /// Which version of HTTP an upstream speaks.
@@ -77,6 +80,7 @@ impl UpstreamPolicy {
             between_bytes_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(4),
             idle_max: 512,
+            answers: AnswerPolicy::default(),
         }
     }
 }

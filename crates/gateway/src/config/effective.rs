@@ -8,11 +8,11 @@ use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
     NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
-use steadfast_upstream::{HostPolicy, Protocol, TlsFiles, UpstreamPolicy};
+use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
-    ServerTls, UpstreamContract,
+    ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
         At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
@@ -52,10 +52,7 @@ pub fn effective(config: &Config) -> String {
         upstreams: config
             .upstreams
             .iter()
-            .map(|(name, policy)| {
-                let contract = config.contracts.get(name).cloned().unwrap_or_default();
-                (name.clone(), At::nowhere(upstream(policy, &contract)))
-            })
+            .map(|(name, config)| (name.clone(), At::nowhere(upstream(config))))
             .collect(),
         routes: config.routes.iter().map(|route| At::nowhere(raw_route(route))).collect(),
     };
@@ -141,7 +138,7 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
     }
 }
 
-fn upstream(policy: &UpstreamPolicy, contract: &UpstreamContract) -> RawUpstream {
+fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
         url: At::nowhere(plain(&policy.address.to_string())),

@@ -70,10 +70,7 @@ pub struct Config {
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The upstreams, by name.
-    pub upstreams: BTreeMap<String, UpstreamPolicy>,
-    /// What every upstream promises about keyed requests, by the same names. Routes with idempotency have taken
-    /// it over into their policies.
-    pub contracts: BTreeMap<String, UpstreamContract>,
+    pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// The routes. The most specific one wins, whatever their order.
     pub routes: Vec<Route>,
 }
@@ -200,6 +197,23 @@ impl Default for EdgePolicy {
             streams_max: 200,
             forwarding: Forwarding { style: ForwardingStyle::XForwarded, via: true, trusted: Vec::new() },
         }
+    }
+}
+
+/// Everything that is said of one upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// How it is reached.
+    pub policy: UpstreamPolicy,
+    /// What it promises about keyed requests. Routes with idempotency have taken it over into their policies.
+    pub contract: UpstreamContract,
+}
+
+impl UpstreamConfig {
+    /// One that is reached like this; the rest is as it is unless stated.
+    #[must_use]
+    pub fn new(policy: UpstreamPolicy) -> Self {
+        Self { policy, contract: UpstreamContract::default() }
     }
 }
 

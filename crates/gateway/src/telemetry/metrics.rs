@@ -20,6 +20,8 @@ use prometheus_client::{
 use steadfast_layers::{Protection, Spool};
 use steadfast_worker::WorkerCounters;
 
+use super::tallies::Tallies;
+
 /// The bounds of duration buckets, in seconds (OpenTelemetry's advice for HTTP).
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
@@ -51,6 +53,8 @@ struct OutcomeLabels {
 /// Everything that is counted.
 pub(crate) struct Metrics {
     registry: Registry,
+    /// What the policies of upstreams and routes count.
+    pub(crate) tallies: Arc<Tallies>,
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
     idempotency: Vec<Counter>,
     /// Requests under way.
@@ -118,8 +122,11 @@ impl Metrics {
         let renewals_failed =
             counter("steadfast_lease_renewals_failed", "Heartbeats that the ledger did not take");
         let log_lost = counter("steadfast_access_log_lost", "Access log lines that were lost");
+        let tallies = Arc::new(Tallies::default());
+        registry.register_collector(Box::new(Arc::clone(&tallies)));
         Self {
             registry,
+            tallies,
             durations,
             idempotency,
             active,

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod metrics;
+mod tallies;
 
 pub(crate) use access_log::{AccessLog, Entry};
 pub(crate) use metrics::Metrics;

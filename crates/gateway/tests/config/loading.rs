@@ -112,7 +112,7 @@ fn everything_that_a_file_says_is_in_force() {
         memory_max: 8 << 20,
     };
     assert_eq!(config.spool, spool);
-    let bank = &config.upstreams["bank"];
+    let bank = &config.upstreams["bank"].policy;
     assert_eq!((bank.address.to_string(), bank.idle_max), ("http://bank:9000/api".into(), 7));
     assert_eq!(bank.first_byte_timeout, Duration::from_secs(5));
     let route = &config.routes[0];
@@ -230,14 +230,14 @@ fn a_password_is_never_shown() {
 fn a_stated_time_pulls_the_defaults_of_the_others_along() {
     let short = SMALLEST.replace("9000\"", "9000\"\ntimeout = { total = \"1s\" }");
     let config = read(&short).unwrap_or_else(|errors| panic!("{errors}")).config;
-    let bank = &config.upstreams["bank"];
+    let bank = &config.upstreams["bank"].policy;
     assert_eq!(
         (bank.connect_timeout, bank.first_byte_timeout),
         (Duration::from_secs(1), Duration::from_secs(1))
     );
     let long = SMALLEST.replace("9000\"", "9000\"\ntimeout = { first_byte = \"2m\" }");
     let config = read(&long).unwrap_or_else(|errors| panic!("{errors}")).config;
-    assert_eq!(config.contracts["bank"].times.total, Duration::from_secs(120));
+    assert_eq!(config.upstreams["bank"].contract.times.total, Duration::from_secs(120));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn texts_take_variables() {
     let config = parse("f", &text, &environment, &Overrides::default())
         .unwrap_or_else(|errors| panic!("{errors}"))
         .config;
-    assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:1");
+    assert_eq!(config.upstreams["bank"].policy.address.to_string(), "http://bank:1");
     let errors = read(&text).expect_err("unset");
     assert_eq!(errors.errors().len(), 1, "what depends on it is not said again: {errors}");
     let Place::Line { line, column, width, .. } = errors.errors()[0].place else {
@@ -318,7 +318,7 @@ fn texts_take_variables() {
     assert!(errors.to_string().contains("`BANK` is not set"));
     let text = SMALLEST.replace("127.0.0.1:9000", "${BANK:-bank:2}");
     let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
-    assert_eq!(config.upstreams["bank"].address.to_string(), "http://bank:2");
+    assert_eq!(config.upstreams["bank"].policy.address.to_string(), "http://bank:2");
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn what_goes_before_the_file_is_told_by_its_setting() {
         .unwrap_or_else(|errors| panic!("{errors}"))
         .config;
     assert_eq!((config.listeners[0].address.port(), config.edge.headers_max), (8080, 100));
-    assert_eq!(config.upstreams["bank"].address.to_string(), "http://b");
+    assert_eq!(config.upstreams["bank"].policy.address.to_string(), "http://b");
 }
 
 #[test]

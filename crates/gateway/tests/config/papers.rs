@@ -53,7 +53,7 @@ fn what_the_starter_file_comments_out_is_valid_too() {
         .collect();
     let loaded = read(&all).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.config.routes.len(), 2);
-    assert!(loaded.config.contracts["api"].repeatable_for.is_some());
+    assert!(loaded.config.upstreams["api"].contract.repeatable_for.is_some());
 }
 
 /// The defaults that the schema and the reference state are those that the smallest config gets.

@@ -25,7 +25,7 @@ fn up_protects_posts_and_patches_of_anybody_who_sends_a_key() {
     assert_eq!((policy.required, policy.anonymous, policy.repeatable_for), (false, true, None));
     assert_eq!(policy.key, KeySource::Header);
     assert_eq!(policy.answers.refused, [425, 429, 503]);
-    assert_eq!(config.upstreams[&route.upstream].address.to_string(), "http://localhost:8000");
+    assert_eq!(config.upstreams[&route.upstream].policy.address.to_string(), "http://localhost:8000");
     assert_eq!(read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config, config);
 }
 
@@ -34,11 +34,11 @@ fn up_says_what_is_wrong_with_which_flag() {
     let good = UpOptions { to: "http://a:1".into(), ..UpOptions::default() };
     let repeatable = UpOptions { repeatable_for: Some("24h".into()), ..good.clone() };
     let config = for_up(&repeatable).unwrap_or_else(|errors| panic!("{errors}")).config;
-    assert_eq!(config.contracts["upstream"].repeatable_for, Some(Duration::from_secs(86_400)));
+    assert_eq!(config.upstreams["upstream"].contract.repeatable_for, Some(Duration::from_secs(86_400)));
     let slow = UpOptions { timeout: Some("2m".into()), ..good.clone() };
     let config = for_up(&slow).unwrap_or_else(|errors| panic!("{errors}")).config;
-    assert_eq!(config.upstreams["upstream"].first_byte_timeout, Duration::from_secs(120));
-    assert_eq!(config.contracts["upstream"].times.total, Duration::from_secs(120));
+    assert_eq!(config.upstreams["upstream"].policy.first_byte_timeout, Duration::from_secs(120));
+    assert_eq!(config.upstreams["upstream"].contract.times.total, Duration::from_secs(120));
     for (options, flag) in [
         (UpOptions { to: "ftp://a".into(), ..good.clone() }, "--to"),
         (UpOptions { to: String::new(), ..good.clone() }, "--to"),

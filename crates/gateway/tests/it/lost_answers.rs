@@ -100,8 +100,8 @@ async fn an_unkeyed_request_whose_answer_is_lost_is_told_so_and_not_repeated() {
 async fn an_upstream_that_keeps_silent_is_given_up_after_its_time_to_the_first_byte() {
     let upstream = Upstream::start(Backend::new()).await;
     let mut config = config(upstream.address());
-    for policy in config.upstreams.values_mut() {
-        policy.first_byte_timeout = Duration::from_millis(100);
+    for upstream in config.upstreams.values_mut() {
+        upstream.policy.first_byte_timeout = Duration::from_millis(100);
     }
     let stand = configured(config, upstream.backend().clone());
     let gate = Gate::closed();

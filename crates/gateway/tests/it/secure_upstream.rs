@@ -95,6 +95,7 @@ async fn app(own: &Papers, believed: Option<&Papers>, serving: &mut JoinSet<()>)
 fn gateway(app: SocketAddr, protocol: Protocol, host: HostPolicy, files: TlsFiles) -> Stand {
     let mut config = config(app);
     let upstream = config.upstreams.get_mut("upstream").expect("an upstream");
+    let upstream = &mut upstream.policy;
     upstream.address = format!("https://localhost:{}", app.port()).parse().expect("an address");
     (upstream.protocol, upstream.host) = (protocol, host);
     upstream.tls = TlsClient::load(files).expect("the files can be used");

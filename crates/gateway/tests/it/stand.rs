@@ -10,7 +10,8 @@ use std::{
 use steadfast_gateway::{
     Gateway, LogTo,
     config::{
-        Config, EdgePolicy, Environment, LedgerLocation, Listener, Overrides, PathPattern, Route, parse,
+        Config, EdgePolicy, Environment, LedgerLocation, Listener, Overrides, PathPattern, Route,
+        UpstreamConfig, parse,
     },
 };
 use steadfast_layers::{IdempotencyPolicy, SpoolLimits};
@@ -76,8 +77,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         edge: EdgePolicy::default(),
         spool: SpoolLimits::default(),
         drain_timeout: Duration::from_secs(5),
-        upstreams: BTreeMap::from([("upstream".to_owned(), policy)]),
-        contracts: BTreeMap::new(),
+        upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         routes: all,
     }
 }

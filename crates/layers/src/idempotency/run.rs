@@ -21,7 +21,7 @@ use super::{
     serve::{KeyedRequest, decided},
     standing,
 };
-use crate::{AttemptFailed, HeldBody, Problem, RequestBody, SendBy};
+use crate::{AttemptFailed, HeldBody, Problem, RequestBody, SendBy, attempt::held_back};
 
 /// The longest pause between two tries to write an outcome.
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -113,6 +113,7 @@ async fn take_in_late<R>(
 fn failed_exchange<R>(failed: AttemptFailed) -> Exchanged<R> {
     let end = match &failed {
         AttemptFailed::NotSent { cause, .. } => AttemptEnd::NotSent(*cause),
+        AttemptFailed::HeldBack { .. } => AttemptEnd::NotSent(NotSentCause::HeldBack),
         AttemptFailed::Lost { cause, .. } => AttemptEnd::Unknown { cause: *cause, status: None },
         AttemptFailed::Broken { .. } | AttemptFailed::TooLarge { .. } => {
             AttemptEnd::Unknown { cause: UnknownCause::ConnectionLost, status: None }
@@ -322,6 +323,10 @@ fn failure(failed: AttemptFailed, repeatable: bool) -> Problem {
                     Problem::new(Code::TemporaryReducedCapacity).retry_after(Duration::from_secs(1))
                 }
             }
+        }
+        AttemptFailed::HeldBack { code, retry_after, detail } => {
+            tracing::debug!(%detail, "an attempt was held back");
+            held_back(code, retry_after)
         }
         AttemptFailed::Lost { cause, detail } => {
             tracing::info!(detail, "an attempt's answer was lost");

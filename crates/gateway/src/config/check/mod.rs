@@ -14,14 +14,13 @@ mod upstream;
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::Path, thread, time::Duration};
 
 use super::{
-    Config, LedgerLocation, Listener, UpstreamContract,
+    Config, LedgerLocation, Listener, UpstreamConfig,
     error::{ConfigError, ConfigErrors, ConfigWarning},
     load::{Loaded, read},
     raw::{At, RawConfig, Time},
     source::Source,
 };
 use address::{parse_ledger, parse_socket};
-use steadfast_upstream::UpstreamPolicy;
 
 /// The largest file that holds a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -67,14 +66,12 @@ impl<'a> Checker<'a> {
         let encryption = raw.encryption.as_ref().map(|encryption| self.encryption(encryption.get()));
         let edge = self.edge(raw.edge.as_ref());
         let mut upstreams = BTreeMap::new();
-        let mut contracts = BTreeMap::new();
         for (name, upstream) in &raw.upstreams {
-            if let Some((policy, contract)) = self.upstream(name, upstream) {
-                upstreams.insert(name.clone(), policy);
-                contracts.insert(name.clone(), contract);
+            if let Some(upstream) = self.upstream(name, upstream) {
+                upstreams.insert(name.clone(), upstream);
             }
         }
-        let routes = self.routes(raw, &contracts, &edge);
+        let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         self.warn_of_unused(raw);
         Some(Config {
@@ -90,7 +87,6 @@ impl<'a> Checker<'a> {
             spool,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             upstreams,
-            contracts,
             routes,
         })
     }
@@ -194,8 +190,5 @@ fn whole(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// What every upstream says of its answers, by name.
-type Contracts = BTreeMap<String, UpstreamContract>;
-
-/// One upstream: how it is reached, and what its answers mean.
-type Upstream = (UpstreamPolicy, UpstreamContract);
+/// The upstreams that are all right, by name.
+type Upstreams = BTreeMap<String, UpstreamConfig>;

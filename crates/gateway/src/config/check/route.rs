@@ -11,14 +11,14 @@ use steadfast_ledger::{KeepFrom, Retention};
 
 use super::{
     super::{
-        EdgePolicy, HostPattern, Route, UpstreamContract,
+        EdgePolicy, HostPattern, Route, UpstreamConfig, UpstreamContract,
         raw::{
             At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKept, RawKey, RawNamespace,
             RawOnLedgerLoss, RawRoute,
         },
         suggest::advice,
     },
-    Checker, Contracts, Finding,
+    Checker, Finding, Upstreams,
     matching::{parse_path, served_by_both},
     time_or, whole,
 };
@@ -39,7 +39,7 @@ const METHODS: [Method; 8] = [
 const WINDOW_HOURS_MAX: u64 = 24;
 
 impl Checker<'_> {
-    pub(super) fn routes(&mut self, raw: &RawConfig, contracts: &Contracts, edge: &EdgePolicy) -> Vec<Route> {
+    pub(super) fn routes(&mut self, raw: &RawConfig, upstreams: &Upstreams, edge: &EdgePolicy) -> Vec<Route> {
         let names: Vec<&str> = raw.upstreams.keys().map(String::as_str).collect();
         let mut routes: Vec<(&At<RawRoute>, Route)> = Vec::new();
         for raw_route in &raw.routes {
@@ -52,7 +52,7 @@ impl Checker<'_> {
                 };
                 self.error(&upstream.span(), what, next);
             }
-            let Some(route) = self.route(raw_route.get(), contracts.get(upstream.get()), edge) else {
+            let Some(route) = self.route(raw_route.get(), upstreams.get(upstream.get()), edge) else {
                 continue;
             };
             if !self.partial {
@@ -65,11 +65,11 @@ impl Checker<'_> {
         routes.into_iter().map(|(_, route)| route).collect()
     }
 
-    /// The route of `raw`; `contract` is its upstream's, if that is all right.
+    /// The route of `raw`, and its upstream, if that is all right.
     fn route(
         &mut self,
         raw: &RawRoute,
-        contract: Option<&UpstreamContract>,
+        upstream: Option<&UpstreamConfig>,
         edge: &EdgePolicy,
     ) -> Option<Route> {
         let path = self.take(&raw.path.span(), parse_path(raw.path.get()));
@@ -82,7 +82,7 @@ impl Checker<'_> {
         }
         let default_contract = UpstreamContract::default();
         let idempotency = raw.idempotency.as_ref().and_then(|idempotency| {
-            let contract = contract.unwrap_or(&default_contract);
+            let contract = upstream.map_or(&default_contract, |upstream| &upstream.contract);
             let policy = self.idempotency(idempotency, &name, &methods, contract, edge)?;
             // Who serves every host below one serves tenants: the same key means something else to each.
             let room_per_host = hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));

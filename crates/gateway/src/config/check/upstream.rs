@@ -9,14 +9,14 @@ use steadfast_upstream::{Address, HostPolicy, Protocol, TlsClient, TlsFiles, Ups
 
 use super::{
     super::{
-        UpstreamContract,
+        UpstreamConfig, UpstreamContract,
         raw::{At, RawHttp, RawTimeout, RawUpstream, RawUpstreamTls, Status, Time},
     },
-    Checker, Finding, Upstream, time_or, whole,
+    Checker, Finding, time_or, whole,
 };
 
 impl Checker<'_> {
-    pub(super) fn upstream(&mut self, name: &str, raw: &At<RawUpstream>) -> Option<Upstream> {
+    pub(super) fn upstream(&mut self, name: &str, raw: &At<RawUpstream>) -> Option<UpstreamConfig> {
         let url = &raw.get().url;
         let named = self.take(&raw.span(), check_name(name));
         let address = self.take(&url.span(), parse_url(url.get()));
@@ -26,7 +26,7 @@ impl Checker<'_> {
         let answers = self.answers(raw);
         named?;
         let contract = UpstreamContract {
-            answers,
+            answers: answers.clone(),
             repeatable_for: raw.repeatable_for.as_ref().map(|time| time.get().0),
             times: times.attempt,
         };
@@ -56,9 +56,10 @@ impl Checker<'_> {
             between_bytes_timeout: times.between_bytes,
             idle_timeout: time_or(raw.idle_timeout.as_ref(), default.idle_timeout),
             idle_max: raw.idle_max.as_ref().map_or(default.idle_max, |max| whole(*max.get())),
+            answers,
             ..default
         };
-        Some((policy, contract))
+        Some(UpstreamConfig { policy, contract })
     }
 
     fn upstream_tls(&mut self, raw: Option<&At<RawUpstreamTls>>, address: &Address) -> Option<TlsClient> {

@@ -1,0 +1,126 @@
+//! What the config says of a route.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::{At, RawIdempotency, Time};
+
+/// One route: which requests go where, and under which policies.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct RawRoute {
+    /// Which paths it serves: `/payments` is that path alone, `/orders/{id}/items` has one segment, whichever, for
+    /// `{id}`, `/files/*` is everything below, `/*` everything. Compared with the path as it is sent.
+    pub(in crate::config) path: At<String>,
+    /// Which hosts it serves: `api.example.com` is that host alone, `*.example.com` every host below it. In any
+    /// case, on any port. Any host unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) hosts: Option<At<Vec<At<String>>>>,
+    /// Its name in metrics, logs and namespaces; its path unless stated. Two routes never share one. To change it
+    /// is to forget the keys of the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) name: Option<At<String>>,
+    /// Which methods it serves. All of them unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) methods: Option<At<Vec<At<String>>>>,
+    /// What headers must say, all of it: `{ x-api-version = "2", x-beta = true }` asks for exactly that value of the
+    /// one and that the other is there. Nothing unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) headers: Option<At<BTreeMap<String, At<RawHeaderCondition>>>>,
+    /// The name of the upstream that it forwards to.
+    pub(in crate::config) upstream: At<String>,
+    /// By when its callers must have an answer. None unless stated.
+    #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) deadline: Option<At<Time>>,
+    /// How its retried writes take effect once. It applies to the route's methods except GET, HEAD, OPTIONS and
+    /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) idempotency: Option<At<RawIdempotency>>,
+    /// Which pages of other origins may use it from a browser. Preflights are then answered here, and the answers'
+    /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) cors: Option<At<RawCors>>,
+    /// What is taken from the beginning of the path before it goes to the upstream, by whole segments: with `/api`,
+    /// `/api/orders` becomes `/orders`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) strip_prefix: Option<At<String>>,
+    /// What is put before the path then; the path of the upstream's `url` goes before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) add_prefix: Option<At<String>>,
+    /// What is changed of requests' header fields on their way to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) request_headers: Option<At<RawHeaderEdits>>,
+    /// What is changed of the header fields of every answer, replays and refusals among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) answer_headers: Option<At<RawHeaderEdits>>,
+}
+
+/// Which pages of other origins may use a route.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct RawCors {
+    /// Where the pages come from: `https://app.example.com`, `https://*.example.com` for every host below that one,
+    /// or `["*"]` for every origin.
+    pub(in crate::config) origins: At<Vec<At<String>>>,
+    /// Which methods they may use. The route's unless stated; on a route for all methods, those that they ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) methods: Option<At<Vec<At<String>>>>,
+    /// Which headers they may send. Those that they ask for unless stated, `Idempotency-Key` among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) headers: Option<At<Vec<At<String>>>>,
+    /// Which headers of answers they may read, beside those of the gateway, such as `Retry-After`, `X-Request-Id`
+    /// and `Idempotent-Replayed`, and those that browsers always show.
+    #[schemars(extend("default" = []))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) expose: Option<At<Vec<At<String>>>>,
+    /// Whether browsers send cookies and the like along, and show the answers. Not with `["*"]`.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) credentials: Option<At<bool>>,
+    /// For how long a browser may keep the answer to a preflight, in whole seconds. Browsers have limits of their
+    /// own, 2 hours in Chrome.
+    #[schemars(extend("default" = "10m", "x-max" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) max_age: Option<At<Time>>,
+}
+
+/// What one header must say: a text, or `true` for anything.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(in crate::config) enum RawHeaderCondition {
+    This(String),
+    /// Whether it must be there; only `true` is taken.
+    Anything(bool),
+}
+
+impl JsonSchema for RawHeaderCondition {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HeaderCondition".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "const": true }], "x-kind": "text or true" })
+    }
+}
+
+/// Changes to header fields: what is removed goes first, what is added last.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct RawHeaderEdits {
+    /// Fields to remove.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) remove: Option<At<Vec<At<String>>>>,
+    /// Fields to set, in place of what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) set: Option<At<BTreeMap<String, At<String>>>>,
+    /// Fields to add to what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) add: Option<At<BTreeMap<String, At<String>>>>,
+}

@@ -1,0 +1,72 @@
+//! What the policies of upstreams and routes count, by name, written out when it is asked for. A tally outlives
+//! whatever counted into it: its numbers never go back.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+use steadfast_layers::{Counted, RouteTally, UpstreamTally};
+
+/// All tallies there are.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies {
+    upstreams: Named<UpstreamTally>,
+    routes: Named<RouteTally>,
+}
+
+type Named<T> = Mutex<BTreeMap<String, Arc<T>>>;
+
+impl Tallies {
+    /// The tally of the upstream of this name.
+    pub(crate) fn upstream(&self, name: &str) -> Arc<UpstreamTally> {
+        named(&self.upstreams, name)
+    }
+
+    /// The tally of the route of this name.
+    pub(crate) fn route(&self, name: &str) -> Arc<RouteTally> {
+        named(&self.routes, name)
+    }
+}
+
+fn named<T: Default>(all: &Named<T>, name: &str) -> Arc<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(all.entry(name.to_owned()).or_default())
+}
+
+impl Collector for Tallies {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        write(&mut encoder, "upstream", UpstreamTally::ALL, &self.upstreams)?;
+        write(&mut encoder, "http_route", RouteTally::ALL, &self.routes)
+    }
+}
+
+fn write<T>(
+    encoder: &mut DescriptorEncoder<'_>,
+    label: &str,
+    counted: &[Counted<T>],
+    all: &Named<T>,
+) -> Result<(), fmt::Error> {
+    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    for number in counted {
+        let kind = if number.is_gauge { MetricType::Gauge } else { MetricType::Counter };
+        let mut family = encoder.encode_descriptor(number.name, number.help, None, kind)?;
+        for (name, tally) in &*all {
+            let value = (number.of)(tally).get();
+            let labels = [(label, name.as_str())];
+            let metric = family.encode_family(&labels)?;
+            if number.is_gauge {
+                ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
+            } else {
+                ConstCounter::new(value).encode(metric)?;
+            }
+        }
+    }
+    Ok(())
+}
