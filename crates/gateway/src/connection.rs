@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -34,6 +35,7 @@ use crate::{
     proxy_protocol,
     quiet::Quiet,
     tunnel::{self, Ends},
+    woken::Woken,
 };
 
 /// What every connection of HTTP/2 begins with, if nothing was agreed on before (RFC 9113, section 3.4).
@@ -164,19 +166,28 @@ impl Door {
             .max_buf_size(policy.header_bytes_max)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let mut closing = std::pin::pin!(self.drain.idle_closed());
-        let served = tokio::select! {
+        let aside = async {
+            tokio::select! {
+                () = quiet.for_a_while() => Aside::Quiet,
+                () = self.drain.idle_closed() => Aside::Closing,
+            }
+        };
+        let aside = tokio::select! {
             biased;
-            served = &mut connection => served,
-            () = quiet.for_a_while() => {
+            served = &mut connection => Err(served),
+            aside = Woken::new(aside) => Ok(aside),
+        };
+        let served = match aside {
+            Ok(Aside::Quiet) => {
                 let parts = connection.into_parts();
                 return Ok(parts.map(|parts| (parts.io.into_inner(), parts.read_buf)));
             }
-            () = &mut closing => {
+            Ok(Aside::Closing) => {
                 // The request under way is answered, and no other is read.
                 Pin::new(&mut connection).graceful_shutdown();
                 connection.await
             }
+            Err(served) => served,
         };
         let ends = switched.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ends) = ends {
@@ -238,6 +249,14 @@ impl Door {
             () = quiet.for_a_while() => Ok(()),
         }
     }
+}
+
+/// What happens beside a connection of HTTP/1.1.
+enum Aside {
+    /// Nothing has been asked for a while.
+    Quiet,
+    /// Nobody is to wait for a next request any more.
+    Closing,
 }
 
 /// Why a connection ended badly, for the log.

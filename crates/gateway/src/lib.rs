@@ -27,5 +27,6 @@ mod stack;
 mod telemetry;
 mod tunnel;
 mod upstreams;
+mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
