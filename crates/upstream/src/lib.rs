@@ -4,6 +4,7 @@
 //! or it may have been executed and its answer was [lost](steadfast_layers::AttemptFailed::Lost).
 
 mod address;
+mod balance;
 mod body;
 mod client;
 mod connection;
@@ -24,9 +25,9 @@ mod watched;
 pub use address::{Address, InvalidAddress};
 pub use body::{BodyError, UpstreamBody};
 pub use client::Tunnel;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointView};
 pub use location::Location;
 pub use outgoing::OutgoingBody;
 pub use policy::{HostPolicy, Protocol, UpstreamPolicy};
 pub use tls::{TlsClient, TlsError, TlsFiles, read_certificates, read_key};
-pub use upstream::Upstream;
+pub use upstream::{NoCircuit, Upstream};
