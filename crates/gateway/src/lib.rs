@@ -30,3 +30,4 @@ mod upstreams;
 mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
+pub use upstreams::{CircuitOrder, NotOrdered};

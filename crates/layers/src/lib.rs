@@ -6,6 +6,7 @@
 
 mod attempt;
 mod body;
+mod circuit;
 mod cors;
 mod deadline;
 mod degraded;
@@ -17,9 +18,14 @@ mod request_body;
 mod request_id;
 mod rewrite;
 mod tally;
+mod tried;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
+pub use circuit::{
+    ByHand, Circuit, CircuitFuture, CircuitLayer, CircuitService, Permit, Siblings, call_answered,
+    call_failed, held_by_circuit,
+};
 pub use cors::{
     AllowedOrigins, CorsFuture, CorsLayer, CorsPolicy, CorsService, InvalidOrigin, OriginPattern,
     announced_method,
@@ -40,3 +46,4 @@ pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
 pub use tally::{Count, Counted, RouteTally, UpstreamTally};
+pub use tried::{EndpointId, Tried};

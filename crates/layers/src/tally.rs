@@ -69,6 +69,13 @@ tally! {
         counter attempts = "steadfast_upstream_attempts", "Attempts that were begun";
         counter attempts_failed = "steadfast_upstream_attempts_failed",
             "Attempts that brought no answer, or one that is no outcome";
+        gauge circuits_open = "steadfast_circuits_open", "Endpoints whose circuit is not closed";
+        counter circuit_opened = "steadfast_circuit_opened", "Times that a circuit opened, after failed probes too";
+        counter circuit_refused = "steadfast_circuit_refused", "Requests that an open circuit refused";
+        counter circuit_would_refuse = "steadfast_circuit_would_refuse",
+            "Requests that a circuit in shadow mode would have refused";
+        counter endpoint_failovers = "steadfast_endpoint_failovers",
+            "Requests sent to another endpoint because no connection to the first could be made";
     }
 }
 

@@ -4,22 +4,30 @@
 //! or it may have been executed and its answer was [lost](steadfast_layers::AttemptFailed::Lost).
 
 mod address;
+mod balance;
 mod body;
 mod client;
 mod connection;
 mod dial;
+mod endpoint;
 mod hop_by_hop;
+mod load;
+mod location;
 mod outgoing;
 mod policy;
 mod pool;
 mod prepare;
 mod stream;
 mod tls;
+mod upstream;
 mod watched;
 
 pub use address::{Address, InvalidAddress};
 pub use body::{BodyError, UpstreamBody};
-pub use client::{Tunnel, Upstream};
+pub use client::Tunnel;
+pub use endpoint::{Endpoint, EndpointView};
+pub use location::Location;
 pub use outgoing::OutgoingBody;
 pub use policy::{HostPolicy, Protocol, UpstreamPolicy};
 pub use tls::{TlsClient, TlsError, TlsFiles, read_certificates, read_key};
+pub use upstream::{NoCircuit, Upstream};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderValue;
-use steadfast_core::AnswerPolicy;
+use steadfast_core::{AnswerPolicy, circuit::CircuitPolicy};
 
 use crate::{Address, TlsClient};
 
@@ -12,8 +12,8 @@ use crate::{Address, TlsClient};
 pub struct UpstreamPolicy {
     /// Its name.
     pub name: String,
-    /// Where it is.
-    pub address: Address,
+    /// Where its endpoints are: at least one, all with the same scheme and path.
+    pub addresses: Vec<Address>,
     /// Which version of HTTP it speaks.
     pub protocol: Protocol,
     /// Whose certificates are believed and which is shown; of meaning where the address says `https`.
@@ -34,6 +34,11 @@ pub struct UpstreamPolicy {
     pub idle_max: usize,
     /// How the statuses of its answers are read.
     pub answers: AnswerPolicy,
+    /// What opens the circuit of an endpoint; none has one unless stated.
+    pub circuit: Option<CircuitPolicy>,
+    /// For how long an endpoint that is new, or well again, gets less than its share of requests. Its share at once,
+    /// unless stated.
+    pub slow_start: Option<Duration>,
 }
 
 /// Which version of HTTP an upstream speaks.
@@ -71,7 +76,7 @@ impl UpstreamPolicy {
         };
         Self {
             name: name.into(),
-            address,
+            addresses: vec![address],
             protocol,
             tls: TlsClient::default(),
             host,
@@ -81,6 +86,8 @@ impl UpstreamPolicy {
             idle_timeout: Duration::from_secs(4),
             idle_max: 512,
             answers: AnswerPolicy::default(),
+            circuit: None,
+            slow_start: None,
         }
     }
 }
