@@ -1,11 +1,11 @@
 //! How an upstream is reached: where it is, what is spoken there, and how long each step towards it may take.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use http::HeaderValue;
 use steadfast_core::AnswerPolicy;
 
-use crate::{Address, TlsClient};
+use crate::{Address, HealthPolicy, TlsClient};
 
 /// How an upstream is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub struct UpstreamPolicy {
     pub idle_max: usize,
     /// How the statuses of its answers are read.
     pub answers: AnswerPolicy,
+    /// The servers that are asked for the addresses behind its name; the system where there are none.
+    pub resolver: Vec<SocketAddr>,
+    /// How its endpoints are checked; they are not unless this is stated.
+    pub health: Option<HealthPolicy>,
 }
 
 /// Which version of HTTP an upstream speaks.
@@ -81,6 +85,8 @@ impl UpstreamPolicy {
             idle_timeout: Duration::from_secs(4),
             idle_max: 512,
             answers: AnswerPolicy::default(),
+            resolver: Vec::new(),
+            health: None,
         }
     }
 }

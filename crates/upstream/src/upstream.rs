@@ -12,14 +12,17 @@ use http::{Request, Response};
 use steadfast_core::Reading;
 use steadfast_layers::{AttemptFailed, EndpointId, Rung, Tried, UpstreamTally};
 use steadfast_ledger::Clock;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tower_service::Service;
 
 use crate::{
     Endpoint, Location, OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
     client::{Client, Limits},
     dial::Connectors,
+    health,
     load::InFlight,
+    names::{Names, Unasked},
+    resolve::Resolver,
 };
 
 /// An upstream; clones share its endpoints.
@@ -34,6 +37,9 @@ struct Shared<B: OutgoingBody> {
     endpoints: ArcSwap<Vec<Arc<Endpoint<B>>>>,
     /// Held while they are replaced.
     replacing: Mutex<()>,
+    names: Names,
+    /// What goes on beside its requests: looking names up. It ends with this.
+    beside: Mutex<JoinSet<()>>,
     tally: Arc<UpstreamTally>,
     clock: Clock,
     /// When it began.
@@ -52,23 +58,66 @@ impl<B: OutgoingBody> Upstream<B> {
     ///
     /// # Errors
     /// TLS cannot be set up.
+    ///
+    /// # Panics
+    /// There is no runtime of tokio's, where names are to be looked up or health is to be checked: both go on there
+    /// for as long as this or a clone of it exists.
     pub fn new(policy: UpstreamPolicy, clock: Clock, tally: Arc<UpstreamTally>) -> Result<Self, TlsError> {
         let connectors = Connectors::new(&policy)?;
-        let locations = policy.addresses.iter().cloned().map(Location::from);
-        let locations = locations.collect::<Vec<_>>();
+        let (names, unasked) = Names::of(&policy);
+        let locations = names.locations(&policy);
         let upstream = Self {
             shared: Arc::new(Shared {
                 policy: Arc::new(policy),
                 connectors,
                 endpoints: ArcSwap::default(),
                 replacing: Mutex::new(()),
+                names,
+                beside: Mutex::default(),
                 tally,
                 clock,
                 origin: Instant::now(),
             }),
         };
         upstream.set_endpoints(locations)?;
+        upstream.keep_found(unasked);
         Ok(upstream)
+    }
+
+    /// Looks its names up from now on.
+    fn keep_found(&self, unasked: Vec<Unasked>) {
+        if unasked.is_empty() {
+            return;
+        }
+        let policy = self.policy();
+        let resolver = Resolver::of_servers(&policy.resolver);
+        let mut beside = self.shared.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in unasked {
+            let shared = Arc::downgrade(&self.shared);
+            let changed = move || {
+                let Some(shared) = shared.upgrade() else { return };
+                let locations = shared.names.locations(&shared.policy);
+                if let Err(error) = (Self { shared }).set_endpoints(locations) {
+                    tracing::error!(%error, "an upstream's new addresses cannot be used");
+                }
+            };
+            let tally = Arc::clone(&self.shared.tally);
+            beside.spawn(name.keep_found(resolver.clone(), policy.name.clone(), tally, changed));
+        }
+    }
+
+    /// Checks the health of an endpoint from now on, where the policy says so.
+    fn keep_checked(&self, endpoint: &Arc<Endpoint<B>>) {
+        let policy = self.policy();
+        let Some(health) = policy.health.clone().filter(|_| !endpoint.client.is_unresolved()) else { return };
+        let shared = Arc::downgrade(&self.shared);
+        let noted = move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.count_endpoints();
+            }
+        };
+        let (name, tally) = (policy.name.clone(), Arc::clone(&self.shared.tally));
+        endpoint.check(health::keep_checked(Arc::downgrade(endpoint), health, name, tally, noted));
     }
 
     /// The policy that it keeps.
@@ -93,7 +142,11 @@ impl<B: OutgoingBody> Upstream<B> {
         let shared = &self.shared;
         let _alone = shared.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = shared.endpoints.load_full();
+        // Endpoints that were there from the beginning are taken for well until they are checked, and begin with
+        // their full share: there is nobody else. Those that come later have to show it first.
+        let is_beginning = before.iter().all(|endpoint| endpoint.client.is_unresolved());
         let mut after: Vec<Arc<Endpoint<B>>> = Vec::with_capacity(locations.len());
+        let mut added = Vec::new();
         for location in locations {
             let is_there = |endpoint: &&Arc<Endpoint<B>>| *endpoint.location() == location;
             if after.iter().any(|endpoint| is_there(&endpoint)) {
@@ -104,15 +157,23 @@ impl<B: OutgoingBody> Upstream<B> {
                 continue;
             }
             let (policy, connectors) = (Arc::clone(&shared.policy), shared.connectors.clone());
-            let client = Client::new(policy, location, connectors, shared.clock.clone())?;
-            let endpoint = Endpoint::new(client, shared.origin);
-            if !before.is_empty() {
+            let unresolved = shared.names.unresolved(&location);
+            let client = Client::new(policy, location, connectors, unresolved, shared.clock.clone())?;
+            let endpoint = Arc::new(Endpoint::new(client, shared.origin));
+            if !is_beginning {
+                endpoint.set_healthy(shared.policy.health.is_none());
                 endpoint.start();
             }
-            after.push(Arc::new(endpoint));
+            after.push(Arc::clone(&endpoint));
+            added.push(endpoint);
         }
-        if !after.is_empty() {
-            shared.endpoints.store(Arc::new(after));
+        if after.is_empty() {
+            return Ok(());
+        }
+        shared.endpoints.store(Arc::new(after));
+        shared.count_endpoints();
+        for endpoint in &added {
+            self.keep_checked(endpoint);
         }
         Ok(())
     }
@@ -189,6 +250,14 @@ impl<B: OutgoingBody> Shared<B> {
         };
         let chosen = endpoints.iter().find(fresh).or_else(|| endpoints.iter().find(is_new));
         (Arc::clone(chosen.unwrap_or(&endpoints[0])), endpoints.len() > 1)
+    }
+
+    /// Tells the tally how many endpoints there are.
+    fn count_endpoints(&self) {
+        let endpoints = self.endpoints.load();
+        let well = endpoints.iter().filter(|endpoint| endpoint.is_healthy()).count();
+        self.tally.endpoints.set(endpoints.len() as u64);
+        self.tally.endpoints_healthy.set(well as u64);
     }
 
     /// What an answer says of whether the upstream executed what it was asked.
