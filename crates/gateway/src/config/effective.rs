@@ -1,6 +1,6 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -8,7 +8,7 @@ use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
     NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
-use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
+use steadfast_upstream::{HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
@@ -16,9 +16,9 @@ use super::{
     error::secrets,
     raw::{
         At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
-        RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
-        RawUpstream, RawUpstreamTls, Size, Status, Time,
+        RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
+        RawListener, RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawResolver, RawRoute,
+        RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -49,6 +49,7 @@ pub fn effective(config: &Config) -> String {
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(&config.edge)),
         spool: some(spool(&config.spool)),
+        resolver: resolver(&config.resolver),
         upstreams: config
             .upstreams
             .iter()
@@ -138,6 +139,23 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
     }
 }
 
+fn resolver(servers: &[SocketAddr]) -> Option<At<RawResolver>> {
+    if servers.is_empty() {
+        return None;
+    }
+    some(RawResolver { servers: all(servers, SocketAddr::to_string) })
+}
+
+fn health(policy: &HealthPolicy) -> RawHealth {
+    RawHealth {
+        path: At::nowhere(plain(policy.path.as_str())),
+        interval: some(Time(policy.interval)),
+        timeout: some(Time(policy.timeout)),
+        rise: some(u64::from(policy.thresholds.rise)),
+        fall: some(u64::from(policy.thresholds.fall)),
+    }
+}
+
 fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
@@ -166,6 +184,7 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
         }),
         idle_timeout: some(Time(policy.idle_timeout)),
         idle_max: some(policy.idle_max as u64),
+        health: policy.health.as_ref().and_then(|policy| some(health(policy))),
     }
 }
 

@@ -2,7 +2,9 @@
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
 mod edge;
+mod health;
 mod idempotency;
+mod resolver;
 mod route;
 mod upstream;
 mod values;
@@ -13,10 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
+pub(super) use health::RawHealth;
 pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
+pub(super) use resolver::RawResolver;
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
 pub(super) use values::{At, Size, Status, Time};
@@ -63,6 +67,9 @@ pub(super) struct RawConfig {
     /// finds none there is answered 503 with Retry-After, and nothing of it is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spool: Option<At<RawSpool>>,
+    /// How the addresses behind upstreams' names are found. In the system's own way unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resolver: Option<At<RawResolver>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,

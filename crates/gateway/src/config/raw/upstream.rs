@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Status, Time};
+use super::{At, RawHealth, Status, Time};
 
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -52,6 +52,9 @@ pub(in crate::config) struct RawUpstream {
     #[schemars(range(min = 0, max = 65_536), extend("default" = 512))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) idle_max: Option<At<u64>>,
+    /// Asks every endpoint whether it is well. Nobody is asked unless this is stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) health: Option<At<RawHealth>>,
 }
 
 /// Which version of HTTP is spoken.
