@@ -1,6 +1,7 @@
 //! What must hold of the core, from outside: its public items alone.
 
 mod alphabet;
+mod circuits;
 mod diagram;
 mod fuzz_bodies;
 mod fuzzing;
