@@ -169,3 +169,86 @@ impl Drop for Lost {
         self.0.names_lost.sub();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use steadfast_core::{Answered, LookUp};
+
+    use super::*;
+    use crate::Address;
+
+    fn policy(urls: &[&str]) -> UpstreamPolicy {
+        let addresses: Vec<Address> = urls.iter().map(|url| url.parse().expect("a URL")).collect();
+        UpstreamPolicy { addresses: addresses.clone(), ..UpstreamPolicy::new("shop", addresses[0].clone()) }
+    }
+
+    fn learn(name: &Unasked, v4: Answered) {
+        let look_up = LookUp { v4, v6: Answered::Nothing, valid_for: Duration::ZERO };
+        name.known.send_modify(|known| {
+            known.learn(look_up);
+        });
+    }
+
+    fn found(texts: &[&str]) -> Answered {
+        Answered::Addresses(texts.iter().map(|text| text.parse().expect("an address")).collect())
+    }
+
+    fn shown(names: &Names, policy: &UpstreamPolicy) -> Vec<String> {
+        names.locations(policy).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_name_is_looked_up_once_and_stands_for_itself_until_it_is_found() {
+        let policy =
+            policy(&["http://a:1", "http://127.0.0.9:1", "http://a:2", "http://b:1", "http://localhost:1"]);
+        let (names, unasked) = Names::of(&policy);
+        let hosts: Vec<_> = unasked.iter().map(|name| name.host.as_str()).collect();
+        assert_eq!(hosts, ["a", "b"]);
+        let themselves =
+            ["http://a:1", "http://127.0.0.9:1", "http://a:2", "http://b:1", "http://localhost:1"];
+        assert_eq!(shown(&names, &policy), themselves);
+        learn(&unasked[0], found(&["10.0.0.2", "10.0.0.1"]));
+        learn(&unasked[1], Answered::Nothing);
+        assert_eq!(
+            shown(&names, &policy),
+            [
+                "http://a:1 at 10.0.0.1:1",
+                "http://a:1 at 10.0.0.2:1",
+                "http://127.0.0.9:1",
+                "http://a:2 at 10.0.0.1:2",
+                "http://a:2 at 10.0.0.2:2",
+                "http://b:1",
+                "http://localhost:1",
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_first_look_up_is_waited_for() {
+        let policy = policy(&["http://a:1"]);
+        let (names, unasked) = Names::of(&policy);
+        let unresolved = names.unresolved(&policy.addresses[0].clone().into());
+        let waiting = tokio::time::timeout(Duration::from_secs(3600), unresolved.sockets());
+        assert!(waiting.await.is_err(), "nothing is known yet");
+
+        learn(&unasked[0], Answered::NoAnswer);
+        let known = unresolved.sockets().await;
+        assert_eq!(known, Err("its name could not be looked up".into()));
+        learn(&unasked[0], Answered::Nothing);
+        assert_eq!(unresolved.sockets().await, Err("its name is not known".into()));
+        learn(&unasked[0], found(&["10.0.0.1"]));
+        let socket: SocketAddr = "10.0.0.1:1".parse().expect("a socket");
+        assert_eq!(unresolved.sockets().await, Ok(vec![socket]));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_look_up_that_has_ended_for_good() {
+        let policy = policy(&["http://a:1"]);
+        let (names, unasked) = Names::of(&policy);
+        let unresolved = names.unresolved(&policy.addresses[0].clone().into());
+        drop(unasked);
+        assert_eq!(unresolved.sockets().await, Err("its name is not looked up any more".into()));
+    }
+}

@@ -197,3 +197,19 @@ async fn an_endpoint_that_fails_its_checks_gets_no_requests_until_it_passes_them
         "{log}"
     );
 }
+
+#[tokio::test]
+async fn an_address_that_appears_gets_no_requests_before_it_has_passed_a_check() {
+    let health = "health = { path = \"/healthz\", interval = \"100ms\" }";
+    let mut street = Street::open(addresses(&["127.0.0.1"]), health).await;
+    street.serves_while_looked_up(1).await;
+    street.replicas[1].say_well(false);
+    street.names.say(NAME, street.all());
+    street.await_metric("steadfast_upstream_endpoints", 2).await;
+    while street.replicas[1].checks() < 5 {
+        assert_eq!(street.shares(10).await, [10, 0]);
+    }
+    assert_eq!(street.metric("steadfast_upstream_endpoints_healthy").await, 1);
+    street.replicas[1].say_well(true);
+    street.await_share("both are used", |[one, other]| one >= 10 && other >= 10).await;
+}
