@@ -50,6 +50,77 @@ pub struct OperationView {
     pub settlement: Option<SettlementView>,
 }
 
+/// One endpoint of an upstream, and how its circuit stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointView {
+    /// The upstream's name.
+    pub upstream: String,
+    /// Where it is.
+    pub endpoint: String,
+    /// Whether checks found it well.
+    pub healthy: bool,
+    /// How many requests are under way there; counted where the upstream has several endpoints.
+    pub in_flight: u64,
+    /// What a call costs there in milliseconds (a moving average of latencies and penalties), likewise.
+    pub cost_ms: Option<f64>,
+    /// Its circuit; `null` where the config gives it none.
+    pub circuit: Option<CircuitView>,
+}
+
+/// How a circuit stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CircuitView {
+    /// `closed`, `open` or `half_open`.
+    pub state: String,
+    /// For how many seconds it has been so.
+    pub for_seconds: f64,
+    /// Why.
+    pub why: String,
+    /// For how many more seconds it is open, or held by hand.
+    pub left_seconds: Option<f64>,
+    /// Whether somebody holds it so.
+    pub by_hand: bool,
+    /// `enforce`, or `shadow`.
+    pub mode: String,
+    /// How many calls its window holds.
+    pub calls: u32,
+    /// How many of them failed.
+    pub failed: u32,
+    /// How many of them were slow.
+    pub slow: u32,
+}
+
+/// What somebody wants of an upstream's circuits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CircuitOrderRequest {
+    /// `open` and `closed` hold them so for a time; `automatic` lets them go by what happens.
+    pub state: String,
+    /// For how long: `30s`, `10m`, `24h` at most. With `open` and `closed`; 10 min unless stated.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Only the circuit of the endpoint there, as the list writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Why, for the audit log.
+    #[serde(default)]
+    pub reason: String,
+    /// Who says so.
+    #[serde(default)]
+    pub by: String,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitOrderedView {
+    /// The upstream.
+    pub upstream: String,
+    /// What its circuits are now: `open`, `closed` or `automatic`.
+    pub state: String,
+    /// How many circuits that were.
+    pub circuits: usize,
+}
+
 /// One operation with everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationDetail {

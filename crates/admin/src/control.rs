@@ -1,5 +1,8 @@
 //! What the admin API needs of the gateway that it belongs to.
 
+use std::time::Duration;
+
+use steadfast_core::circuit::CircuitView;
 use steadfast_ledger::BoxFuture;
 
 /// Knows whether the gateway wants to be sent requests.
@@ -28,6 +31,80 @@ pub trait Control: Send + Sync + 'static {
 
     /// Where a reload takes the config from.
     fn config_origin(&self) -> ConfigOrigin;
+
+    /// The endpoints of every upstream.
+    fn endpoints(&self) -> Vec<EndpointReport>;
+
+    /// Does by hand what somebody wants of an upstream's circuits: of all, or of that of one endpoint. How many there
+    /// were is returned.
+    ///
+    /// # Errors
+    /// The order means no circuit.
+    fn order_circuits(
+        &self,
+        upstream: &str,
+        endpoint: Option<&str>,
+        order: CircuitOrder,
+    ) -> Result<CircuitOrdered, OrderRefused>;
+}
+
+/// One endpoint of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointReport {
+    /// The upstream's name.
+    pub upstream: String,
+    /// Where it is.
+    pub endpoint: String,
+    /// Whether checks found it well.
+    pub is_healthy: bool,
+    /// How many requests are under way there; counted where the upstream has several endpoints.
+    pub in_flight: u64,
+    /// What a call costs there, likewise.
+    pub cost: Option<Duration>,
+    /// Its circuit, where it has one.
+    pub circuit: Option<CircuitReport>,
+}
+
+/// One circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitReport {
+    /// How it stands.
+    pub view: CircuitView,
+    /// How long it has.
+    pub age: Duration,
+    /// For how much longer it is open, or held by hand.
+    pub left: Option<Duration>,
+    /// Whether it is acted on.
+    pub is_enforced: bool,
+}
+
+/// What somebody wants of an upstream's circuits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitOrder {
+    /// To let nothing through for so long.
+    Open(Duration),
+    /// To let everything through for so long.
+    Closed(Duration),
+    /// To go by what happens, from a clean slate.
+    Automatic,
+}
+
+/// How many circuits an order meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitOrdered(pub usize);
+
+/// An order for circuits means none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderRefused {
+    /// There is no upstream of that name.
+    #[error("there is no such upstream")]
+    NoSuchUpstream,
+    /// It has no circuits: the config says nothing of them.
+    #[error("the upstream has no circuit")]
+    NoCircuit,
+    /// It has no endpoint there.
+    #[error("the upstream has no such endpoint")]
+    NoSuchEndpoint,
 }
 
 /// Where a gateway's config comes from.

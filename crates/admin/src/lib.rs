@@ -13,11 +13,14 @@
 //! | `GET /api/operations?state=&route=&key=&cases=&limit=&before=` | a page of operations, newest first |
 //! | `GET /api/operations/{id}?body=` | one operation with its attempts; its answer's body only where asked for |
 //! | `POST /api/operations/{id}/settle` | settles what is in doubt, or says what would become of it |
+//! | `GET /api/circuits` | the endpoints of every upstream, and how their circuits stand |
+//! | `POST /api/circuits/{upstream}` | holds its circuits open or closed for a time, or lets them go by what happens |
 //! | `GET /api/counts` | how many operations need attention |
 //! | `POST /api/reload` | reads the config again |
 //! | `GET /api/config` | the config in force, without secrets, and where it comes from |
 
 pub mod api;
+mod circuits;
 mod control;
 mod erase;
 mod guard;
@@ -31,7 +34,10 @@ mod serve;
 mod settle;
 mod view;
 
-pub use control::{ConfigOrigin, Control, Readiness, ReloadReport};
+pub use control::{
+    CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, OrderRefused,
+    Readiness, ReloadReport,
+};
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};
 pub use steadfast_ledger::BoxFuture;

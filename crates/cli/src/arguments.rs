@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Config(ConfigArguments),
     /// List, show and settle operations
     Operations(OperationsArguments),
+    /// List the circuits of upstreams, and hold them open or closed for a time
+    Circuits(CircuitsArguments),
     /// Make a running gateway read its config again
     Reload(AdminArguments),
     /// Say how a running gateway is doing
@@ -280,6 +282,56 @@ pub(crate) struct SettleArguments {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast circuits list\n  steadfast circuits open bank --for 10m --reason 'its maintenance window'\n  steadfast circuits reset bank"
+)]
+pub(crate) struct CircuitsArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: CircuitsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CircuitsCommand {
+    /// List the endpoints of every upstream, and how their circuits stand
+    List,
+    /// Send nothing to an upstream for a time; a few probes find out what follows
+    Open(HoldArguments),
+    /// Send to an upstream for a time, whatever becomes of it
+    Close(HoldArguments),
+    /// Let an upstream's circuits go by what happens again, from a clean slate
+    Reset(CircuitArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HoldArguments {
+    #[command(flatten)]
+    pub(crate) circuit: CircuitArguments,
+    /// For how long: up to 24h
+    #[arg(long = "for", value_name = "DURATION", default_value = "10m")]
+    pub(crate) time: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CircuitArguments {
+    /// The upstream's name
+    pub(crate) upstream: String,
+    /// Only the circuit of this endpoint, as the list writes it
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// Why; it is logged
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
 }
 
 #[derive(Debug, Args)]

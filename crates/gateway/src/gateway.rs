@@ -19,7 +19,7 @@ use steadfast_ledger::{
     postgres::{PostgresLedger, PostgresOptions},
     sqlite::{SqliteLedger, SqliteOptions},
 };
-use steadfast_upstream::TlsError;
+use steadfast_upstream::{EndpointView, NoCircuit, TlsError};
 use steadfast_worker::WorkerCounters;
 
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
     routing::Table,
     server, stack,
     telemetry::{AccessLog, Metrics},
-    upstreams::{self, Upstreams},
+    upstreams::{self, CircuitOrder, NotOrdered, Upstreams},
 };
 
 /// How many bytes of answers are kept in memory for replays.
@@ -273,6 +273,33 @@ impl Gateway {
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
         Ok(())
+    }
+
+    /// How the endpoints of every upstream are, by its name.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(String, Vec<EndpointView>)> {
+        let routes = self.edge.routes.load();
+        routes.upstreams.iter().map(|(name, upstream)| (name.clone(), upstream.client.view())).collect()
+    }
+
+    /// Does by hand what somebody wants of an upstream's circuits: of all, or of that of the endpoint at `at`. How many
+    /// there were is returned.
+    ///
+    /// # Errors
+    /// [`NotOrdered`]: nothing changed.
+    pub fn order_circuits(
+        &self,
+        upstream: &str,
+        at: Option<&str>,
+        order: CircuitOrder,
+    ) -> Result<usize, NotOrdered> {
+        let routes = self.edge.routes.load();
+        let running = routes.upstreams.get(upstream).ok_or(NotOrdered::NoSuchUpstream)?;
+        match running.client.order(order.from_now(), at) {
+            Ok(0) => Err(NotOrdered::NoSuchEndpoint),
+            Ok(circuits) => Ok(circuits),
+            Err(NoCircuit) => Err(NotOrdered::NoCircuit),
+        }
     }
 
     /// The ledger.

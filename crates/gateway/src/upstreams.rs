@@ -1,11 +1,12 @@
 //! The upstreams of a config, running. A reload that changes nothing about one goes on with it: with its connections,
 //! and with what was learned about it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use steadfast_layers::UpstreamTally;
+use steadfast_layers::{ByHand, UpstreamTally};
 use steadfast_ledger::Clock;
 use steadfast_upstream::Upstream;
+use tokio::time::Instant;
 
 use crate::{
     config::{Config, UpstreamConfig},
@@ -24,6 +25,42 @@ pub(crate) struct RunningUpstream {
     pub(crate) client: Upstream<RequestBody>,
     /// What is counted of it.
     pub(crate) tally: Arc<UpstreamTally>,
+}
+
+/// What somebody wants of an upstream's circuits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitOrder {
+    /// To let nothing through for so long.
+    Open(Duration),
+    /// To let everything through for so long.
+    Closed(Duration),
+    /// To go by what happens, from a clean slate.
+    Automatic,
+}
+
+impl CircuitOrder {
+    pub(crate) fn from_now(self) -> ByHand {
+        let now = Instant::now();
+        match self {
+            Self::Open(time) => ByHand::Open(now + time),
+            Self::Closed(time) => ByHand::Closed(now + time),
+            Self::Automatic => ByHand::Automatic,
+        }
+    }
+}
+
+/// An order for circuits means none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOrdered {
+    /// There is no upstream of that name.
+    #[error("there is no such upstream")]
+    NoSuchUpstream,
+    /// It has no circuits: the config says nothing of them.
+    #[error("the upstream has no circuit")]
+    NoCircuit,
+    /// It has no endpoint there.
+    #[error("the upstream has no such endpoint")]
+    NoSuchEndpoint,
 }
 
 /// The upstreams of `config`; those of `before` that are not different go on.

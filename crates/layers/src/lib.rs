@@ -6,6 +6,7 @@
 
 mod attempt;
 mod body;
+mod circuit;
 mod cors;
 mod deadline;
 mod degraded;
@@ -21,6 +22,10 @@ mod tried;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
+pub use circuit::{
+    ByHand, Circuit, CircuitFuture, CircuitLayer, CircuitService, Permit, Siblings, call_answered,
+    call_failed, held_by_circuit,
+};
 pub use cors::{
     AllowedOrigins, CorsFuture, CorsLayer, CorsPolicy, CorsService, InvalidOrigin, OriginPattern,
     announced_method,

@@ -77,6 +77,13 @@ tally! {
             "Look-ups of a name that found no address";
         gauge names_lost = "steadfast_upstream_names_lost",
             "Names that the last look-up did not find";
+        gauge circuits_open = "steadfast_circuits_open", "Endpoints whose circuit is not closed";
+        counter circuit_opened = "steadfast_circuit_opened", "Times that a circuit opened, after failed probes too";
+        counter circuit_refused = "steadfast_circuit_refused", "Requests that an open circuit refused";
+        counter circuit_would_refuse = "steadfast_circuit_would_refuse",
+            "Requests that a circuit in shadow mode would have refused";
+        counter endpoint_failovers = "steadfast_endpoint_failovers",
+            "Requests sent to another endpoint because no connection to the first could be made";
     }
 }
 

@@ -85,6 +85,13 @@ impl Address {
         matches!(self.place, Place::Tcp { tls: true, .. })
     }
 
+    /// Whether the same requests can be sent to both: scheme and path are the same.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let is_unix = |address: &Self| matches!(address.place, Place::Unix(_));
+        self.is_tls() == other.is_tls() && self.path == other.path && is_unix(self) == is_unix(other)
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }

@@ -413,6 +413,16 @@ impl Limits {
         }
     }
 
+    /// By when its caller must have an answer.
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// Whether its holder goes on reading when it stops waiting.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.send_by.is_some()
+    }
+
     /// Waits for the head of an answer. An attempt that a claim stands for is bounded by whoever holds the claim,
     /// who goes on reading when it stops waiting; here it must not be cut off.
     async fn first_byte<T>(

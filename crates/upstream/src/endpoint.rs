@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use steadfast_layers::EndpointId;
+use steadfast_core::circuit::{CircuitView, Held};
+use steadfast_layers::{Circuit, EndpointId};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{Location, OutgoingBody, client::Client, load::Load};
@@ -17,6 +18,8 @@ use crate::{Location, OutgoingBody, client::Client, load::Load};
 pub struct Endpoint<B: OutgoingBody> {
     id: EndpointId,
     pub(crate) client: Client<B>,
+    /// Whether it may be sent requests, judged by the last ones; nothing where its upstream has no such policy.
+    pub(crate) circuit: Option<Circuit>,
     /// What it has to do just now.
     pub(crate) load: Arc<Load>,
     is_healthy: AtomicBool,
@@ -27,13 +30,33 @@ pub struct Endpoint<B: OutgoingBody> {
     origin: Instant,
 }
 
+/// How an endpoint is, for people.
+#[derive(Clone, Debug)]
+pub struct EndpointView {
+    /// Where it is.
+    pub location: Location,
+    /// Whether checks found it well; it is until one says otherwise.
+    pub is_healthy: bool,
+    /// How many of its answers have not ended; counted while its upstream has several endpoints.
+    pub in_flight: u64,
+    /// What a call to it costs (peak EWMA of latencies and penalties), likewise.
+    pub cost: Option<Duration>,
+    /// How its circuit stands, where it has one, and how long ago it began to.
+    pub circuit: Option<(CircuitView, Duration)>,
+    /// For how much longer it is open, or held by hand.
+    pub circuit_left: Option<Duration>,
+    /// Whether its circuit is acted on.
+    pub circuit_is_enforced: bool,
+}
+
 impl<B: OutgoingBody> Endpoint<B> {
     /// One that has been there from the beginning, which was at `origin`.
-    pub(crate) fn new(client: Client<B>, origin: Instant) -> Self {
+    pub(crate) fn new(client: Client<B>, circuit: Option<Circuit>, origin: Instant) -> Self {
         static ENDPOINTS: AtomicU64 = AtomicU64::new(0);
         Self {
             id: EndpointId(ENDPOINTS.fetch_add(1, Ordering::Relaxed)),
             client,
+            circuit,
             load: Arc::new(Load::new(origin)),
             is_healthy: AtomicBool::new(true),
             checks: OnceLock::new(),
@@ -54,10 +77,15 @@ impl<B: OutgoingBody> Endpoint<B> {
         self.client.location()
     }
 
-    /// How many requests were sent to it whose answers have not ended; counted while its upstream has several.
+    /// Its circuit, where it has one.
     #[must_use]
-    pub fn in_flight(&self) -> u64 {
-        self.load.in_flight()
+    pub fn circuit(&self) -> Option<&Circuit> {
+        self.circuit.as_ref()
+    }
+
+    /// Whether its circuit lets a request through now.
+    pub(crate) fn look(&self, now: Instant) -> Result<(), Held> {
+        self.circuit.as_ref().map_or(Ok(()), |circuit| circuit.look(now))
     }
 
     /// Whether it may be sent requests, as far as is known.
@@ -93,5 +121,26 @@ impl<B: OutgoingBody> Endpoint<B> {
     pub fn taking_for(&self) -> Option<Duration> {
         let since = Duration::from_millis(self.since_ms.load(Ordering::Relaxed));
         (!since.is_zero()).then(|| self.origin.elapsed().saturating_sub(since))
+    }
+
+    /// How it is, for people.
+    #[must_use]
+    pub fn view(&self, now: Instant) -> EndpointView {
+        let circuit = self.circuit.as_ref();
+        let seen = circuit.map(|circuit| {
+            let at = now.saturating_duration_since(circuit.origin());
+            let view = circuit.view(now);
+            let left = view.until.map(|until| until.saturating_sub(at));
+            ((view, at.saturating_sub(view.since)), left)
+        });
+        EndpointView {
+            location: self.location().clone(),
+            is_healthy: self.is_healthy(),
+            in_flight: self.load.in_flight(),
+            cost: self.load.cost(now).map(Duration::from_secs_f64),
+            circuit: seen.map(|(seen, _)| seen),
+            circuit_left: seen.and_then(|(_, left)| left),
+            circuit_is_enforced: circuit.is_some_and(Circuit::is_enforced),
+        }
     }
 }

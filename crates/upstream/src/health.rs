@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, StatusCode, header, uri::PathAndQuery};
 use steadfast_core::{Health, HealthThresholds};
 use steadfast_layers::UpstreamTally;
 
-use crate::{Endpoint, OutgoingBody, chance::chance};
+use crate::{Endpoint, OutgoingBody};
 
 /// How much of the interval is left to chance, so that the checks of many gateways do not come all at once.
 const SPREAD: f64 = 0.2;
@@ -80,7 +80,7 @@ pub(crate) async fn keep_checked<B: OutgoingBody>(
         }
         drop(checked);
         noted();
-        tokio::time::sleep(policy.pause(chance())).await;
+        tokio::time::sleep(policy.pause(fastrand::f64())).await;
     }
 }
 

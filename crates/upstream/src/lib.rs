@@ -4,8 +4,8 @@
 //! or it may have been executed and its answer was [lost](steadfast_layers::AttemptFailed::Lost).
 
 mod address;
+mod balance;
 mod body;
-mod chance;
 mod client;
 mod connection;
 mod dial;
@@ -28,10 +28,10 @@ mod watched;
 pub use address::{Address, InvalidAddress};
 pub use body::{BodyError, UpstreamBody};
 pub use client::Tunnel;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointView};
 pub use health::HealthPolicy;
 pub use location::Location;
 pub use outgoing::OutgoingBody;
 pub use policy::{HostPolicy, Protocol, UpstreamPolicy};
 pub use tls::{TlsClient, TlsError, TlsFiles, read_certificates, read_key};
-pub use upstream::Upstream;
+pub use upstream::{NoCircuit, Upstream};

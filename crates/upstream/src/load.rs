@@ -1,27 +1,76 @@
-//! What an endpoint has to do just now.
+//! What an endpoint has to do just now, and what a call to it costs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use http::{HeaderMap, header};
+use steadfast_core::PeakEwma;
 use tokio::time::Instant;
 
-/// What an endpoint has to do just now.
+/// What a call costs at least that brought no answer, or one that says that there is too much to do, or trouble.
+const PENALTY: Duration = Duration::from_secs(5);
+/// How much an endpoint's own `Retry-After` may make of it.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// What is not known yet costs nothing, so that it is tried; but not by everybody before the first answer is there.
+const UNKNOWN_AND_BUSY: f64 = 1e9;
+
+/// What an endpoint has to do just now, and what a call to it costs.
 #[derive(Debug)]
 pub(crate) struct Load {
     in_flight: AtomicU64,
+    cost: Mutex<PeakEwma>,
+    origin: Instant,
 }
 
 impl Load {
-    pub(crate) fn new(_origin: Instant) -> Self {
-        Self { in_flight: AtomicU64::new(0) }
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self { in_flight: AtomicU64::new(0), cost: Mutex::default(), origin }
     }
 
     /// How many requests were sent to it whose answers have not ended.
     pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
     }
+
+    /// What a call costs, in seconds; nothing while nobody knows.
+    pub(crate) fn cost(&self, now: Instant) -> Option<f64> {
+        let cost = self.cost.lock().unwrap_or_else(PoisonError::into_inner);
+        cost.cost(now.saturating_duration_since(self.origin))
+    }
+
+    /// What one more call would cost, beside those that are under way.
+    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 requests under way")]
+    pub(crate) fn weight(&self, now: Instant) -> f64 {
+        let in_flight = self.in_flight() as f64;
+        match self.cost(now) {
+            Some(cost) => cost * (in_flight + 1.0),
+            None if in_flight > 0.0 => UNKNOWN_AND_BUSY + in_flight,
+            None => 0.0,
+        }
+    }
+
+    /// A call took so long until its answer's head.
+    pub(crate) fn answered(&self, took: Duration, now: Instant) {
+        let mut cost = self.cost.lock().unwrap_or_else(PoisonError::into_inner);
+        cost.observe(took, now.saturating_duration_since(self.origin));
+    }
+
+    /// A call brought no answer after so long, or one that tells of trouble; `headers` are those of that.
+    pub(crate) fn troubled(&self, took: Duration, headers: Option<&HeaderMap>, now: Instant) {
+        let asked = headers.and_then(retry_after).unwrap_or_default().min(RETRY_AFTER_MAX);
+        self.answered(took.max(PENALTY).max(asked), now);
+    }
+}
+
+/// How long an answer asks to be left alone, where it says so in seconds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// One request that is counted until this is dropped.
@@ -37,5 +86,29 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_unknown_is_tried_once_and_what_is_busy_or_troubled_weighs_more() {
+        let now = Instant::now();
+        let loads: Vec<Arc<Load>> = (0..3).map(|_| Arc::new(Load::new(now))).collect();
+        assert_eq!(loads[0].weight(now), 0.0);
+        let trying = InFlight::new(Arc::clone(&loads[0]));
+        assert!(loads[0].weight(now) > loads[1].weight(now));
+        loads[0].answered(Duration::from_millis(10), now);
+        assert!((loads[0].weight(now) - 0.020).abs() < 1e-9, "{}", loads[0].weight(now));
+        drop(trying);
+        assert!((loads[0].weight(now) - 0.010).abs() < 1e-9);
+        let mut headers = HeaderMap::new();
+        loads[1].troubled(Duration::from_millis(1), Some(&headers), now);
+        assert_eq!(loads[1].cost(now), Some(5.0));
+        headers.insert(header::RETRY_AFTER, "9000".parse().expect("a value"));
+        loads[2].troubled(Duration::from_millis(1), Some(&headers), now);
+        assert_eq!(loads[2].cost(now), Some(300.0));
     }
 }

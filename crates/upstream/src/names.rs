@@ -9,7 +9,6 @@ use tokio::sync::watch;
 
 use crate::{
     Location, UpstreamPolicy,
-    chance::chance,
     resolve::{Found, Resolver},
 };
 
@@ -113,7 +112,7 @@ impl Unasked {
             if learned.addresses_changed {
                 changed();
             }
-            tokio::time::sleep(resolution.pause(chance())).await;
+            tokio::time::sleep(resolution.pause(fastrand::f64())).await;
         }
     }
 

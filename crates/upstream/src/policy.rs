@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use http::HeaderValue;
-use steadfast_core::AnswerPolicy;
+use steadfast_core::{AnswerPolicy, circuit::CircuitPolicy};
 
 use crate::{Address, HealthPolicy, TlsClient};
 
@@ -38,6 +38,11 @@ pub struct UpstreamPolicy {
     pub resolver: Vec<SocketAddr>,
     /// How its endpoints are checked; they are not unless this is stated.
     pub health: Option<HealthPolicy>,
+    /// What opens the circuit of an endpoint; none has one unless stated.
+    pub circuit: Option<CircuitPolicy>,
+    /// For how long an endpoint that is new, or well again, gets less than its share of requests. Its share at once,
+    /// unless stated.
+    pub slow_start: Option<Duration>,
 }
 
 /// Which version of HTTP an upstream speaks.
@@ -87,6 +92,8 @@ impl UpstreamPolicy {
             answers: AnswerPolicy::default(),
             resolver: Vec::new(),
             health: None,
+            circuit: None,
+            slow_start: None,
         }
     }
 }

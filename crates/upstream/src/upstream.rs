@@ -5,21 +5,30 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
-use steadfast_core::Reading;
-use steadfast_layers::{AttemptFailed, EndpointId, Rung, Tried, UpstreamTally};
+use http::{Request, Response, StatusCode};
+use steadfast_core::{
+    Reading,
+    circuit::{CallEnd, Held},
+};
+use steadfast_layers::{
+    AttemptFailed, ByHand, Circuit, EndpointId, Permit, Rung, Siblings, Tried, UpstreamTally, call_answered,
+    call_failed, held_by_circuit,
+};
 use steadfast_ledger::Clock;
 use tokio::{task::JoinSet, time::Instant};
 use tower_service::Service;
 
 use crate::{
-    Endpoint, Location, OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
-    client::{Client, Limits},
+    Endpoint, EndpointView, Location, OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
+    balance::{self, Choice},
+    client::{Client, Limits, Unanswered},
     dial::Connectors,
     health,
+    hop_by_hop::Asked,
     load::InFlight,
     names::{Names, Unasked},
     resolve::Resolver,
@@ -35,8 +44,11 @@ struct Shared<B: OutgoingBody> {
     connectors: Option<Arc<Connectors>>,
     /// Never empty.
     endpoints: ArcSwap<Vec<Arc<Endpoint<B>>>>,
-    /// Held while they are replaced.
-    replacing: Mutex<()>,
+    /// Held while they are replaced, or given an order: what somebody wants of the circuits of all, those that come
+    /// later included.
+    order: Mutex<Option<ByHand>>,
+    /// The circuits, as far as they must know of each other.
+    siblings: Siblings,
     names: Names,
     /// What goes on beside its requests: looking names up. It ends with this.
     beside: Mutex<JoinSet<()>>,
@@ -71,7 +83,8 @@ impl<B: OutgoingBody> Upstream<B> {
                 policy: Arc::new(policy),
                 connectors,
                 endpoints: ArcSwap::default(),
-                replacing: Mutex::new(()),
+                order: Mutex::new(None),
+                siblings: Siblings::default(),
                 names,
                 beside: Mutex::default(),
                 tally,
@@ -140,7 +153,7 @@ impl<B: OutgoingBody> Upstream<B> {
     /// A name cannot be that of a TLS server; nothing has changed then.
     pub fn set_endpoints(&self, locations: Vec<Location>) -> Result<(), TlsError> {
         let shared = &self.shared;
-        let _alone = shared.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
         let before = shared.endpoints.load_full();
         // Endpoints that were there from the beginning are taken for well until they are checked, and begin with
         // their full share: there is nobody else. Those that come later have to show it first.
@@ -159,7 +172,11 @@ impl<B: OutgoingBody> Upstream<B> {
             let (policy, connectors) = (Arc::clone(&shared.policy), shared.connectors.clone());
             let unresolved = shared.names.unresolved(&location);
             let client = Client::new(policy, location, connectors, unresolved, shared.clock.clone())?;
-            let endpoint = Arc::new(Endpoint::new(client, shared.origin));
+            let circuit = shared.circuit(client.location());
+            if let (Some(circuit), Some(order)) = (&circuit, *order) {
+                circuit.order(order, Instant::now());
+            }
+            let endpoint = Arc::new(Endpoint::new(client, circuit, shared.origin));
             if !is_beginning {
                 endpoint.set_healthy(shared.policy.health.is_none());
                 endpoint.start();
@@ -177,7 +194,45 @@ impl<B: OutgoingBody> Upstream<B> {
         }
         Ok(())
     }
+
+    /// Does by hand what somebody wants of the circuits of all its endpoints, or of those at one place as [`Location`]
+    /// writes it. How many there were is returned.
+    ///
+    /// # Errors
+    /// Its endpoints have no circuits.
+    pub fn order(&self, order: ByHand, at: Option<&str>) -> Result<usize, NoCircuit> {
+        let shared = &self.shared;
+        if shared.policy.circuit.is_none() {
+            return Err(NoCircuit);
+        }
+        let mut standing = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.is_none() {
+            *standing = match order {
+                ByHand::Open(_) | ByHand::Closed(_) => Some(order),
+                ByHand::Automatic => None,
+            };
+        }
+        let endpoints = shared.endpoints.load();
+        let meant = endpoints.iter().filter(|endpoint| match at {
+            Some(at) => endpoint.location().to_string() == at,
+            None => true,
+        });
+        let circuits = meant.filter_map(|endpoint| endpoint.circuit());
+        Ok(circuits.map(|circuit| circuit.order(order, Instant::now())).count())
+    }
+
+    /// How its endpoints are, for people.
+    #[must_use]
+    pub fn view(&self) -> Vec<EndpointView> {
+        let now = Instant::now();
+        self.shared.endpoints.load().iter().map(|endpoint| endpoint.view(now)).collect()
+    }
 }
+
+/// An upstream's endpoints have no circuits: its policy has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream has no circuit")]
+pub struct NoCircuit;
 
 impl<B: OutgoingBody> Service<Request<B>> for Upstream<B> {
     type Response = Response<UpstreamBody<B>>;
@@ -203,53 +258,142 @@ impl<B: OutgoingBody> Service<Request<B>> for Upstream<B> {
 }
 
 impl<B: OutgoingBody> Shared<B> {
+    /// A circuit for an endpoint, where the policy has one.
+    fn circuit(&self, location: &Location) -> Option<Circuit> {
+        let policy = self.policy.circuit.clone()?;
+        let (name, tally) = (&self.policy.name, Arc::clone(&self.tally));
+        Some(Circuit::new(policy, name, &location.to_string(), tally, &self.siblings))
+    }
+
     /// Sends a request to an endpoint, and to the next one where no connection can be made.
     async fn send(&self, mut request: Request<B>) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
         let limits = Limits::of(&request);
         let tried = request.extensions().get::<Tried>().cloned();
-        let (mut endpoint, mut several) = self.choose(tried.as_ref(), &[]);
-        let asked = endpoint.client.prepare(&mut request)?;
-        let mut unreachable: Vec<EndpointId> = Vec::new();
+        let mut left_out: Vec<EndpointId> = Vec::new();
+        let chosen = self.choose(&limits, tried.as_ref(), &mut left_out);
+        let mut chosen = chosen.map_err(|NoneLeft(held)| self.held(held))?;
+        let asked = chosen.endpoint.client.prepare(&mut request)?;
+        let mut is_first = true;
         loop {
-            let in_flight = several.then(|| InFlight::new(Arc::clone(&endpoint.load)));
-            if several && let Some(tried) = &tried {
-                tried.add(endpoint.id());
-            }
-            let unanswered = match endpoint.client.send(&limits, &asked, request).await {
+            let endpoint = Arc::clone(&chosen.endpoint);
+            let unanswered = match self.attempt(chosen, &limits, &asked, request).await {
                 Ok(mut response) => {
-                    if !unreachable.is_empty() {
+                    if !is_first {
                         Rung::Endpoint.mark(response.headers_mut());
                     }
-                    return Ok(response.map(|body| body.counted(in_flight)));
+                    return Ok(response);
                 }
                 Err(unanswered) => unanswered,
             };
-            unreachable.push(endpoint.id());
-            let Some(back) = unanswered.unsent.filter(|_| several) else {
+            let Some(back) = unanswered.unsent else { return Err(unanswered.failed) };
+            left_out.push(endpoint.id());
+            limits.check(&self.clock)?;
+            // Where no other is left, what became of this one is what there is to say.
+            let Ok(next) = self.choose(&limits, tried.as_ref(), &mut left_out) else {
                 return Err(unanswered.failed);
             };
-            limits.check(&self.clock)?;
-            let next = self.choose(tried.as_ref(), &unreachable);
-            if unreachable.contains(&next.0.id()) {
-                return Err(unanswered.failed);
-            }
             request = *back;
-            (endpoint, several) = next;
-            endpoint.client.readdress(&mut request);
+            chosen = next;
+            chosen.endpoint.client.readdress(&mut request);
+            self.tally.endpoint_failovers.add();
+            is_first = false;
         }
     }
 
-    /// The endpoint for the next try, and whether there are others.
-    fn choose(&self, tried: Option<&Tried>, unreachable: &[EndpointId]) -> (Arc<Endpoint<B>>, bool) {
-        let endpoints = self.endpoints.load();
-        let is_new = |endpoint: &&Arc<Endpoint<B>>| !unreachable.contains(&endpoint.id());
-        let fresh = |endpoint: &&Arc<Endpoint<B>>| {
-            is_new(endpoint)
-                && endpoint.is_healthy()
-                && !tried.is_some_and(|tried| tried.contains(endpoint.id()))
+    /// Sends a request to the endpoint that was chosen for it, and notes what came of it.
+    async fn attempt(
+        &self,
+        mut chosen: Chosen<B>,
+        limits: &Limits,
+        asked: &Asked,
+        request: Request<B>,
+    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
+        let sending = chosen.endpoint.client.send(limits, asked, request);
+        let Some(began) = chosen.began else { return sending.await };
+        let sent = match &mut chosen.permit {
+            Some(permit) if limits.is_detached() => {
+                told_when_late(permit, self.policy.first_byte_timeout, sending).await
+            }
+            _ => sending.await,
         };
-        let chosen = endpoints.iter().find(fresh).or_else(|| endpoints.iter().find(is_new));
-        (Arc::clone(chosen.unwrap_or(&endpoints[0])), endpoints.len() > 1)
+        let now = Instant::now();
+        let end = match &sent {
+            Ok(response) => call_answered(response.status().as_u16(), self.read(response)),
+            Err(unanswered) => call_failed(&unanswered.failed),
+        };
+        if let Some(permit) = &mut chosen.permit {
+            permit.end(end, now);
+        }
+        if chosen.in_flight.is_some() {
+            let (load, took) = (&chosen.endpoint.load, now.saturating_duration_since(began));
+            match &sent {
+                Ok(response)
+                    if end == CallEnd::Failed || response.status() == StatusCode::TOO_MANY_REQUESTS =>
+                {
+                    load.troubled(took, Some(response.headers()), now);
+                }
+                Ok(_) => load.answered(took, now),
+                Err(_) if end == CallEnd::Failed => load.troubled(took, None, now),
+                Err(_) => {}
+            }
+        }
+        sent.map(|response| response.map(|body| body.counted(chosen.in_flight)))
+    }
+
+    /// The endpoint for the next try. Those whose circuits turn out to let nothing through are added to `left_out`.
+    fn choose(
+        &self,
+        limits: &Limits,
+        tried: Option<&Tried>,
+        left_out: &mut Vec<EndpointId>,
+    ) -> Result<Chosen<B>, NoneLeft> {
+        let endpoints = self.endpoints.load();
+        if let [only] = &endpoints[..] {
+            if left_out.contains(&only.id()) {
+                return Err(NoneLeft(None));
+            }
+            let Some(circuit) = &only.circuit else {
+                return Ok(Chosen { endpoint: Arc::clone(only), permit: None, in_flight: None, began: None });
+            };
+            let now = Instant::now();
+            let permit = circuit.admit(now, limits.deadline()).map_err(|held| NoneLeft(Some(held)))?;
+            let endpoint = Arc::clone(only);
+            return Ok(Chosen { endpoint, permit: Some(permit), in_flight: None, began: Some(now) });
+        }
+        let now = Instant::now();
+        let mut last_held = None;
+        loop {
+            let some_open = self.siblings.not_closed() > 0;
+            let slow_start = self.policy.slow_start;
+            let choice = Choice { tried, left_out: &*left_out, slow_start, some_open, now };
+            let endpoint = match balance::choose(&endpoints, &choice) {
+                Ok(Some(endpoint)) => endpoint,
+                Ok(None) => return Err(NoneLeft(last_held)),
+                Err(held) => return Err(NoneLeft(Some(held))),
+            };
+            let permit = match endpoint.circuit.as_ref().map(|circuit| circuit.admit(now, limits.deadline()))
+            {
+                None => None,
+                Some(Ok(permit)) => Some(permit),
+                // Somebody else was quicker to probe it.
+                Some(Err(held)) => {
+                    last_held = Some(held);
+                    left_out.push(endpoint.id());
+                    continue;
+                }
+            };
+            if let Some(tried) = tried {
+                tried.add(endpoint.id());
+            }
+            let in_flight = Some(InFlight::new(Arc::clone(&endpoint.load)));
+            return Ok(Chosen { endpoint: Arc::clone(endpoint), permit, in_flight, began: Some(now) });
+        }
+    }
+
+    /// The refusal of a request that no endpoint may take.
+    fn held(&self, held: Option<Held>) -> AttemptFailed {
+        self.tally.circuit_refused.add();
+        held_by_circuit(held.unwrap_or(Held { retry_after: Duration::from_secs(1) }))
     }
 
     /// Tells the tally how many endpoints there are.
@@ -264,5 +408,31 @@ impl<B: OutgoingBody> Shared<B> {
     fn read(&self, response: &Response<UpstreamBody<B>>) -> Reading {
         let said = response.extensions().get::<Reading>();
         said.copied().unwrap_or_else(|| self.policy.answers.read(response.status().as_u16(), false))
+    }
+}
+
+/// The endpoint of one try.
+struct Chosen<B: OutgoingBody> {
+    endpoint: Arc<Endpoint<B>>,
+    /// Its circuit's leave, where it has one.
+    permit: Option<Permit>,
+    /// Where there are several: it is counted.
+    in_flight: Option<InFlight>,
+    /// When it was chosen, where somebody wants to know how long it took.
+    began: Option<Instant>,
+}
+
+/// No endpoint is left for a try: circuits hold it, or all were tried.
+struct NoneLeft(Option<Held>);
+
+/// Waits for `sending`, however long it takes: its holder is patient. The circuit hears after `late` that no answer came.
+async fn told_when_late<T>(permit: &mut Permit, late: Duration, sending: impl Future<Output = T>) -> T {
+    let mut sending = std::pin::pin!(sending);
+    match tokio::time::timeout(late, &mut sending).await {
+        Ok(sent) => sent,
+        Err(_) => {
+            permit.end(CallEnd::Failed, Instant::now());
+            sending.await
+        }
     }
 }

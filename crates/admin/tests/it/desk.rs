@@ -11,9 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::Value;
-use steadfast_admin::{AdminParts, BoxFuture, ConfigOrigin, Control, Readiness, ReloadReport, router, serve};
+use steadfast_admin::{
+    AdminParts, BoxFuture, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
+    EndpointReport, OrderRefused, Readiness, ReloadReport, router, serve,
+};
 use steadfast_core::{
     Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
+    circuit::{Circuit, CircuitPolicy},
 };
 use steadfast_ledger::{
     Claim, ClaimOutcome, ClaimRequest, Claims, Durability, KeepFrom, OperationName, Retention,
@@ -31,6 +35,8 @@ use tokio::{
 pub(crate) struct Gateway {
     pub(crate) draining: AtomicBool,
     pub(crate) reload: Mutex<Result<ReloadReport, String>>,
+    /// What was last wanted of the circuits of `bank`.
+    pub(crate) ordered: Mutex<Option<CircuitOrder>>,
 }
 
 impl Readiness for Gateway {
@@ -47,6 +53,37 @@ impl Control for Gateway {
 
     fn effective_config(&self) -> String {
         "listen = \"127.0.0.1:8080\"\n".to_owned()
+    }
+
+    fn endpoints(&self) -> Vec<EndpointReport> {
+        let circuit = Circuit::new(CircuitPolicy::default(), 0).view(Duration::ZERO);
+        let circuit =
+            CircuitReport { view: circuit, age: Duration::from_secs(2), left: None, is_enforced: true };
+        vec![EndpointReport {
+            upstream: "bank".to_owned(),
+            endpoint: "http://bank:9000".to_owned(),
+            is_healthy: true,
+            in_flight: 3,
+            cost: Some(Duration::from_millis(12)),
+            circuit: Some(circuit),
+        }]
+    }
+
+    fn order_circuits(
+        &self,
+        upstream: &str,
+        endpoint: Option<&str>,
+        order: CircuitOrder,
+    ) -> Result<CircuitOrdered, OrderRefused> {
+        match (upstream, endpoint) {
+            ("bank", None | Some("http://bank:9000")) => {
+                *self.ordered.lock().unwrap() = Some(order);
+                Ok(CircuitOrdered(1))
+            }
+            ("bank", Some(_)) => Err(OrderRefused::NoSuchEndpoint),
+            ("plain", _) => Err(OrderRefused::NoCircuit),
+            _ => Err(OrderRefused::NoSuchUpstream),
+        }
     }
 
     fn config_origin(&self) -> ConfigOrigin {
@@ -98,6 +135,7 @@ impl Desk {
         let gateway = Arc::new(Gateway {
             draining: AtomicBool::new(false),
             reload: Mutex::new(Ok(ReloadReport::default())),
+            ordered: Mutex::new(None),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

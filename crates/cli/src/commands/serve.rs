@@ -9,9 +9,12 @@ use std::{
 };
 
 use anyhow::Context;
-use steadfast_admin::{AdminParts, BoxFuture, ConfigOrigin, Control, Readiness, ReloadReport};
+use steadfast_admin::{
+    AdminParts, BoxFuture, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
+    EndpointReport, OrderRefused, Readiness, ReloadReport,
+};
 use steadfast_gateway::{
-    Gateway, LogTo,
+    Gateway, LogTo, NotOrdered,
     config::{self, Config, Environment, Loaded, Overrides},
 };
 use steadfast_worker::Workers;
@@ -268,6 +271,45 @@ impl Control for Running {
 
     fn effective_config(&self) -> String {
         config::effective(&self.in_force())
+    }
+
+    fn endpoints(&self) -> Vec<EndpointReport> {
+        let upstreams = self.gateway.endpoints().into_iter();
+        let reports = upstreams.flat_map(|(upstream, endpoints)| {
+            endpoints.into_iter().map(move |endpoint| EndpointReport {
+                upstream: upstream.clone(),
+                endpoint: endpoint.location.to_string(),
+                is_healthy: endpoint.is_healthy,
+                in_flight: endpoint.in_flight,
+                cost: endpoint.cost,
+                circuit: endpoint.circuit.map(|(view, age)| CircuitReport {
+                    view,
+                    age,
+                    left: endpoint.circuit_left,
+                    is_enforced: endpoint.circuit_is_enforced,
+                }),
+            })
+        });
+        reports.collect()
+    }
+
+    fn order_circuits(
+        &self,
+        upstream: &str,
+        endpoint: Option<&str>,
+        order: CircuitOrder,
+    ) -> Result<CircuitOrdered, OrderRefused> {
+        let order = match order {
+            CircuitOrder::Open(time) => steadfast_gateway::CircuitOrder::Open(time),
+            CircuitOrder::Closed(time) => steadfast_gateway::CircuitOrder::Closed(time),
+            CircuitOrder::Automatic => steadfast_gateway::CircuitOrder::Automatic,
+        };
+        let ordered = self.gateway.order_circuits(upstream, endpoint, order);
+        ordered.map(CircuitOrdered).map_err(|refused| match refused {
+            NotOrdered::NoSuchUpstream => OrderRefused::NoSuchUpstream,
+            NotOrdered::NoCircuit => OrderRefused::NoCircuit,
+            NotOrdered::NoSuchEndpoint => OrderRefused::NoSuchEndpoint,
+        })
     }
 
     fn config_origin(&self) -> ConfigOrigin {

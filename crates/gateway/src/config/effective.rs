@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
+use steadfast_core::circuit::{CircuitMode, CircuitPolicy};
 use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
     NamespaceScope, OnLedgerLoss, SpoolLimits,
@@ -15,10 +16,11 @@ use super::{
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
-        RawListener, RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawResolver, RawRoute,
-        RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
+        At, RawBalance, RawCircuit, RawCircuitMode, RawConfig, RawCors, RawEdge, RawEncryption,
+        RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency,
+        RawInProgress, RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMultipart, RawNamespace,
+        RawOnLedgerLoss, RawResolver, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share,
+        Size, Status, Time,
     },
 };
 
@@ -159,7 +161,14 @@ fn health(policy: &HealthPolicy) -> RawHealth {
 fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
-        url: At::nowhere(plain(&policy.addresses[0].to_string())),
+        url: match &policy.addresses[..] {
+            [only] => some(plain(&only.to_string())),
+            _ => None,
+        },
+        urls: match &policy.addresses[..] {
+            [_] => None,
+            several => all(several, |address| plain(&address.to_string())),
+        },
         http: some(match policy.protocol {
             Protocol::Http1 => RawHttp::One,
             Protocol::Http2 => RawHttp::Two,
@@ -185,6 +194,26 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
         idle_timeout: some(Time(policy.idle_timeout)),
         idle_max: some(policy.idle_max as u64),
         health: policy.health.as_ref().and_then(|policy| some(health(policy))),
+        circuit: policy.circuit.as_ref().and_then(|policy| some(circuit(policy))),
+        balance: policy.slow_start.and_then(|time| some(RawBalance { slow_start: some(Time(time)) })),
+    }
+}
+
+fn circuit(policy: &CircuitPolicy) -> RawCircuit {
+    RawCircuit {
+        failure_ratio: some(Share::of(policy.failure_ratio)),
+        slow: policy.slow.and_then(|time| some(Time(time))),
+        slow_ratio: some(Share::of(policy.slow_ratio)),
+        window: some(Time(policy.window)),
+        volume_min: some(u64::from(policy.volume_min)),
+        consecutive: policy.consecutive.and_then(|most| some(u64::from(most))),
+        open_for: some(Time(policy.open_for)),
+        open_for_max: some(Time(policy.open_for_max)),
+        probes: some(u64::from(policy.probes)),
+        mode: some(match policy.mode {
+            CircuitMode::Enforce => RawCircuitMode::Enforce,
+            CircuitMode::Shadow => RawCircuitMode::Shadow,
+        }),
     }
 }
 

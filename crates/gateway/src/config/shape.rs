@@ -77,6 +77,12 @@ impl Shape<'_> {
                 let number = i128::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok();
                 self.integer(number, &span, schema, path);
             }
+            (Some("number"), DeValue::Integer(number)) => {
+                self.number(number.as_str().replace('_', "").parse().ok(), &span, schema, path);
+            }
+            (Some("number"), DeValue::Float(number)) => {
+                self.number(number.as_str().replace('_', "").parse().ok(), &span, schema, path);
+            }
             (Some("string"), DeValue::String(_)) | (Some("boolean"), DeValue::Boolean(_)) | (None, _) => {}
             (Some(wanted), other) => {
                 let (found, wanted) = (kind_of(other), words_for(wanted));
@@ -94,6 +100,16 @@ impl Shape<'_> {
                 format!("`{path}` is out of bounds"),
                 format!("choose a number from {min} to {max}"),
             );
+        }
+    }
+
+    /// One that may have a fraction.
+    fn number(&mut self, number: Option<f64>, span: &Range<usize>, schema: &Value, path: &str) {
+        let bound = |name| schema.get(name).and_then(Value::as_f64);
+        let (min, max) = (bound("minimum").unwrap_or(f64::MIN), bound("maximum").unwrap_or(f64::MAX));
+        if number.is_none_or(|number| !(min..=max).contains(&number)) {
+            let next = format!("choose a number from {min} to {max}");
+            self.fatal(span, format!("`{path}` is out of bounds"), next);
         }
     }
 
@@ -312,6 +328,7 @@ fn words_for(kind: &str) -> &'static str {
         "object" => "a table: { key = value }",
         "array" => "a list: [ … ]",
         "integer" => "a whole number, without quotes",
+        "number" => "a number, without quotes",
         "boolean" => "true or false, without quotes",
         _ => "a text, in quotes",
     }

@@ -5,8 +5,10 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod circuits;
 mod cors;
 mod encryption;
+mod endpoints;
 mod large_bodies;
 mod line;
 mod lost_answers;

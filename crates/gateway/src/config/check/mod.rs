@@ -2,6 +2,7 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod circuit;
 mod cors;
 mod edge;
 mod encryption;
@@ -159,7 +160,7 @@ impl<'a> Checker<'a> {
         }
         for (name, upstream) in &raw.upstreams {
             if !raw.routes.iter().any(|route| route.get().upstream.get() == name) {
-                self.warn(&upstream.get().url.span(), format!("no route uses the upstream `{name}`"));
+                self.warn(&upstream.span(), format!("no route uses the upstream `{name}`"));
             }
         }
         if raw.routes.is_empty() {

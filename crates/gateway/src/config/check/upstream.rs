@@ -22,11 +22,11 @@ impl Checker<'_> {
         raw: &At<RawUpstream>,
         resolver: &[SocketAddr],
     ) -> Option<UpstreamConfig> {
-        let url = &raw.get().url;
         let named = self.take(&raw.span(), check_name(name));
-        let address = self.take(&url.span(), parse_url(url.get()));
-        let default = UpstreamPolicy::new(name, address?);
+        let addresses = self.addresses(name, raw);
         let raw = raw.get();
+        let addresses = addresses?;
+        let default = UpstreamPolicy::new(name, addresses.first()?.clone());
         let times = self.times(raw.timeout.as_ref().map(At::get), &default);
         let answers = self.answers(raw);
         named?;
@@ -67,9 +67,71 @@ impl Checker<'_> {
                 Some(health) => Some(self.health(health)?),
                 None => None,
             },
+            circuit: raw.circuit.as_ref().map(|circuit| self.circuit(circuit.get())),
+            slow_start: raw
+                .balance
+                .as_ref()
+                .and_then(|balance| balance.get().slow_start.as_ref())
+                .map(|time| time.get().0),
+            addresses,
             ..default
         };
         Some(UpstreamConfig { policy, contract })
+    }
+
+    /// Where its endpoints are; at least one.
+    fn addresses(&mut self, name: &str, raw: &At<RawUpstream>) -> Option<Vec<Address>> {
+        let span = raw.span();
+        let urls = match (&raw.get().url, &raw.get().urls) {
+            (Some(url), None) => vec![url],
+            (None, Some(urls)) if !urls.get().is_empty() => urls.get().iter().collect(),
+            (None, Some(urls)) => {
+                let next = "list where it is, as in urls = [\"http://a:8000\", \"http://b:8000\"]";
+                self.error(&urls.span(), "`urls` is empty".into(), next.into());
+                return None;
+            }
+            (Some(_), Some(urls)) => {
+                let next = "put the one of `url` into `urls`, and remove `url`";
+                self.error(
+                    &urls.span(),
+                    format!("the upstream `{name}` has both `url` and `urls`"),
+                    next.into(),
+                );
+                return None;
+            }
+            (None, None) => {
+                // A key that nobody knows may have been meant for it.
+                if !self.partial {
+                    let next = "say where it is, as in url = \"http://127.0.0.1:8000\"";
+                    self.error(&span, format!("the upstream `{name}` has no `url`"), next.into());
+                }
+                return None;
+            }
+        };
+        let mut addresses: Vec<Address> = Vec::with_capacity(urls.len());
+        let mut all_right = true;
+        for url in urls {
+            let Some(address) = self.take(&url.span(), parse_url(url.get())) else {
+                all_right = false;
+                continue;
+            };
+            let alike = addresses.first().is_none_or(|first| first.is_alike(&address));
+            if !alike || addresses.contains(&address) {
+                let (what, next) = if alike {
+                    ("is there twice", "remove one of them")
+                } else {
+                    (
+                        "has another scheme or path than the first one",
+                        "list places that answer alike; make another upstream of the rest",
+                    )
+                };
+                self.error(&url.span(), format!("`urls`: `{address}` {what}"), next.into());
+                all_right = false;
+                continue;
+            }
+            addresses.push(address);
+        }
+        all_right.then_some(addresses)
     }
 
     fn upstream_tls(&mut self, raw: Option<&At<RawUpstreamTls>>, address: &Address) -> Option<TlsClient> {

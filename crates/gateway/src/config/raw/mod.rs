@@ -1,6 +1,7 @@
 //! The config as it stands in a file. The comments here become the JSON Schema and the reference in
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
+mod circuit;
 mod edge;
 mod health;
 mod idempotency;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use circuit::{RawBalance, RawCircuit, RawCircuitMode};
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
 pub(super) use health::RawHealth;
 pub(super) use idempotency::{
@@ -23,7 +25,7 @@ pub(super) use idempotency::{
 pub(super) use resolver::RawResolver;
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
-pub(super) use values::{At, Size, Status, Time};
+pub(super) use values::{At, Share, Size, Status, Time};
 
 /// What belongs to the gateway as a whole.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]

@@ -3,15 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawHealth, Status, Time};
+use super::{At, RawBalance, RawCircuit, RawHealth, Status, Time};
 
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct RawUpstream {
     /// Where it is: `http://host:port` or `https://host:port`, with a path that is put before every request's own,
-    /// if it has one; or `unix:/path/of/socket`.
-    pub(in crate::config) url: At<String>,
+    /// if it has one; or `unix:/path/of/socket`. It has this, or `urls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) url: Option<At<String>>,
+    /// Where its endpoints are, where there are several that answer alike: URLs with the same scheme and path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) urls: Option<At<Vec<At<String>>>>,
     /// Which version of HTTP it speaks. Unless stated, `auto` over https, `1.1` otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) http: Option<At<RawHttp>>,
@@ -55,6 +59,12 @@ pub(in crate::config) struct RawUpstream {
     /// Asks every endpoint whether it is well. Nobody is asked unless this is stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) health: Option<At<RawHealth>>,
+    /// When an endpoint of it that fails is left alone, and for how long. Never, unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) circuit: Option<At<RawCircuit>>,
+    /// How its endpoints share its requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) balance: Option<At<RawBalance>>,
 }
 
 /// Which version of HTTP is spoken.

@@ -4,6 +4,7 @@ use std::{borrow::Cow, ops::Range, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use steadfast_core::circuit::Ratio;
 use toml::Spanned;
 
 use super::super::{
@@ -136,6 +137,39 @@ impl JsonSchema for Size {
             "minimum": 0,
             "x-kind": "size",
         })
+    }
+}
+
+/// A share of a whole: 0.5 is half of it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(in crate::config) struct Share(f64);
+
+impl Share {
+    pub(in crate::config) fn of(ratio: Ratio) -> Self {
+        Self(f64::from(ratio.millionths()) / 1e6)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the schema bounds it: 0 to 1"
+    )]
+    pub(in crate::config) fn ratio(self) -> Ratio {
+        Ratio::from_millionths((self.0 * 1e6).round() as u32)
+    }
+}
+
+impl JsonSchema for Share {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0.001, "maximum": 1 })
     }
 }
 
