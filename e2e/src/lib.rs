@@ -6,24 +6,29 @@
 
 mod await_that;
 mod caller;
+mod dns_packet;
 mod gateway;
 mod killer;
+mod name_server;
 mod office;
 mod port;
 mod process;
 mod programs;
 mod random;
+mod replica;
 mod service_manager;
 
 pub use await_that::{await_that, within};
 pub use caller::{Answer, Ask, Caller, NoAnswer};
 pub use gateway::{Gateway, LEASE};
 pub use killer::{Killer, Moment};
+pub use name_server::{NameServer, Says};
 pub use office::Office;
 pub use port::Port;
 pub use process::Process;
 pub use programs::program;
 pub use random::Random;
+pub use replica::Replica;
 pub use service_manager::ServiceManager;
 
 /// Whether the long storms were asked for (`STEADFAST_LONG=1`).

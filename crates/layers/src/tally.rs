@@ -69,6 +69,14 @@ tally! {
         counter attempts = "steadfast_upstream_attempts", "Attempts that were begun";
         counter attempts_failed = "steadfast_upstream_attempts_failed",
             "Attempts that brought no answer, or one that is no outcome";
+        gauge endpoints = "steadfast_upstream_endpoints", "Endpoints that are known";
+        gauge endpoints_healthy = "steadfast_upstream_endpoints_healthy",
+            "Endpoints that do not fail their health checks";
+        counter health_checks_failed = "steadfast_upstream_health_checks_failed", "Health checks that failed";
+        counter look_ups_failed = "steadfast_upstream_look_ups_failed",
+            "Look-ups of a name that found no address";
+        gauge names_lost = "steadfast_upstream_names_lost",
+            "Names that the last look-up did not find";
         gauge circuits_open = "steadfast_circuits_open", "Endpoints whose circuit is not closed";
         counter circuit_opened = "steadfast_circuit_opened", "Times that a circuit opened, after failed probes too";
         counter circuit_refused = "steadfast_circuit_refused", "Requests that an open circuit refused";

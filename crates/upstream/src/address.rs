@@ -1,6 +1,11 @@
 //! Where an upstream is.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use http::{HeaderValue, Uri, uri::Scheme};
 
@@ -91,6 +96,23 @@ impl Address {
         &self.place
     }
 
+    /// What has to be looked up before it can be connected to, and the port there; nothing where its host is an
+    /// address, or this machine.
+    pub(crate) fn name(&self) -> Option<(&str, u16)> {
+        match &self.place {
+            Place::Tcp { host, port, .. } if sockets_of(host, *port).is_none() => Some((host, *port)),
+            Place::Tcp { .. } | Place::Unix(_) => None,
+        }
+    }
+
+    /// What is connected to, one after the other, where nothing has to be looked up.
+    pub(crate) fn sockets(&self) -> Option<Vec<SocketAddr>> {
+        match &self.place {
+            Place::Tcp { host, port, .. } => sockets_of(host, *port),
+            Place::Unix(_) => None,
+        }
+    }
+
     /// The scheme of requests to it.
     pub(crate) fn scheme(&self) -> Scheme {
         if self.is_tls() { Scheme::HTTPS } else { Scheme::HTTP }
@@ -130,6 +152,19 @@ impl fmt::Display for Address {
     }
 }
 
+/// The sockets of a host that is an address, or `localhost`: that name means this machine (RFC 6761, section 6.3),
+/// and one server there may listen on either of its addresses.
+fn sockets_of(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let addresses = match host.parse::<IpAddr>() {
+        Ok(address) => vec![address],
+        Err(_) if host.trim_end_matches('.').eq_ignore_ascii_case("localhost") => {
+            vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
+        }
+        Err(_) => return None,
+    };
+    Some(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +188,24 @@ mod tests {
         let socket = address("unix:/run/app.sock");
         assert_eq!((socket.place(), socket.path()), (&Place::Unix("/run/app.sock".into()), ""));
         assert_eq!(socket.authority(), "localhost");
+    }
+
+    #[test]
+    fn only_names_are_looked_up() {
+        for (text, name, sockets) in [
+            ("http://bank.example:8000", Some(("bank.example", 8000)), None),
+            ("https://bank", Some(("bank", 443)), None),
+            ("http://127.0.0.2:80", None, Some(vec!["127.0.0.2:80"])),
+            ("https://[::1]", None, Some(vec!["[::1]:443"])),
+            ("http://localhost:81", None, Some(vec!["[::1]:81", "127.0.0.1:81"])),
+            ("http://LocalHost.:81", None, Some(vec!["[::1]:81", "127.0.0.1:81"])),
+            ("unix:/run/app.sock", None, None),
+        ] {
+            let address = address(text);
+            assert_eq!(address.name(), name, "{text}");
+            let sockets = sockets.map(|all| all.iter().map(|one| one.parse().expect("a socket")).collect());
+            assert_eq!(address.sockets(), sockets, "{text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     connection::{self, Connection, ExchangeError},
     dial::{Connectors, Dialer},
     hop_by_hop::{self, Asked},
+    names::Unresolved,
     outgoing::again,
     pool::Pool,
     prepare::Preparation,
@@ -88,17 +89,44 @@ impl<B: OutgoingBody> Client<B> {
         policy: Arc<UpstreamPolicy>,
         location: Location,
         connectors: Option<Arc<Connectors>>,
+        unresolved: Unresolved,
         clock: Clock,
     ) -> Result<Self, TlsError> {
         let pool = Arc::new(Pool::new(policy.idle_timeout, policy.idle_max));
         let preparation = Preparation::new(location.address.clone(), policy.host.clone());
-        let dialer = Dialer::new(&policy, location.clone(), connectors)?;
+        let dialer = Dialer::new(&policy, location.clone(), connectors, unresolved)?;
         Ok(Self { policy, location, preparation, dialer, pool, clock })
     }
 
     /// Where it sends to.
     pub(crate) fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// Whether what its name stands for was not known when it was made.
+    pub(crate) fn is_unresolved(&self) -> bool {
+        self.dialer.is_unresolved()
+    }
+
+    /// Sends a request of the gateway's own over a connection of its own, which is closed as soon as the head of the
+    /// answer is there. The error is for the log.
+    pub(crate) async fn ask_apart(&self, mut request: Request<B>) -> Result<StatusCode, String> {
+        let failed = |error: AttemptFailed| error.to_string();
+        self.preparation.name_host(&mut request).map_err(failed)?;
+        let dialed = self.dialer.dial().await?;
+        if dialed.is_http2 {
+            let mut sender = self.handshake_http2(dialed.stream).await?;
+            self.preparation.for_http2(&mut request).map_err(failed)?;
+            let answer = sender.send_request(request.map(Watched::sure)).await;
+            return answer.map(|answer| answer.status()).map_err(|error| error.to_string());
+        }
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let mut connection = Connection::over(dialed.stream).await?;
+        match connection.exchange(request).await {
+            Ok(answer) => Ok(answer.status()),
+            Err(ExchangeError::Unsent(_)) => Err("closed before the request was taken".into()),
+            Err(ExchangeError::Lost(error)) => Err(error.to_string()),
+        }
     }
 
     /// Turns the caller's request into what is sent. What the caller asked of its connection is returned.

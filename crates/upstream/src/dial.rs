@@ -1,20 +1,33 @@
 //! Making a connection to an upstream.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::{Address, Location, Protocol, UpstreamPolicy, address::Place, stream::Stream, tls::TlsError};
+use crate::{
+    Address, Location, Protocol, UpstreamPolicy, address::Place, names::Unresolved, stream::Stream,
+    tls::TlsError,
+};
 
 /// Makes connections to one endpoint.
 pub(crate) struct Dialer {
     location: Location,
+    target: Target,
     protocol: Protocol,
     timeout: Duration,
     tls: Option<Tls>,
+}
+
+/// What is connected to.
+enum Target {
+    Unix(PathBuf),
+    /// These, one after the other.
+    Sockets(Vec<SocketAddr>),
+    /// What a name stands for, which nobody knows yet.
+    Unresolved(Unresolved),
 }
 
 /// What TLS towards one endpoint is made with.
@@ -63,14 +76,27 @@ impl Dialer {
         policy: &UpstreamPolicy,
         location: Location,
         connectors: Option<Arc<Connectors>>,
+        unresolved: Unresolved,
     ) -> Result<Self, TlsError> {
+        let target = match (location.address.place(), location.socket.map(|socket| vec![socket])) {
+            (Place::Unix(path), _) => Target::Unix(path.clone()),
+            (Place::Tcp { .. }, Some(found)) => Target::Sockets(found),
+            (Place::Tcp { .. }, None) => {
+                location.address.sockets().map_or(Target::Unresolved(unresolved), Target::Sockets)
+            }
+        };
         let tls = match (location.address.place(), connectors) {
             (Place::Tcp { host, tls: true, .. }, Some(connectors)) => {
                 Some(Tls { connectors, name: policy.tls.server_name(host)? })
             }
             _ => None,
         };
-        Ok(Self { location, protocol: policy.protocol, timeout: policy.connect_timeout, tls })
+        Ok(Self { location, target, protocol: policy.protocol, timeout: policy.connect_timeout, tls })
+    }
+
+    /// Whether what its name stands for was not known when it was made.
+    pub(crate) fn is_unresolved(&self) -> bool {
+        matches!(self.target, Target::Unresolved(_))
     }
 
     /// Makes a connection. The error is for the log.
@@ -95,30 +121,26 @@ impl Dialer {
     async fn connect(&self, http1: bool) -> Result<Dialed, String> {
         let told = |error: std::io::Error| error.to_string();
         let prior_knowledge = self.protocol == Protocol::Http2 && !http1;
-        match self.location.address.place() {
-            Place::Unix(path) => {
+        let stream = match &self.target {
+            Target::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(told)?;
-                Ok(Dialed { stream: Stream::Unix(stream), is_http2: prior_knowledge })
+                return Ok(Dialed { stream: Stream::Unix(stream), is_http2: prior_knowledge });
             }
-            Place::Tcp { host, port, .. } => {
-                let stream = match self.location.socket {
-                    Some(socket) => TcpStream::connect(socket).await,
-                    None => TcpStream::connect((host.as_str(), *port)).await,
-                };
-                let stream = stream.map_err(told)?;
-                stream.set_nodelay(true).map_err(told)?;
-                let Some(tls) = &self.tls else {
-                    return Ok(Dialed { stream: Stream::Tcp(stream), is_http2: prior_knowledge });
-                };
-                let connector = if http1 { &tls.connectors.http1 } else { &tls.connectors.usual };
-                let stream = connector.connect(tls.name.clone(), stream).await.map_err(told)?;
-                let agreed = stream.get_ref().1.alpn_protocol();
-                let is_http2 = agreed == Some(b"h2");
-                if prior_knowledge && !is_http2 {
-                    return Err("it does not speak HTTP/2".into());
-                }
-                Ok(Dialed { stream: Stream::Tls(Box::new(stream)), is_http2 })
-            }
+            Target::Sockets(sockets) => TcpStream::connect(&sockets[..]).await,
+            Target::Unresolved(name) => TcpStream::connect(&name.sockets().await?[..]).await,
+        };
+        let stream = stream.map_err(told)?;
+        stream.set_nodelay(true).map_err(told)?;
+        let Some(tls) = &self.tls else {
+            return Ok(Dialed { stream: Stream::Tcp(stream), is_http2: prior_knowledge });
+        };
+        let connector = if http1 { &tls.connectors.http1 } else { &tls.connectors.usual };
+        let stream = connector.connect(tls.name.clone(), stream).await.map_err(told)?;
+        let agreed = stream.get_ref().1.alpn_protocol();
+        let is_http2 = agreed == Some(b"h2");
+        if prior_knowledge && !is_http2 {
+            return Err("it does not speak HTTP/2".into());
         }
+        Ok(Dialed { stream: Stream::Tls(Box::new(stream)), is_http2 })
     }
 }

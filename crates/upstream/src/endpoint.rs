@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 
 use steadfast_core::circuit::{CircuitView, Held};
 use steadfast_layers::{Circuit, EndpointId};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{Location, OutgoingBody, client::Client, load::Load};
 
@@ -23,6 +23,8 @@ pub struct Endpoint<B: OutgoingBody> {
     /// What it has to do just now.
     pub(crate) load: Arc<Load>,
     is_healthy: AtomicBool,
+    /// Its health checks, where there are any: they end with it.
+    checks: OnceLock<JoinSet<()>>,
     /// Since when it has been taking requests, in milliseconds since `origin`. Zero: from the beginning.
     since_ms: AtomicU64,
     origin: Instant,
@@ -57,6 +59,7 @@ impl<B: OutgoingBody> Endpoint<B> {
             circuit,
             load: Arc::new(Load::new(origin)),
             is_healthy: AtomicBool::new(true),
+            checks: OnceLock::new(),
             since_ms: AtomicU64::new(0),
             origin,
         }
@@ -96,6 +99,15 @@ impl<B: OutgoingBody> Endpoint<B> {
         if !self.is_healthy.swap(healthy, Ordering::Relaxed) && healthy {
             self.start();
         }
+    }
+
+    /// Lets `checks` run as long as it is there.
+    pub(crate) fn check(&self, checks: impl Future<Output = ()> + Send + 'static) {
+        self.checks.get_or_init(|| {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(checks);
+            tasks
+        });
     }
 
     /// It begins to take requests.

@@ -9,7 +9,7 @@ use crate::Address;
 pub struct Location {
     /// Its URL: scheme, name and path of what is asked for.
     pub address: Address,
-    /// Where that name was found to be. Unless stated, the system is asked each time a connection is made.
+    /// Where that name was found to be; nothing where it says so itself, or was not found yet.
     pub socket: Option<SocketAddr>,
 }
 

@@ -1,11 +1,11 @@
 //! How an upstream is reached: where it is, what is spoken there, and how long each step towards it may take.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use http::HeaderValue;
 use steadfast_core::{AnswerPolicy, circuit::CircuitPolicy};
 
-use crate::{Address, TlsClient};
+use crate::{Address, HealthPolicy, TlsClient};
 
 /// How an upstream is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub struct UpstreamPolicy {
     pub idle_max: usize,
     /// How the statuses of its answers are read.
     pub answers: AnswerPolicy,
+    /// The servers that are asked for the addresses behind its name; the system where there are none.
+    pub resolver: Vec<SocketAddr>,
+    /// How its endpoints are checked; they are not unless this is stated.
+    pub health: Option<HealthPolicy>,
     /// What opens the circuit of an endpoint; none has one unless stated.
     pub circuit: Option<CircuitPolicy>,
     /// For how long an endpoint that is new, or well again, gets less than its share of requests. Its share at once,
@@ -86,6 +90,8 @@ impl UpstreamPolicy {
             idle_timeout: Duration::from_secs(4),
             idle_max: 512,
             answers: AnswerPolicy::default(),
+            resolver: Vec::new(),
+            health: None,
             circuit: None,
             slow_start: None,
         }

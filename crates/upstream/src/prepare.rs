@@ -61,7 +61,7 @@ impl Preparation {
     }
 
     /// Says which host is asked for. A target that names one outweighs the field (RFC 9112, section 3.2.2).
-    fn name_host<B>(&self, request: &mut Request<B>) -> Result<(), AttemptFailed> {
+    pub(crate) fn name_host<B>(&self, request: &mut Request<B>) -> Result<(), AttemptFailed> {
         let host = match &self.host {
             HostPolicy::Upstream => self.authority.clone(),
             HostPolicy::Named(host) => host.clone(),

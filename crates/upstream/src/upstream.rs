@@ -19,7 +19,7 @@ use steadfast_layers::{
     call_failed, held_by_circuit,
 };
 use steadfast_ledger::Clock;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tower_service::Service;
 
 use crate::{
@@ -27,8 +27,11 @@ use crate::{
     balance::{self, Choice},
     client::{Client, Limits, Unanswered},
     dial::Connectors,
+    health,
     hop_by_hop::Asked,
     load::InFlight,
+    names::{Names, Unasked},
+    resolve::Resolver,
 };
 
 /// An upstream; clones share its endpoints.
@@ -46,6 +49,9 @@ struct Shared<B: OutgoingBody> {
     order: Mutex<Option<ByHand>>,
     /// The circuits, as far as they must know of each other.
     siblings: Siblings,
+    names: Names,
+    /// What goes on beside its requests: looking names up. It ends with this.
+    beside: Mutex<JoinSet<()>>,
     tally: Arc<UpstreamTally>,
     clock: Clock,
     /// When it began.
@@ -64,10 +70,14 @@ impl<B: OutgoingBody> Upstream<B> {
     ///
     /// # Errors
     /// TLS cannot be set up.
+    ///
+    /// # Panics
+    /// There is no runtime of tokio's, where names are to be looked up or health is to be checked: both go on there
+    /// for as long as this or a clone of it exists.
     pub fn new(policy: UpstreamPolicy, clock: Clock, tally: Arc<UpstreamTally>) -> Result<Self, TlsError> {
         let connectors = Connectors::new(&policy)?;
-        let locations = policy.addresses.iter().cloned().map(Location::from);
-        let locations = locations.collect::<Vec<_>>();
+        let (names, unasked) = Names::of(&policy);
+        let locations = names.locations(&policy);
         let upstream = Self {
             shared: Arc::new(Shared {
                 policy: Arc::new(policy),
@@ -75,13 +85,52 @@ impl<B: OutgoingBody> Upstream<B> {
                 endpoints: ArcSwap::default(),
                 order: Mutex::new(None),
                 siblings: Siblings::default(),
+                names,
+                beside: Mutex::default(),
                 tally,
                 clock,
                 origin: Instant::now(),
             }),
         };
         upstream.set_endpoints(locations)?;
+        upstream.keep_found(unasked);
         Ok(upstream)
+    }
+
+    /// Looks its names up from now on.
+    fn keep_found(&self, unasked: Vec<Unasked>) {
+        if unasked.is_empty() {
+            return;
+        }
+        let policy = self.policy();
+        let resolver = Resolver::of_servers(&policy.resolver);
+        let mut beside = self.shared.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in unasked {
+            let shared = Arc::downgrade(&self.shared);
+            let changed = move || {
+                let Some(shared) = shared.upgrade() else { return };
+                let locations = shared.names.locations(&shared.policy);
+                if let Err(error) = (Self { shared }).set_endpoints(locations) {
+                    tracing::error!(%error, "an upstream's new addresses cannot be used");
+                }
+            };
+            let tally = Arc::clone(&self.shared.tally);
+            beside.spawn(name.keep_found(resolver.clone(), policy.name.clone(), tally, changed));
+        }
+    }
+
+    /// Checks the health of an endpoint from now on, where the policy says so.
+    fn keep_checked(&self, endpoint: &Arc<Endpoint<B>>) {
+        let policy = self.policy();
+        let Some(health) = policy.health.clone().filter(|_| !endpoint.client.is_unresolved()) else { return };
+        let shared = Arc::downgrade(&self.shared);
+        let noted = move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.count_endpoints();
+            }
+        };
+        let (name, tally) = (policy.name.clone(), Arc::clone(&self.shared.tally));
+        endpoint.check(health::keep_checked(Arc::downgrade(endpoint), health, name, tally, noted));
     }
 
     /// The policy that it keeps.
@@ -106,7 +155,11 @@ impl<B: OutgoingBody> Upstream<B> {
         let shared = &self.shared;
         let order = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
         let before = shared.endpoints.load_full();
+        // Endpoints that were there from the beginning are taken for well until they are checked, and begin with
+        // their full share: there is nobody else. Those that come later have to show it first.
+        let is_beginning = before.iter().all(|endpoint| endpoint.client.is_unresolved());
         let mut after: Vec<Arc<Endpoint<B>>> = Vec::with_capacity(locations.len());
+        let mut added = Vec::new();
         for location in locations {
             let is_there = |endpoint: &&Arc<Endpoint<B>>| *endpoint.location() == location;
             if after.iter().any(|endpoint| is_there(&endpoint)) {
@@ -117,20 +170,28 @@ impl<B: OutgoingBody> Upstream<B> {
                 continue;
             }
             let (policy, connectors) = (Arc::clone(&shared.policy), shared.connectors.clone());
-            let client = Client::new(policy, location, connectors, shared.clock.clone())?;
+            let unresolved = shared.names.unresolved(&location);
+            let client = Client::new(policy, location, connectors, unresolved, shared.clock.clone())?;
             let circuit = shared.circuit(client.location());
             let now = Instant::now();
             if let (Some(circuit), Some(order)) = (&circuit, order.filter(|order| order.is_meant(now))) {
                 circuit.order(order, now);
             }
-            let endpoint = Endpoint::new(client, circuit, shared.origin);
-            if !before.is_empty() {
+            let endpoint = Arc::new(Endpoint::new(client, circuit, shared.origin));
+            if !is_beginning {
+                endpoint.set_healthy(shared.policy.health.is_none());
                 endpoint.start();
             }
-            after.push(Arc::new(endpoint));
+            after.push(Arc::clone(&endpoint));
+            added.push(endpoint);
         }
-        if !after.is_empty() {
-            shared.endpoints.store(Arc::new(after));
+        if after.is_empty() {
+            return Ok(());
+        }
+        shared.endpoints.store(Arc::new(after));
+        shared.count_endpoints();
+        for endpoint in &added {
+            self.keep_checked(endpoint);
         }
         Ok(())
     }
@@ -335,6 +396,14 @@ impl<B: OutgoingBody> Shared<B> {
     fn held(&self, held: Option<Held>) -> AttemptFailed {
         self.tally.circuit_refused.add();
         held_by_circuit(held.unwrap_or(Held { retry_after: Duration::from_secs(1) }))
+    }
+
+    /// Tells the tally how many endpoints there are.
+    fn count_endpoints(&self) {
+        let endpoints = self.endpoints.load();
+        let well = endpoints.iter().filter(|endpoint| endpoint.is_healthy()).count();
+        self.tally.endpoints.set(endpoints.len() as u64);
+        self.tally.endpoints_healthy.set(well as u64);
     }
 
     /// What an answer says of whether the upstream executed what it was asked.

@@ -10,6 +10,7 @@ mod faults;
 mod handover;
 mod kept;
 mod load;
+mod names;
 mod notify;
 mod packaging;
 mod pause;

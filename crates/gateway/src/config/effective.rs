@@ -1,6 +1,6 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -9,7 +9,7 @@ use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
     NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
-use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
+use steadfast_upstream::{HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
@@ -17,10 +17,10 @@ use super::{
     error::secrets,
     raw::{
         At, RawBalance, RawCircuit, RawCircuitMode, RawConfig, RawCors, RawEdge, RawEncryption,
-        RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHttp, RawIdempotency,
+        RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency,
         RawInProgress, RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMultipart, RawNamespace,
-        RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status,
-        Time,
+        RawOnLedgerLoss, RawResolver, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share,
+        Size, Status, Time,
     },
 };
 
@@ -51,6 +51,7 @@ pub fn effective(config: &Config) -> String {
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(&config.edge)),
         spool: some(spool(&config.spool)),
+        resolver: resolver(&config.resolver),
         upstreams: config
             .upstreams
             .iter()
@@ -140,6 +141,23 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
     }
 }
 
+fn resolver(servers: &[SocketAddr]) -> Option<At<RawResolver>> {
+    if servers.is_empty() {
+        return None;
+    }
+    some(RawResolver { servers: all(servers, SocketAddr::to_string) })
+}
+
+fn health(policy: &HealthPolicy) -> RawHealth {
+    RawHealth {
+        path: At::nowhere(plain(policy.path.as_str())),
+        interval: some(Time(policy.interval)),
+        timeout: some(Time(policy.timeout)),
+        rise: some(u64::from(policy.thresholds.rise)),
+        fall: some(u64::from(policy.thresholds.fall)),
+    }
+}
+
 fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
@@ -175,6 +193,7 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
         }),
         idle_timeout: some(Time(policy.idle_timeout)),
         idle_max: some(policy.idle_max as u64),
+        health: policy.health.as_ref().and_then(|policy| some(health(policy))),
         circuit: policy.circuit.as_ref().and_then(|policy| some(circuit(policy))),
         balance: policy.slow_start.and_then(|time| some(RawBalance { slow_start: some(Time(time)) })),
     }

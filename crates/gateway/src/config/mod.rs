@@ -69,6 +69,9 @@ pub struct Config {
     pub spool: SpoolLimits,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
+    /// The servers that are asked for the addresses behind upstreams' names; the system where there are none. The
+    /// policies of the upstreams have taken it over.
+    pub resolver: Vec<SocketAddr>,
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// The routes. The most specific one wins, whatever their order.

@@ -2,6 +2,7 @@
 
 mod golden;
 mod loading;
+mod names_and_health;
 mod papers;
 mod random;
 mod up;

@@ -81,7 +81,9 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
             compare_defaults(item, &value[0], &path, compared);
         } else if property.get("properties").is_some() {
             // Where it is not there it has no defaults.
-            if ["tls", "request_headers", "answer_headers", "circuit", "balance"].contains(&key.as_str()) {
+            if ["tls", "request_headers", "answer_headers", "health", "circuit", "balance"]
+                .contains(&key.as_str())
+            {
                 assert!(value.is_null(), "{path}");
                 continue;
             }
@@ -102,6 +104,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "key_file",
                 "strip_prefix",
                 "add_prefix",
+                "servers",
                 "urls",
             ];
             // What depends on the machine, on another key, or on what is wanted.

@@ -77,6 +77,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         edge: EdgePolicy::default(),
         spool: SpoolLimits::default(),
         drain_timeout: Duration::from_secs(5),
+        resolver: Vec::new(),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         routes: all,
     }

@@ -6,7 +6,9 @@ mod circuit;
 mod cors;
 mod edge;
 mod encryption;
+mod health;
 mod matching;
+mod resolver;
 mod rewrite;
 mod route;
 mod spool;
@@ -66,9 +68,10 @@ impl<'a> Checker<'a> {
         let ledger = self.ledger(raw);
         let encryption = raw.encryption.as_ref().map(|encryption| self.encryption(encryption.get()));
         let edge = self.edge(raw.edge.as_ref());
+        let resolver = self.resolver(raw.resolver.as_ref());
         let mut upstreams = BTreeMap::new();
         for (name, upstream) in &raw.upstreams {
-            if let Some(upstream) = self.upstream(name, upstream) {
+            if let Some(upstream) = self.upstream(name, upstream, &resolver) {
                 upstreams.insert(name.clone(), upstream);
             }
         }
@@ -87,6 +90,7 @@ impl<'a> Checker<'a> {
             edge,
             spool,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
+            resolver,
             upstreams,
             routes,
         })

@@ -1,6 +1,6 @@
 //! Checks what a config says of an upstream.
 
-use std::{ops::Range, time::Duration};
+use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use http::{HeaderValue, uri::Authority};
 use steadfast_core::AnswerPolicy;
@@ -16,7 +16,12 @@ use super::{
 };
 
 impl Checker<'_> {
-    pub(super) fn upstream(&mut self, name: &str, raw: &At<RawUpstream>) -> Option<UpstreamConfig> {
+    pub(super) fn upstream(
+        &mut self,
+        name: &str,
+        raw: &At<RawUpstream>,
+        resolver: &[SocketAddr],
+    ) -> Option<UpstreamConfig> {
         let named = self.take(&raw.span(), check_name(name));
         let addresses = self.addresses(name, raw);
         let raw = raw.get();
@@ -57,6 +62,11 @@ impl Checker<'_> {
             idle_timeout: time_or(raw.idle_timeout.as_ref(), default.idle_timeout),
             idle_max: raw.idle_max.as_ref().map_or(default.idle_max, |max| whole(*max.get())),
             answers,
+            resolver: resolver.to_vec(),
+            health: match &raw.health {
+                Some(health) => Some(self.health(health)?),
+                None => None,
+            },
             circuit: raw.circuit.as_ref().map(|circuit| self.circuit(circuit.get())),
             slow_start: raw
                 .balance

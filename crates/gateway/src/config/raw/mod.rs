@@ -3,7 +3,9 @@
 
 mod circuit;
 mod edge;
+mod health;
 mod idempotency;
+mod resolver;
 mod route;
 mod upstream;
 mod values;
@@ -15,10 +17,12 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use circuit::{RawBalance, RawCircuit, RawCircuitMode};
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
+pub(super) use health::RawHealth;
 pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
+pub(super) use resolver::RawResolver;
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
 pub(super) use values::{At, Share, Size, Status, Time};
@@ -65,6 +69,9 @@ pub(super) struct RawConfig {
     /// finds none there is answered 503 with Retry-After, and nothing of it is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spool: Option<At<RawSpool>>,
+    /// How the addresses behind upstreams' names are found. In the system's own way unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resolver: Option<At<RawResolver>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,

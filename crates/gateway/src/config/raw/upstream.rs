@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawBalance, RawCircuit, Status, Time};
+use super::{At, RawBalance, RawCircuit, RawHealth, Status, Time};
 
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -56,6 +56,9 @@ pub(in crate::config) struct RawUpstream {
     #[schemars(range(min = 0, max = 65_536), extend("default" = 512))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) idle_max: Option<At<u64>>,
+    /// Asks every endpoint whether it is well. Nobody is asked unless this is stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) health: Option<At<RawHealth>>,
     /// When an endpoint of it that fails is left alone, and for how long. Never, unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) circuit: Option<At<RawCircuit>>,
