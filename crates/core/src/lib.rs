@@ -6,6 +6,7 @@
 
 mod answer;
 mod attempt;
+mod backoff;
 mod canonical_json;
 mod digest;
 mod domain;
@@ -20,12 +21,15 @@ mod parameters;
 mod problem;
 mod reading;
 mod repeat;
+mod retry;
+mod retry_budget;
 mod state;
 mod timestamp;
 mod transition;
 
 pub use answer::{Answer, AnswerDigest};
 pub use attempt::{AttemptEnd, NotSentCause, UnknownCause};
+pub use backoff::Backoff;
 pub use canonical_json::{NotCanonical, canonical_json};
 pub use digest::{Bucket, ForwardedKey, OperationDigest};
 pub use fence::Fence;
@@ -38,6 +42,8 @@ pub use owner::{CredentialDigest, EmptyNamespace, Namespace, Owner, Principal};
 pub use problem::{Code, HELP_BASE, Resend};
 pub use reading::{AnswerPolicy, Reading};
 pub use repeat::{Rerun, rerun};
+pub use retry::{Tried, TryEnd};
+pub use retry_budget::{RetryBudget, RetryBudgetPolicy};
 pub use state::{Doubt, Mode, State, StateName};
 pub use timestamp::Timestamp;
 pub use transition::{AfterUnknown, AfterUnsent, Effect, Event, EventName, Refused, Transition, transition};
