@@ -40,9 +40,9 @@ pub(crate) fn running(
         if let Some(same) = before.get(name).filter(|running| running.config == *config) {
             return Ok((name.clone(), Arc::clone(same)));
         }
-        let client = Upstream::new(config.policy.clone(), clock.clone())
-            .map_err(|error| ReloadError::Tls { upstream: name.clone(), error })?;
         let tally = metrics.tallies.upstream(name);
+        let client = Upstream::new(config.policy.clone(), clock.clone(), Arc::clone(&tally))
+            .map_err(|error| ReloadError::Tls { upstream: name.clone(), error })?;
         Ok((name.clone(), Arc::new(RunningUpstream { config: config.clone(), client, tally })))
     });
     started.collect()

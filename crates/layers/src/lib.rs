@@ -17,6 +17,7 @@ mod request_body;
 mod request_id;
 mod rewrite;
 mod tally;
+mod tried;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
@@ -40,3 +41,4 @@ pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
 pub use tally::{Count, Counted, RouteTally, UpstreamTally};
+pub use tried::{EndpointId, Tried};

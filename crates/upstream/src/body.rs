@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::{connection::Connection, outgoing::OutgoingBody, pool::Pool};
+use crate::{connection::Connection, load::InFlight, outgoing::OutgoingBody, pool::Pool};
 
 /// The body of an upstream's answer; dropping it unfinished closes its connection, or resets its stream.
 pub struct UpstreamBody<B: OutgoingBody> {
@@ -23,6 +23,8 @@ pub struct UpstreamBody<B: OutgoingBody> {
     silence_max: Option<Duration>,
     /// Runs while it does; made once it has to be waited for.
     silence: Option<Pin<Box<Sleep>>>,
+    /// Its endpoint is busy with it until it ended or was dropped.
+    in_flight: Option<InFlight>,
 }
 
 /// A connection and where it goes back to.
@@ -41,7 +43,7 @@ pub enum BodyError {
 
 impl<B: OutgoingBody> UpstreamBody<B> {
     pub(crate) fn new(incoming: Incoming, silence_max: Option<Duration>) -> Self {
-        Self { incoming, connection: None, silence_max, silence: None }
+        Self { incoming, connection: None, silence_max, silence: None, in_flight: None }
     }
 
     /// Lets it drive `connection`, over which it comes.
@@ -50,8 +52,15 @@ impl<B: OutgoingBody> UpstreamBody<B> {
         self
     }
 
+    /// Counts it as being under way, until it ended or was dropped.
+    pub(crate) fn counted(mut self, in_flight: Option<InFlight>) -> Self {
+        self.in_flight = in_flight.filter(|_| !self.incoming.is_end_stream());
+        self
+    }
+
     /// After the last frame: lets the connection come to rest, and puts it back if it can be used again.
     pub(crate) fn release(&mut self, context: &mut Context<'_>) {
+        self.in_flight = None;
         if let Some((mut connection, pool)) = self.connection.take() {
             connection.drive(context);
             if connection.is_ready() {
@@ -107,7 +116,7 @@ impl<B: OutgoingBody> Body for UpstreamBody<B> {
                     return Poll::Ready(Some(Err(BodyError::Silent(silence_max))));
                 }
             }
-            Poll::Ready(Some(Err(_))) => this.connection = None,
+            Poll::Ready(Some(Err(_))) => (this.connection, this.in_flight) = (None, None),
             Poll::Ready(_) if this.incoming.is_end_stream() => this.release(context),
             Poll::Ready(None) => this.release(context),
             Poll::Ready(Some(Ok(_))) => this.hear(),

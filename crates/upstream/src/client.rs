@@ -1,13 +1,8 @@
-//! The client of one upstream: takes a connection, checks that the request may still be sent, hands it over, and
-//! says exactly what is known when no answer comes.
+//! The client of one endpoint: takes a connection, checks that the request may still be sent, hands it over, and
+//! says exactly what is known when no answer comes. Where no connection could be made it gives the request back, so
+//! that it can go elsewhere.
 
-use std::{
-    error::Error,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{error::Error, sync::Arc, task::Poll, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
@@ -16,13 +11,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use steadfast_core::{NotSentCause, UnknownCause};
 use steadfast_layers::{AttemptFailed, Deadline, SendBy};
 use steadfast_ledger::Clock;
-use tower_service::Service;
 
 use crate::{
-    OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
+    Location, OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
     connection::{self, Connection, ExchangeError},
-    dial::Dialer,
-    hop_by_hop,
+    dial::{Connectors, Dialer},
+    hop_by_hop::{self, Asked},
     outgoing::again,
     pool::Pool,
     prepare::Preparation,
@@ -38,49 +32,28 @@ const WINDOW_BYTES: u32 = 1 << 20;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client of one upstream; clones share its connections.
-pub struct Upstream<B: OutgoingBody> {
-    shared: Arc<Shared<B>>,
-}
-
-struct Shared<B: OutgoingBody> {
-    policy: UpstreamPolicy,
+/// What sends requests to one endpoint.
+pub(crate) struct Client<B: OutgoingBody> {
+    policy: Arc<UpstreamPolicy>,
+    location: Location,
     preparation: Preparation,
     dialer: Dialer,
     pool: Arc<Pool<B>>,
     clock: Clock,
 }
 
-impl<B: OutgoingBody> Clone for Upstream<B> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
-    }
+/// No answer came.
+pub(crate) struct Unanswered<B> {
+    /// What is known.
+    pub(crate) failed: AttemptFailed,
+    /// The request, where no connection to send it over could be made: not a byte of it is gone, of its body
+    /// neither.
+    pub(crate) unsent: Option<Box<Request<B>>>,
 }
 
-impl<B: OutgoingBody> Upstream<B> {
-    /// A client that keeps `policy`, and checks `send_by` on `clock`.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(policy: UpstreamPolicy, clock: Clock) -> Result<Self, TlsError> {
-        let pool = Arc::new(Pool::new(policy.idle_timeout, policy.idle_max));
-        let preparation = Preparation::new(policy.address.clone(), policy.host.clone());
-        let dialer = Dialer::new(&policy)?;
-        Ok(Self { shared: Arc::new(Shared { policy, preparation, dialer, pool, clock }) })
-    }
-}
-
-impl<B: OutgoingBody> Service<Request<B>> for Upstream<B> {
-    type Response = Response<UpstreamBody<B>>;
-    type Error = AttemptFailed;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, AttemptFailed>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptFailed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        Box::pin(send(Arc::clone(&self.shared), request))
+impl<B> From<AttemptFailed> for Unanswered<B> {
+    fn from(failed: AttemptFailed) -> Self {
+        Self { failed, unsent: None }
     }
 }
 
@@ -99,68 +72,6 @@ enum Link<B: OutgoingBody> {
     Shared(http2::SendRequest<Watched<B>>),
 }
 
-async fn send<B: OutgoingBody>(
-    shared: Arc<Shared<B>>,
-    mut request: Request<B>,
-) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
-    let limits = Limits {
-        send_by: request.extensions().get::<SendBy>().copied(),
-        deadline: request.extensions().get::<Deadline>().copied(),
-    };
-    let asked = shared.preparation.prepare(&mut request)?;
-    // A keyed request is answered once; what becomes a tunnel has no such answer.
-    if let Some(protocol) = asked.upgrade.filter(|_| limits.send_by.is_none()) {
-        return shared.upgrade(&limits, request, protocol).await;
-    }
-    let mut reused_allowed = true;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let kept = if reused_allowed { shared.kept() } else { None };
-        let (link, reused) = match kept {
-            Some(link) => (link, true),
-            None => (shared.open().await?, false),
-        };
-        let mut connection = match link {
-            Link::Own(connection) => connection,
-            // Boxed, so that it takes no room where HTTP/1.1 is spoken.
-            Link::Shared(sender) => {
-                match Box::pin(shared.send_among_others(&limits, sender, reused, request, tries)).await? {
-                    Sent::Answered(response) => return Ok(*response),
-                    Sent::Again(again) => (request, reused_allowed) = (*again, false),
-                }
-                continue;
-            }
-        };
-        // Repeating a safe request is always allowed (RFC 9110, section 9.2.2), and a kept connection may turn out
-        // closed.
-        let safe = reused && request.method().is_safe() && request.body().is_end_stream();
-        let resend = if safe { again(&request) } else { None };
-        frame(&mut request);
-        limits.check(&shared.clock)?;
-        let exchange = connection.exchange(request);
-        let Ok(answered) = limits.first_byte(shared.policy.first_byte_timeout, exchange).await else {
-            return Err(shared.timed_out());
-        };
-        (request, reused_allowed) = match answered {
-            // Nobody asked for that, and what follows is no HTTP.
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(shared.broken_off("it switched protocols unasked"));
-            }
-            Ok(response) => return Ok(shared.answered(&limits, response, connection).await),
-            // A kept connection was closed before it took the request: nothing was sent, a new one will do.
-            Err(ExchangeError::Unsent(back)) if reused => (*back, false),
-            Err(ExchangeError::Unsent(_)) => {
-                return Err(shared.no_connection("closed before the request was taken".into()));
-            }
-            Err(ExchangeError::Lost(error)) => match resend {
-                Some(again) if !error.is_user() => (again, false),
-                _ => return Err(shared.lost(&error)),
-            },
-        };
-    }
-}
-
 /// What came of handing a request to a connection that others use too.
 enum Sent<B: OutgoingBody> {
     Answered(Box<Response<UpstreamBody<B>>>),
@@ -168,7 +79,102 @@ enum Sent<B: OutgoingBody> {
     Again(Box<Request<B>>),
 }
 
-impl<B: OutgoingBody> Shared<B> {
+impl<B: OutgoingBody> Client<B> {
+    /// One that keeps `policy` towards `location`, and checks `send_by` on `clock`.
+    ///
+    /// # Errors
+    /// Its name cannot be that of a server.
+    pub(crate) fn new(
+        policy: Arc<UpstreamPolicy>,
+        location: Location,
+        connectors: Option<Arc<Connectors>>,
+        clock: Clock,
+    ) -> Result<Self, TlsError> {
+        let pool = Arc::new(Pool::new(policy.idle_timeout, policy.idle_max));
+        let preparation = Preparation::new(location.address.clone(), policy.host.clone());
+        let dialer = Dialer::new(&policy, location.clone(), connectors)?;
+        Ok(Self { policy, location, preparation, dialer, pool, clock })
+    }
+
+    /// Where it sends to.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Turns the caller's request into what is sent. What the caller asked of its connection is returned.
+    pub(crate) fn prepare(&self, request: &mut Request<B>) -> Result<Asked, AttemptFailed> {
+        self.preparation.prepare(request)
+    }
+
+    /// Takes over a request that was prepared for another endpoint.
+    pub(crate) fn readdress(&self, request: &mut Request<B>) {
+        self.preparation.readdress(request);
+    }
+
+    /// Sends a request that was [prepared](Self::prepare).
+    pub(crate) async fn send(
+        &self,
+        limits: &Limits,
+        asked: &Asked,
+        mut request: Request<B>,
+    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
+        // A keyed request is answered once; what becomes a tunnel has no such answer.
+        if let Some(protocol) = asked.upgrade.as_ref().filter(|_| limits.send_by.is_none()) {
+            return self.upgrade(limits, request, protocol.clone()).await;
+        }
+        let mut reused_allowed = true;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let kept = if reused_allowed { self.kept() } else { None };
+            let (link, reused) = match kept {
+                Some(link) => (link, true),
+                None => match self.open().await {
+                    Ok(link) => (link, false),
+                    Err(failed) => return Err(given_back(failed, request)),
+                },
+            };
+            let mut connection = match link {
+                Link::Own(connection) => connection,
+                // Boxed, so that it takes no room where HTTP/1.1 is spoken.
+                Link::Shared(sender) => {
+                    match Box::pin(self.send_among_others(limits, sender, reused, request, tries)).await? {
+                        Sent::Answered(response) => return Ok(*response),
+                        Sent::Again(again) => (request, reused_allowed) = (*again, false),
+                    }
+                    continue;
+                }
+            };
+            // Repeating a safe request is always allowed (RFC 9110, section 9.2.2), and a kept connection may turn out
+            // closed.
+            let safe = reused && request.method().is_safe() && request.body().is_end_stream();
+            let resend = if safe { again(&request) } else { None };
+            frame(&mut request);
+            limits.check(&self.clock)?;
+            let exchange = connection.exchange(request);
+            let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
+                return Err(self.timed_out().into());
+            };
+            (request, reused_allowed) = match answered {
+                // Nobody asked for that, and what follows is no HTTP.
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(self.broken_off("it switched protocols unasked").into());
+                }
+                Ok(response) => return Ok(self.answered(limits, response, connection).await),
+                // A kept connection was closed before it took the request: nothing was sent, a new one will do.
+                Err(ExchangeError::Unsent(back)) if reused => (*back, false),
+                Err(ExchangeError::Unsent(back)) => {
+                    let failed = self.no_connection("closed before the request was taken".into());
+                    return Err(given_back(failed, *back));
+                }
+                Err(ExchangeError::Lost(error)) => match resend {
+                    Some(again) if !error.is_user() => (again, false),
+                    _ => return Err(self.lost(&error).into()),
+                },
+            };
+        }
+    }
+
     /// A connection that is there already.
     fn kept(&self) -> Option<Link<B>> {
         self.pool.take().map(Link::Own).or_else(|| self.pool.shared().map(Link::Shared))
@@ -198,10 +204,10 @@ impl<B: OutgoingBody> Shared<B> {
             .keep_alive_timeout(PING_TIMEOUT);
         let (sender, driver) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        let address = self.policy.address.clone();
+        let location = self.location.clone();
         drive_apart(async move {
             if let Err(error) = driver.await {
-                tracing::debug!(%error, %address, "a connection to an upstream ended badly");
+                tracing::debug!(%error, %location, "a connection to an upstream ended badly");
             }
         });
         Ok(sender)
@@ -254,7 +260,7 @@ impl<B: OutgoingBody> Shared<B> {
             _ if unsent => Err(self.no_connection("closed before the request was taken".into())),
             _ if refused => Err(AttemptFailed::NotSent {
                 cause: NotSentCause::StreamRefused,
-                detail: format!("{}: {error}", self.policy.address),
+                detail: format!("{}: {error}", self.location),
             }),
             _ => match failure.and_then(|failure| failure.get().copied()) {
                 Some(failed) => Err(self.failed(failed, error.to_string())),
@@ -269,8 +275,11 @@ impl<B: OutgoingBody> Shared<B> {
         limits: &Limits,
         mut request: Request<B>,
         protocol: HeaderValue,
-    ) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
-        let stream = self.dialer.dial_http1().await.map_err(connect_failed)?;
+    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
+        let stream = match self.dialer.dial_http1().await {
+            Ok(stream) => stream,
+            Err(error) => return Err(given_back(connect_failed(error), request)),
+        };
         let handshake = connection::handshake(stream).await;
         let (mut sender, driver) = handshake.map_err(|error| self.no_connection(error))?;
         drive_apart(async move {
@@ -284,7 +293,7 @@ impl<B: OutgoingBody> Shared<B> {
         limits.check(&self.clock)?;
         let exchange = sender.send_request(request);
         let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
-            return Err(self.timed_out());
+            return Err(self.timed_out().into());
         };
         let mut response = answered.map_err(|error| self.lost(&error))?;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -325,12 +334,12 @@ impl<B: OutgoingBody> Shared<B> {
     }
 
     fn broken_off(&self, why: &str) -> AttemptFailed {
-        let detail = format!("{}: {why}", self.policy.address);
+        let detail = format!("{}: {why}", self.location);
         AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }
     }
 
     fn no_connection(&self, detail: String) -> AttemptFailed {
-        connect_failed(format!("{}: {detail}", self.policy.address))
+        connect_failed(format!("{}: {detail}", self.location))
     }
 
     fn lost(&self, error: &hyper::Error) -> AttemptFailed {
@@ -338,13 +347,13 @@ impl<B: OutgoingBody> Shared<B> {
             let failed = if is_too_large(error) { BodyFailed::TooLarge } else { BodyFailed::Broken };
             return self.failed(failed, error.to_string());
         }
-        let detail = format!("{}: {error}", self.policy.address);
+        let detail = format!("{}: {error}", self.location);
         AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }
     }
 
     /// The caller's own body failed.
     fn failed(&self, failed: BodyFailed, error: String) -> AttemptFailed {
-        let detail = format!("{}: {error}", self.policy.address);
+        let detail = format!("{}: {error}", self.location);
         match failed {
             BodyFailed::TooLarge => AttemptFailed::TooLarge { detail },
             BodyFailed::Broken => AttemptFailed::Broken { detail },
@@ -353,13 +362,13 @@ impl<B: OutgoingBody> Shared<B> {
 
     fn timed_out(&self) -> AttemptFailed {
         let waited = self.policy.first_byte_timeout.as_millis();
-        let detail = format!("{}: no answer within {waited} ms", self.policy.address);
+        let detail = format!("{}: no answer within {waited} ms", self.location);
         AttemptFailed::Lost { cause: UnknownCause::Timeout, detail }
     }
 }
 
 /// Until when a request may be handed over.
-struct Limits {
+pub(crate) struct Limits {
     send_by: Option<SendBy>,
     deadline: Option<Deadline>,
 }
@@ -368,6 +377,14 @@ struct Limits {
 struct TooLate;
 
 impl Limits {
+    /// Those that stand in a request's extensions.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            send_by: request.extensions().get::<SendBy>().copied(),
+            deadline: request.extensions().get::<Deadline>().copied(),
+        }
+    }
+
     /// Waits for the head of an answer. An attempt that a claim stands for is bounded by whoever holds the claim,
     /// who goes on reading when it stops waiting; here it must not be cut off.
     async fn first_byte<T>(
@@ -382,7 +399,7 @@ impl Limits {
     }
 
     /// The last look before the bytes are handed over.
-    fn check(&self, clock: &Clock) -> Result<(), AttemptFailed> {
+    pub(crate) fn check(&self, clock: &Clock) -> Result<(), AttemptFailed> {
         if self.send_by.is_some_and(|SendBy(send_by)| clock.boot() >= send_by) {
             return Err(AttemptFailed::NotSent {
                 cause: NotSentCause::SendByPassed,
@@ -397,6 +414,11 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+/// No connection could be made, so here is the request.
+fn given_back<B>(failed: AttemptFailed, request: Request<B>) -> Unanswered<B> {
+    Unanswered { failed, unsent: Some(Box::new(request)) }
 }
 
 fn connect_failed(detail: String) -> AttemptFailed {

@@ -7,22 +7,49 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::{Address, Protocol, UpstreamPolicy, address::Place, stream::Stream, tls::TlsError};
+use crate::{Address, Location, Protocol, UpstreamPolicy, address::Place, stream::Stream, tls::TlsError};
 
-/// Makes connections to one upstream.
+/// Makes connections to one endpoint.
 pub(crate) struct Dialer {
-    address: Address,
+    location: Location,
     protocol: Protocol,
     timeout: Duration,
     tls: Option<Tls>,
 }
 
-/// What TLS is made with.
+/// What TLS towards one endpoint is made with.
 struct Tls {
-    connector: TlsConnector,
-    /// For connections that must speak HTTP/1.1 because they are to become something else.
-    connector_http1: TlsConnector,
+    connectors: Arc<Connectors>,
     name: ServerName<'static>,
+}
+
+/// What TLS towards all the endpoints of an upstream is made with.
+pub(crate) struct Connectors {
+    usual: TlsConnector,
+    /// For connections that must speak HTTP/1.1 because they are to become something else.
+    http1: TlsConnector,
+}
+
+impl Connectors {
+    /// Those that `policy` needs, if it speaks TLS at all.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub(crate) fn new(policy: &UpstreamPolicy) -> Result<Option<Arc<Self>>, TlsError> {
+        if !policy.addresses.iter().any(Address::is_tls) {
+            return Ok(None);
+        }
+        let offered: &[&[u8]] = match policy.protocol {
+            Protocol::Http1 => &[b"http/1.1"],
+            Protocol::Http2 => &[b"h2"],
+            Protocol::Negotiated => &[b"h2", b"http/1.1"],
+        };
+        let connector = |config: Arc<ClientConfig>| TlsConnector::from(config);
+        Ok(Some(Arc::new(Self {
+            usual: connector(policy.tls.config(offered)?),
+            http1: connector(policy.tls.config(&[b"http/1.1"])?),
+        })))
+    }
 }
 
 /// A stream, and what is spoken over it.
@@ -32,25 +59,18 @@ pub(crate) struct Dialed {
 }
 
 impl Dialer {
-    pub(crate) fn new(policy: &UpstreamPolicy) -> Result<Self, TlsError> {
-        let tls = match policy.address.place() {
-            Place::Tcp { host, tls: true, .. } => {
-                let offered: &[&[u8]] = match policy.protocol {
-                    Protocol::Http1 => &[b"http/1.1"],
-                    Protocol::Http2 => &[b"h2"],
-                    Protocol::Negotiated => &[b"h2", b"http/1.1"],
-                };
-                let connector = |config: Arc<ClientConfig>| TlsConnector::from(config);
-                Some(Tls {
-                    connector: connector(policy.tls.config(offered)?),
-                    connector_http1: connector(policy.tls.config(&[b"http/1.1"])?),
-                    name: policy.tls.server_name(host)?,
-                })
+    pub(crate) fn new(
+        policy: &UpstreamPolicy,
+        location: Location,
+        connectors: Option<Arc<Connectors>>,
+    ) -> Result<Self, TlsError> {
+        let tls = match (location.address.place(), connectors) {
+            (Place::Tcp { host, tls: true, .. }, Some(connectors)) => {
+                Some(Tls { connectors, name: policy.tls.server_name(host)? })
             }
-            Place::Tcp { .. } | Place::Unix(_) => None,
+            _ => None,
         };
-        let (address, protocol) = (policy.address.clone(), policy.protocol);
-        Ok(Self { address, protocol, timeout: policy.connect_timeout, tls })
+        Ok(Self { location, protocol: policy.protocol, timeout: policy.connect_timeout, tls })
     }
 
     /// Makes a connection. The error is for the log.
@@ -64,29 +84,33 @@ impl Dialer {
     }
 
     async fn in_time(&self, dialing: impl Future<Output = Result<Dialed, String>>) -> Result<Dialed, String> {
-        let address = &self.address;
+        let location = &self.location;
         match tokio::time::timeout(self.timeout, dialing).await {
             Ok(Ok(dialed)) => Ok(dialed),
-            Ok(Err(error)) => Err(format!("{address}: {error}")),
-            Err(_) => Err(format!("{address}: no connection within {} ms", self.timeout.as_millis())),
+            Ok(Err(error)) => Err(format!("{location}: {error}")),
+            Err(_) => Err(format!("{location}: no connection within {} ms", self.timeout.as_millis())),
         }
     }
 
     async fn connect(&self, http1: bool) -> Result<Dialed, String> {
         let told = |error: std::io::Error| error.to_string();
         let prior_knowledge = self.protocol == Protocol::Http2 && !http1;
-        match self.address.place() {
+        match self.location.address.place() {
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(told)?;
                 Ok(Dialed { stream: Stream::Unix(stream), is_http2: prior_knowledge })
             }
             Place::Tcp { host, port, .. } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(told)?;
+                let stream = match self.location.socket {
+                    Some(socket) => TcpStream::connect(socket).await,
+                    None => TcpStream::connect((host.as_str(), *port)).await,
+                };
+                let stream = stream.map_err(told)?;
                 stream.set_nodelay(true).map_err(told)?;
                 let Some(tls) = &self.tls else {
                     return Ok(Dialed { stream: Stream::Tcp(stream), is_http2: prior_knowledge });
                 };
-                let connector = if http1 { &tls.connector_http1 } else { &tls.connector };
+                let connector = if http1 { &tls.connectors.http1 } else { &tls.connectors.usual };
                 let stream = connector.connect(tls.name.clone(), stream).await.map_err(told)?;
                 let agreed = stream.get_ref().1.alpn_protocol();
                 let is_http2 = agreed == Some(b"h2");

@@ -12,8 +12,8 @@ use crate::{Address, TlsClient};
 pub struct UpstreamPolicy {
     /// Its name.
     pub name: String,
-    /// Where it is.
-    pub address: Address,
+    /// Where its endpoints are: at least one, all with the same scheme and path.
+    pub addresses: Vec<Address>,
     /// Which version of HTTP it speaks.
     pub protocol: Protocol,
     /// Whose certificates are believed and which is shown; of meaning where the address says `https`.
@@ -71,7 +71,7 @@ impl UpstreamPolicy {
         };
         Self {
             name: name.into(),
-            address,
+            addresses: vec![address],
             protocol,
             tls: TlsClient::default(),
             host,

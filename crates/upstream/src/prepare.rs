@@ -13,7 +13,7 @@ use crate::{
     hop_by_hop::{self, Asked},
 };
 
-/// How requests to one upstream are prepared.
+/// How requests to one endpoint are prepared.
 pub(crate) struct Preparation {
     address: Address,
     host: HostPolicy,
@@ -51,6 +51,13 @@ impl Preparation {
             headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
         Ok(asked)
+    }
+
+    /// Turns a request that was prepared for another endpoint of the same upstream into one for this.
+    pub(crate) fn readdress<B>(&self, request: &mut Request<B>) {
+        if self.host == HostPolicy::Upstream {
+            request.headers_mut().insert(header::HOST, self.authority.clone());
+        }
     }
 
     /// Says which host is asked for. A target that names one outweighs the field (RFC 9112, section 3.2.2).

@@ -141,7 +141,7 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
 fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
-        url: At::nowhere(plain(&policy.address.to_string())),
+        url: At::nowhere(plain(&policy.addresses[0].to_string())),
         http: some(match policy.protocol {
             Protocol::Http1 => RawHttp::One,
             Protocol::Http2 => RawHttp::Two,

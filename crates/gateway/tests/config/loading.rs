@@ -113,7 +113,7 @@ fn everything_that_a_file_says_is_in_force() {
     };
     assert_eq!(config.spool, spool);
     let bank = &config.upstreams["bank"].policy;
-    assert_eq!((bank.address.to_string(), bank.idle_max), ("http://bank:9000/api".into(), 7));
+    assert_eq!((bank.addresses[0].to_string(), bank.idle_max), ("http://bank:9000/api".into(), 7));
     assert_eq!(bank.first_byte_timeout, Duration::from_secs(5));
     let route = &config.routes[0];
     assert_eq!((&*route.name, &route.path), ("payments", &PathPattern::Exact("/payments".into())));
@@ -308,7 +308,7 @@ fn texts_take_variables() {
     let config = parse("f", &text, &environment, &Overrides::default())
         .unwrap_or_else(|errors| panic!("{errors}"))
         .config;
-    assert_eq!(config.upstreams["bank"].policy.address.to_string(), "http://bank:1");
+    assert_eq!(config.upstreams["bank"].policy.addresses[0].to_string(), "http://bank:1");
     let errors = read(&text).expect_err("unset");
     assert_eq!(errors.errors().len(), 1, "what depends on it is not said again: {errors}");
     let Place::Line { line, column, width, .. } = errors.errors()[0].place else {
@@ -318,7 +318,7 @@ fn texts_take_variables() {
     assert!(errors.to_string().contains("`BANK` is not set"));
     let text = SMALLEST.replace("127.0.0.1:9000", "${BANK:-bank:2}");
     let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
-    assert_eq!(config.upstreams["bank"].policy.address.to_string(), "http://bank:2");
+    assert_eq!(config.upstreams["bank"].policy.addresses[0].to_string(), "http://bank:2");
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn what_goes_before_the_file_is_told_by_its_setting() {
         .unwrap_or_else(|errors| panic!("{errors}"))
         .config;
     assert_eq!((config.listeners[0].address.port(), config.edge.headers_max), (8080, 100));
-    assert_eq!(config.upstreams["bank"].policy.address.to_string(), "http://b");
+    assert_eq!(config.upstreams["bank"].policy.addresses[0].to_string(), "http://b");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn up_protects_posts_and_patches_of_anybody_who_sends_a_key() {
     assert_eq!((policy.required, policy.anonymous, policy.repeatable_for), (false, true, None));
     assert_eq!(policy.key, KeySource::Header);
     assert_eq!(policy.answers.refused, [425, 429, 503]);
-    assert_eq!(config.upstreams[&route.upstream].policy.address.to_string(), "http://localhost:8000");
+    assert_eq!(config.upstreams[&route.upstream].policy.addresses[0].to_string(), "http://localhost:8000");
     assert_eq!(read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config, config);
 }
 

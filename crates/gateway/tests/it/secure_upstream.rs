@@ -96,7 +96,7 @@ fn gateway(app: SocketAddr, protocol: Protocol, host: HostPolicy, files: TlsFile
     let mut config = config(app);
     let upstream = config.upstreams.get_mut("upstream").expect("an upstream");
     let upstream = &mut upstream.policy;
-    upstream.address = format!("https://localhost:{}", app.port()).parse().expect("an address");
+    upstream.addresses = vec![format!("https://localhost:{}", app.port()).parse().expect("an address")];
     (upstream.protocol, upstream.host) = (protocol, host);
     upstream.tls = TlsClient::load(files).expect("the files can be used");
     configured(config, Backend::new())

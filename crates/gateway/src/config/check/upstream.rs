@@ -46,7 +46,7 @@ impl Checker<'_> {
                 Some(RawHttp::Auto) => Protocol::Negotiated,
                 None => default.protocol,
             },
-            tls: self.upstream_tls(raw.tls.as_ref(), &default.address)?,
+            tls: self.upstream_tls(raw.tls.as_ref(), &default.addresses[0])?,
             host: match &raw.host {
                 Some(host) => self.take(&host.span(), parse_host(host.get()))?,
                 None => default.host,
