@@ -42,7 +42,7 @@ pub use owner::{CredentialDigest, EmptyNamespace, Namespace, Owner, Principal};
 pub use problem::{Code, HELP_BASE, Resend};
 pub use reading::{AnswerPolicy, Reading};
 pub use repeat::{Rerun, rerun};
-pub use retry::{Tried, TryEnd};
+pub use retry::{TryEnd, TryFacts};
 pub use retry_budget::{RetryBudget, RetryBudgetPolicy};
 pub use state::{Doubt, Mode, State, StateName};
 pub use timestamp::Timestamp;

@@ -62,7 +62,7 @@ impl TryEnd {
 
 /// What is known when a try has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Tried {
+pub struct TryFacts {
     /// How it ended.
     pub end: TryEnd,
     /// Whether nothing happens where the request is executed twice.
@@ -79,7 +79,7 @@ pub struct Tried {
     pub retry_after: Option<Duration>,
 }
 
-impl Tried {
+impl TryFacts {
     /// How long to wait for the next try; `None` where there is none. Whether the budget has one left is another
     /// question.
     #[must_use]
@@ -150,7 +150,7 @@ mod tests {
         ] {
             let pause = ms(100);
             let tried =
-                Tried { end: REFUSED, repeatable: false, number, number_max: 3, left, pause, retry_after };
+                TryFacts { end: REFUSED, repeatable: false, number, number_max: 3, left, pause, retry_after };
             assert_eq!(tried.next_after(), expected, "{number} {left:?} {retry_after:?}");
         }
     }
