@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::http::{HeaderValue, Method, Request};
 use bytes::Bytes;
 use steadfast_core::{
-    AnswerPolicy, Backoff, Code, Fence, NotSentCause, OperationId, Reading, RetryBudgetPolicy, Timestamp,
-    UnknownCause,
+    AnswerPolicy, Backoff, Code, Fence, NotSentCause, Reading, RetryBudgetPolicy, Timestamp, UnknownCause,
 };
 use steadfast_layers::{
     AttemptFailed, Deadline, OperationContext, Repeatable, RequestBody, RetryLayer, RetryPolicy, Retrying,
@@ -18,6 +17,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::scripted::{Asked, Ended, Scripted, answer, lost, not_sent, with};
+
+/// Any operation.
+const OPERATION: &str = "op_00000000000000000000000000";
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -85,7 +87,7 @@ fn keyed(stand: &Stand, after_doubt: bool) -> Asked {
     let mut asked = request(Method::POST);
     asked.extensions_mut().insert(SendBy(stand.clock.boot().after(20 * SECOND)));
     asked.extensions_mut().insert(OperationContext {
-        operation: OperationId::from_bytes([7; 16]),
+        operation: OPERATION.parse().expect("an id"),
         fence: Fence::from_bytes([7; 16]),
         attempt: 1,
         after_doubt,
@@ -378,7 +380,7 @@ async fn doubt_is_not_undone_by_a_later_try_of_the_same_attempt() {
     stand.service.will(answer(422));
     let asked = repeatable(&stand);
     let ended = stand.ask(asked).await;
-    assert_eq!((self::status(&ended), reading(&ended)), (422, None));
+    assert_eq!((status(&ended), reading(&ended)), (422, None));
 }
 
 #[tokio::test(start_paused = true)]
