@@ -7,13 +7,21 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::{Address, Location, Protocol, UpstreamPolicy, address::Place, stream::Stream, tls::TlsError};
+use crate::{
+    Address, Location, Protocol, UpstreamPolicy,
+    address::Place,
+    stream::{Stream, Transport},
+    tls::TlsError,
+};
 
 /// Makes connections to one endpoint.
 pub(crate) struct Dialer {
     location: Location,
     protocol: Protocol,
+    /// Without the handshake of TLS, where that has a time of its own.
     timeout: Duration,
+    tls_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
     tls: Option<Tls>,
 }
 
@@ -70,7 +78,14 @@ impl Dialer {
             }
             _ => None,
         };
-        Ok(Self { location, protocol: policy.protocol, timeout: policy.connect_timeout, tls })
+        Ok(Self {
+            location,
+            protocol: policy.protocol,
+            timeout: policy.connect_timeout,
+            tls_timeout: policy.tls_timeout,
+            write_timeout: policy.write_timeout,
+            tls,
+        })
     }
 
     /// Makes a connection. The error is for the log.
@@ -85,10 +100,12 @@ impl Dialer {
 
     async fn in_time(&self, dialing: impl Future<Output = Result<Dialed, String>>) -> Result<Dialed, String> {
         let location = &self.location;
-        match tokio::time::timeout(self.timeout, dialing).await {
+        // With a time of its own for TLS each of the two steps is bounded by itself.
+        let timeout = self.timeout + self.tls_timeout.unwrap_or_default();
+        match tokio::time::timeout(timeout, dialing).await {
             Ok(Ok(dialed)) => Ok(dialed),
             Ok(Err(error)) => Err(format!("{location}: {error}")),
-            Err(_) => Err(format!("{location}: no connection within {} ms", self.timeout.as_millis())),
+            Err(_) => Err(format!("{location}: no connection within {} ms", timeout.as_millis())),
         }
     }
 
@@ -97,28 +114,51 @@ impl Dialer {
         let prior_knowledge = self.protocol == Protocol::Http2 && !http1;
         match self.location.address.place() {
             Place::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(told)?;
-                Ok(Dialed { stream: Stream::Unix(stream), is_http2: prior_knowledge })
+                let stream = Transport::Unix(UnixStream::connect(path).await.map_err(told)?);
+                Ok(self.dialed(stream, prior_knowledge))
             }
             Place::Tcp { host, port, .. } => {
-                let stream = match self.location.socket {
-                    Some(socket) => TcpStream::connect(socket).await,
-                    None => TcpStream::connect((host.as_str(), *port)).await,
+                let connecting = async {
+                    match self.location.socket {
+                        Some(socket) => TcpStream::connect(socket).await,
+                        None => TcpStream::connect((host.as_str(), *port)).await,
+                    }
                 };
-                let stream = stream.map_err(told)?;
+                let bound = self.tls_timeout.map(|_| self.timeout);
+                let stream = within(bound, "no connection", connecting).await?;
                 stream.set_nodelay(true).map_err(told)?;
                 let Some(tls) = &self.tls else {
-                    return Ok(Dialed { stream: Stream::Tcp(stream), is_http2: prior_knowledge });
+                    return Ok(self.dialed(Transport::Tcp(stream), prior_knowledge));
                 };
                 let connector = if http1 { &tls.connectors.http1 } else { &tls.connectors.usual };
-                let stream = connector.connect(tls.name.clone(), stream).await.map_err(told)?;
+                let handshake = connector.connect(tls.name.clone(), stream);
+                let stream = within(self.tls_timeout, "no TLS", handshake).await?;
                 let agreed = stream.get_ref().1.alpn_protocol();
                 let is_http2 = agreed == Some(b"h2");
                 if prior_knowledge && !is_http2 {
                     return Err("it does not speak HTTP/2".into());
                 }
-                Ok(Dialed { stream: Stream::Tls(Box::new(stream)), is_http2 })
+                Ok(self.dialed(Transport::Tls(Box::new(stream)), is_http2))
             }
         }
     }
+
+    fn dialed(&self, transport: Transport, is_http2: bool) -> Dialed {
+        Dialed { stream: Stream::new(transport, self.write_timeout), is_http2 }
+    }
+}
+
+/// Waits for one step, for so long at most.
+async fn within<T>(
+    limit: Option<Duration>,
+    otherwise: &str,
+    step: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, String> {
+    let done = match limit {
+        None => step.await,
+        Some(limit) => tokio::time::timeout(limit, step)
+            .await
+            .map_err(|_| format!("{otherwise} within {} ms", limit.as_millis()))?,
+    };
+    done.map_err(|error| error.to_string())
 }

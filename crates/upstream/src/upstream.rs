@@ -144,7 +144,7 @@ impl<B: OutgoingBody> Service<Request<B>> for Upstream<B> {
 impl<B: OutgoingBody> Shared<B> {
     /// Sends a request to an endpoint, and to the next one where no connection can be made.
     async fn send(&self, mut request: Request<B>) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
-        let limits = Limits::of(&request);
+        let limits = Limits::of(&request, &self.policy);
         let tried = request.extensions().get::<Tried>().cloned();
         let (mut endpoint, mut several) = self.choose(tried.as_ref(), &[]);
         let asked = endpoint.client.prepare(&mut request)?;

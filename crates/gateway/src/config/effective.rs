@@ -4,21 +4,22 @@ use std::{collections::BTreeMap, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
+use steadfast_core::Reading;
 use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
-    NamespaceScope, OnLedgerLoss, SpoolLimits,
+    NamespaceScope, OnLedgerLoss, RetryPolicy, SpoolLimits,
 };
-use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
+use steadfast_upstream::{AnswerRule, HostPolicy, Protocol, TlsFiles};
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
-        RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
-        RawUpstream, RawUpstreamTls, Size, Status, Time,
+        At, Percent, RawAnswer, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded,
+        RawHeaderCondition, RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
+        RawListener, RawListenerTls, RawMeans, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRetry,
+        RawRetryMode, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -138,7 +139,7 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
     }
 }
 
-fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
+fn upstream(UpstreamConfig { policy, contract, retry }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
         url: At::nowhere(plain(&policy.addresses[0].to_string())),
@@ -159,6 +160,9 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
         in_progress: statuses(&contract.answers.in_progress),
         timeout: some(RawTimeout {
             connect: some(Time(policy.connect_timeout)),
+            tls: policy.tls_timeout.and_then(|time| some(Time(time))),
+            write: policy.write_timeout.and_then(|time| some(Time(time))),
+            one_try: policy.try_timeout.and_then(|time| some(Time(time))),
             first_byte: some(Time(policy.first_byte_timeout)),
             between_bytes: some(Time(policy.between_bytes_timeout)),
             total: some(Time(contract.times.total)),
@@ -166,6 +170,31 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
         }),
         idle_timeout: some(Time(policy.idle_timeout)),
         idle_max: some(policy.idle_max as u64),
+        retry: retry.as_ref().and_then(|policy| some(raw_retry(policy))),
+        answers: policy.rules.iter().map(|rule| At::nowhere(answer(rule))).collect(),
+    }
+}
+
+fn raw_retry(policy: &RetryPolicy) -> RawRetry {
+    RawRetry {
+        attempts: some(u64::from(policy.attempts)),
+        base: some(Time(policy.backoff.base)),
+        cap: some(Time(policy.backoff.cap)),
+        budget: some(Percent(policy.budget.percent)),
+        budget_min: some(u64::from(policy.budget.per_second_min)),
+        methods: all(&policy.methods, Method::to_string),
+        mode: some(if policy.is_shadow { RawRetryMode::Shadow } else { RawRetryMode::Enforce }),
+    }
+}
+
+fn answer(rule: &AnswerRule) -> RawAnswer {
+    RawAnswer {
+        when: At::nowhere(plain(rule.when())),
+        means: At::nowhere(match rule.means() {
+            Reading::Completed => RawMeans::Completed,
+            Reading::Refused => RawMeans::Refused,
+            Reading::Unknown => RawMeans::Unknown,
+        }),
     }
 }
 
@@ -216,6 +245,7 @@ fn raw_route(route: &Route) -> RawRoute {
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        retry: route.retry.as_ref().and_then(|policy| some(raw_retry(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),

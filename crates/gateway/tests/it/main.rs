@@ -10,8 +10,10 @@ mod encryption;
 mod large_bodies;
 mod line;
 mod lost_answers;
+mod meanings;
 mod own_pages;
 mod passing;
+mod retries;
 mod routing;
 mod secure_upstream;
 mod smuggling;
@@ -19,6 +21,7 @@ mod smuggling_cases;
 mod stand;
 mod strange_requests;
 mod streaming;
+mod timeouts;
 mod upstream;
 
 every_claim!(crate::stand::stand);

@@ -6,6 +6,7 @@ mod cors;
 mod edge;
 mod encryption;
 mod matching;
+mod retry;
 mod rewrite;
 mod route;
 mod spool;

@@ -3,6 +3,7 @@
 
 mod edge;
 mod idempotency;
+mod retry;
 mod route;
 mod upstream;
 mod values;
@@ -17,6 +18,7 @@ pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
+pub(super) use retry::{Percent, RawAnswer, RawMeans, RawRetry, RawRetryMode};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
 pub(super) use values::{At, Size, Status, Time};
