@@ -6,6 +6,7 @@
 
 mod answer;
 mod attempt;
+mod backoff;
 mod canonical_json;
 pub mod circuit;
 mod digest;
@@ -24,12 +25,15 @@ mod problem;
 mod reading;
 mod repeat;
 mod resolution;
+mod retry;
+mod retry_budget;
 mod state;
 mod timestamp;
 mod transition;
 
 pub use answer::{Answer, AnswerDigest};
 pub use attempt::{AttemptEnd, NotSentCause, UnknownCause};
+pub use backoff::Backoff;
 pub use canonical_json::{NotCanonical, canonical_json};
 pub use digest::{Bucket, ForwardedKey, OperationDigest};
 pub use fence::Fence;
@@ -45,6 +49,8 @@ pub use problem::{Code, HELP_BASE, Resend};
 pub use reading::{AnswerPolicy, Reading};
 pub use repeat::{Rerun, rerun};
 pub use resolution::{Answered, Learned, LookUp, Resolution, Standing};
+pub use retry::{TryEnd, TryFacts};
+pub use retry_budget::{RetryBudget, RetryBudgetPolicy};
 pub use state::{Doubt, Mode, State, StateName};
 pub use timestamp::Timestamp;
 pub use transition::{AfterUnknown, AfterUnsent, Effect, Event, EventName, Refused, Transition, transition};

@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, announced_method, owner_of,
+    Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, Tries, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -111,6 +111,7 @@ impl Edge {
             status: 0,
             bytes: 0,
             decision: None,
+            tries: None,
             complete: false,
         };
         caller.count();
@@ -129,6 +130,7 @@ impl Edge {
         };
         told.request_id = response.extensions_mut().remove::<RequestId>();
         told.decision = response.extensions_mut().remove::<Decision>();
+        told.tries = response.extensions_mut().remove::<Tries>();
         told.route = route;
         told.status = response.status().as_u16();
         if grpc {
@@ -291,6 +293,7 @@ struct Told {
     status: u16,
     bytes: u64,
     decision: Option<Decision>,
+    tries: Option<Tries>,
     complete: bool,
 }
 
@@ -326,6 +329,7 @@ impl Drop for Told {
             duration,
             decision: self.decision.map(|decision| decision.protection),
             operation: self.decision.and_then(|decision| decision.operation),
+            attempts: self.tries.map(|Tries(tries)| tries),
             complete: self.complete,
         });
     }

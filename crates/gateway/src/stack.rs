@@ -6,7 +6,8 @@ use http::{Request, Response};
 use steadfast_layers::{
     AnswersLayer, AnswersService, CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer,
     FailureService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
-    InvalidPolicy, OutgoingLayer, OutgoingService, Spool,
+    InvalidPolicy, OutgoingLayer, OutgoingService, RetryLayer, RetryService, Retrying, SharedRetryBudget,
+    Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -28,7 +29,7 @@ pub(crate) type Stack =
     AnswersService<CorsService<FailureService<DeadlineService<IdempotencyService<Outgoing>>>>>;
 
 /// The innermost part of it, which makes the attempts.
-type Outgoing = OutgoingService<Upstream<RequestBody>>;
+type Outgoing = OutgoingService<RetryService<Upstream<RequestBody>>>;
 
 /// Puts a route's layers round its upstream.
 pub(crate) fn build(
@@ -54,7 +55,28 @@ pub(crate) fn build(
         .layer(IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(spool))?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
         .layer(OutgoingLayer::new(rewrite))
+        // What fails is tried again where that is safe; all tries are one attempt of a keyed request.
+        .layer(RetryLayer::new(retrying(route, upstream, clock)))
         .service(upstream.client.clone()))
+}
+
+/// How the route's requests are tried again, if it or its upstream says so.
+fn retrying(route: &Route, upstream: &RunningUpstream, clock: &Clock) -> Option<Retrying> {
+    let config = &upstream.config;
+    let policy = route.retry.clone().or_else(|| config.retry.clone())?;
+    Some(Retrying {
+        route: Arc::clone(&route.name),
+        upstream: config.policy.name.as_str().into(),
+        answers: config.policy.answers.clone(),
+        try_timeout: config.policy.try_timeout,
+        total_timeout: config.contract.times.total,
+        several_endpoints: config.policy.addresses.len() > 1,
+        route_budget: Arc::new(SharedRetryBudget::new(policy.budget)),
+        upstream_budget: Arc::clone(&upstream.retry_budget),
+        tally: Arc::clone(&upstream.tally),
+        clock: clock.clone(),
+        policy,
+    })
 }
 
 /// A policy that applies to no method: everything streams straight through.

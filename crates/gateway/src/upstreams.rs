@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use steadfast_layers::{ByHand, UpstreamTally};
+use steadfast_layers::{ByHand, SharedRetryBudget, UpstreamTally};
 use steadfast_ledger::Clock;
 use steadfast_upstream::Upstream;
 use tokio::time::Instant;
@@ -20,11 +20,14 @@ pub(crate) type Upstreams = BTreeMap<String, Arc<RunningUpstream>>;
 
 /// One upstream, shared by the routes that forward to it.
 pub(crate) struct RunningUpstream {
-    config: UpstreamConfig,
+    /// What is said of it.
+    pub(crate) config: UpstreamConfig,
     /// What makes the attempts.
     pub(crate) client: Upstream<RequestBody>,
     /// What is counted of it.
     pub(crate) tally: Arc<UpstreamTally>,
+    /// How many retries it may be sent, whichever route they come from.
+    pub(crate) retry_budget: Arc<SharedRetryBudget>,
 }
 
 /// What somebody wants of an upstream's circuits.
@@ -80,7 +83,10 @@ pub(crate) fn running(
         let tally = metrics.tallies.upstream(name);
         let client = Upstream::new(config.policy.clone(), clock.clone(), Arc::clone(&tally))
             .map_err(|error| ReloadError::Tls { upstream: name.clone(), error })?;
-        Ok((name.clone(), Arc::new(RunningUpstream { config: config.clone(), client, tally })))
+        let budget = config.retry.as_ref().map(|retry| retry.budget).unwrap_or_default();
+        let retry_budget = Arc::new(SharedRetryBudget::new(budget));
+        let running = RunningUpstream { config: config.clone(), client, tally, retry_budget };
+        Ok((name.clone(), Arc::new(running)))
     });
     started.collect()
 }

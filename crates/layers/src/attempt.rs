@@ -13,6 +13,11 @@ use crate::Problem;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendBy(pub BootInstant);
 
+/// A request's extension: its upstream takes the key that it carries only once, however often it is sent, for longer
+/// than this attempt may last. Whoever holds the claim says so, and only where no earlier attempt left doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeatable;
+
 /// An attempt brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttemptFailed {

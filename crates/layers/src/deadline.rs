@@ -2,13 +2,14 @@
 //! from the route or, shorter, from the caller, and every layer inside counts against the same one.
 
 use std::{
+    fmt::Write as _,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body;
 use steadfast_core::Code;
 use tokio::time::{Instant, Sleep};
@@ -36,6 +37,28 @@ impl Deadline {
     #[must_use]
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Tells whoever gets these headers how much time is left, in place of what the caller said; in gRPC's own words
+    /// too, where the request is one of gRPC. Less than a millisecond counts as one: zero would mean nothing.
+    pub fn tell(self, headers: &mut HeaderMap) {
+        let ms = u64::try_from(self.remaining().as_millis()).unwrap_or(u64::MAX).max(1);
+        let is_grpc = headers.contains_key(GRPC_TIMEOUT_HEADER)
+            || headers
+                .get(header::CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let mut text = String::with_capacity(16);
+        let _ = write!(text, "{ms}ms");
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(TIMEOUT_HEADER, value);
+        }
+        if is_grpc {
+            // Eight digits at most: a deadline is a day at most.
+            let value = HeaderValue::from_str(&format!("{}m", ms.min(99_999_999)));
+            if let Ok(value) = value {
+                headers.insert(GRPC_TIMEOUT_HEADER, value);
+            }
+        }
     }
 }
 
@@ -198,6 +221,27 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_replaces_what_the_caller_said() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TIMEOUT_HEADER, HeaderValue::from_static("1h"));
+        headers.append(TIMEOUT_HEADER, HeaderValue::from_static("2s"));
+        let deadline = Deadline(Instant::now() + Duration::from_millis(850));
+        deadline.tell(&mut headers);
+        assert_eq!(headers.get_all(TIMEOUT_HEADER).iter().collect::<Vec<_>>(), ["850ms"]);
+        assert_eq!(headers.get(GRPC_TIMEOUT_HEADER), None);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        tokio::time::advance(Duration::from_millis(800)).await;
+        deadline.tell(&mut headers);
+        assert_eq!(
+            (&headers[TIMEOUT_HEADER], &headers[GRPC_TIMEOUT_HEADER]),
+            (&"50ms".parse().expect("one"), &"50m".parse().expect("one"))
+        );
+        tokio::time::advance(Duration::from_secs(1)).await;
+        deadline.tell(&mut headers);
+        assert_eq!(headers[TIMEOUT_HEADER], "1ms");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! or an axum handler.
 //!
 //! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FailureLayer`],
-//! [`DeadlineLayer`], [`IdempotencyLayer`].
+//! [`DeadlineLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`].
 
 mod attempt;
 mod body;
@@ -14,13 +14,17 @@ mod failure;
 mod idempotency;
 mod identity;
 mod problem;
+mod random;
+mod repeating;
 mod request_body;
 mod request_id;
+mod retry;
+mod retry_after;
 mod rewrite;
 mod tally;
 mod tried;
 
-pub use attempt::{AttemptFailed, SendBy};
+pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
 pub use circuit::{
     ByHand, Circuit, CircuitFuture, CircuitLayer, CircuitService, Permit, Siblings, call_answered,
@@ -42,6 +46,10 @@ pub use identity::{IdentityPolicy, owner_of};
 pub use problem::Problem;
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
+pub use retry::{
+    ATTEMPT_HEADER, RetryFuture, RetryLayer, RetryPolicy, RetryService, Retrying, SharedRetryBudget, Tries,
+};
+pub use retry_after::retry_after;
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };

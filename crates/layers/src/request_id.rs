@@ -2,7 +2,6 @@
 //! and named in every refusal.
 
 use std::{
-    cell::Cell,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -10,6 +9,8 @@ use std::{
 use http::{HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
+
+use crate::random::next_random;
 
 /// The header that carries it, both ways.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,23 +44,6 @@ impl RequestId {
         // Hexadecimal digits are always a valid value.
         Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown")))
     }
-}
-
-/// The next number of this thread's generator (SplitMix64, seeded once by the operating system).
-fn next_random() -> u64 {
-    thread_local!(static STATE: Cell<u64> = {
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).expect("the operating system gives random bytes");
-        Cell::new(u64::from_le_bytes(seed))
-    });
-    STATE.with(|state| {
-        let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state.set(next);
-        let mut mixed = next;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    })
 }
 
 /// Wraps a service in [`RequestIdService`].

@@ -84,6 +84,15 @@ tally! {
             "Requests that a circuit in shadow mode would have refused";
         counter endpoint_failovers = "steadfast_endpoint_failovers",
             "Requests sent to another endpoint because no connection to the first could be made";
+        counter retries_not_sent = "steadfast_retries_not_sent", "Tries repeated because nothing had been sent";
+        counter retries_refused = "steadfast_retries_refused",
+            "Tries repeated because the upstream had refused to execute the request";
+        counter retries_unknown = "steadfast_retries_unknown",
+            "Tries repeated because no answer had come, or one that tells nothing";
+        counter retry_budget_exhausted = "steadfast_retry_budget_exhausted",
+            "Tries that were not repeated because the budget for that was spent";
+        counter retry_budget_would_exhaust = "steadfast_retry_budget_would_exhaust",
+            "Tries that the budget in shadow mode would not have let repeat";
     }
 }
 

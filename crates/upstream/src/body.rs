@@ -2,13 +2,14 @@
 //! into the pool when it ends.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -25,6 +26,8 @@ pub struct UpstreamBody<B: OutgoingBody> {
     silence: Option<Pin<Box<Sleep>>>,
     /// Its endpoint is busy with it until it ended or was dropped.
     in_flight: Option<InFlight>,
+    /// What was read of it already, to find out what the answer means.
+    ahead: VecDeque<Result<Frame<Bytes>, BodyError>>,
 }
 
 /// A connection and where it goes back to.
@@ -43,7 +46,14 @@ pub enum BodyError {
 
 impl<B: OutgoingBody> UpstreamBody<B> {
     pub(crate) fn new(incoming: Incoming, silence_max: Option<Duration>) -> Self {
-        Self { incoming, connection: None, silence_max, silence: None, in_flight: None }
+        Self {
+            incoming,
+            connection: None,
+            silence_max,
+            silence: None,
+            in_flight: None,
+            ahead: VecDeque::new(),
+        }
     }
 
     /// Lets it drive `connection`, over which it comes.
@@ -65,6 +75,30 @@ impl<B: OutgoingBody> UpstreamBody<B> {
             connection.drive(context);
             if connection.is_ready() {
                 pool.put(*connection);
+            }
+        }
+    }
+
+    /// Reads it, unless it is larger than `bytes_max`. Whatever is read comes first when it is read again.
+    pub(crate) async fn read_ahead(&mut self, bytes_max: usize) -> Option<Bytes> {
+        let mut read = BytesMut::new();
+        loop {
+            let frame = std::future::poll_fn(|context| self.poll_next(context)).await;
+            let Some(frame) = frame else { return Some(read.freeze()) };
+            let whole = match &frame {
+                Ok(frame) => {
+                    read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                    read.len() <= bytes_max
+                }
+                Err(_) => false,
+            };
+            self.ahead.push_back(frame);
+            if !whole {
+                return None;
+            }
+            // hyper says nothing more of a body whose last byte came.
+            if self.incoming.is_end_stream() {
+                return Some(read.freeze());
             }
         }
     }
@@ -97,6 +131,24 @@ impl<B: OutgoingBody> UpstreamBody<B> {
             silence.as_mut().reset(Instant::now() + silence_max);
         }
     }
+
+    /// The next frame that was not read yet.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = self.poll_incoming(context);
+        match &polled {
+            Poll::Pending => {
+                if let Poll::Ready(silence_max) = self.poll_silence(context) {
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(BodyError::Silent(silence_max))));
+                }
+            }
+            Poll::Ready(Some(Err(_))) => (self.connection, self.in_flight) = (None, None),
+            Poll::Ready(_) if self.incoming.is_end_stream() => self.release(context),
+            Poll::Ready(None) => self.release(context),
+            Poll::Ready(Some(Ok(_))) => self.hear(),
+        }
+        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken)))
+    }
 }
 
 impl<B: OutgoingBody> Body for UpstreamBody<B> {
@@ -107,28 +159,25 @@ impl<B: OutgoingBody> Body for UpstreamBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let polled = this.poll_incoming(context);
-        match &polled {
-            Poll::Pending => {
-                if let Poll::Ready(silence_max) = this.poll_silence(context) {
-                    this.connection = None;
-                    return Poll::Ready(Some(Err(BodyError::Silent(silence_max))));
-                }
-            }
-            Poll::Ready(Some(Err(_))) => (this.connection, this.in_flight) = (None, None),
-            Poll::Ready(_) if this.incoming.is_end_stream() => this.release(context),
-            Poll::Ready(None) => this.release(context),
-            Poll::Ready(Some(Ok(_))) => this.hear(),
+        match self.ahead.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.poll_next(context),
         }
-        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.ahead.is_empty() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let mut hint = self.incoming.size_hint();
+        let ahead = self.ahead.iter().flatten().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>();
+        if ahead > 0 {
+            if let Some(upper) = hint.upper() {
+                hint.set_upper(upper + ahead as u64);
+            }
+            hint.set_lower(hint.lower() + ahead as u64);
+        }
+        hint
     }
 }

@@ -2,15 +2,16 @@
 //! says exactly what is known when no answer comes. Where no connection could be made it gives the request back, so
 //! that it can go elsewhere.
 
-use std::{error::Error, sync::Arc, task::Poll, time::Duration};
+use std::{error::Error, io, sync::Arc, task::Poll, time::Duration};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use steadfast_core::{NotSentCause, UnknownCause};
 use steadfast_layers::{AttemptFailed, Deadline, SendBy};
 use steadfast_ledger::Clock;
+use tokio::time::Instant;
 
 use crate::{
     Location, OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
@@ -157,9 +158,10 @@ impl<B: OutgoingBody> Client<B> {
             let kept = if reused_allowed { self.kept() } else { None };
             let (link, reused) = match kept {
                 Some(link) => (link, true),
-                None => match self.open().await {
-                    Ok(link) => (link, false),
-                    Err(failed) => return Err(given_back(failed, request)),
+                None => match limits.before_head(self.open()).await {
+                    None => return Err(self.no_connection("no time was left to connect".into()).into()),
+                    Some(Ok(link)) => (link, false),
+                    Some(Err(failed)) => return Err(given_back(failed, request)),
                 },
             };
             let mut connection = match link {
@@ -179,16 +181,22 @@ impl<B: OutgoingBody> Client<B> {
             let resend = if safe { again(&request) } else { None };
             frame(&mut request);
             limits.check(&self.clock)?;
+            limits.tell(request.headers_mut());
+            let judged = self.to_be_judged(&request);
             let exchange = connection.exchange(request);
-            let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
-                return Err(self.timed_out().into());
+            let answered = match limits.first_byte(self.policy.first_byte_timeout, exchange).await {
+                Ok(answered) => answered,
+                Err(too_late) => return Err(self.timed_out(too_late).into()),
             };
             (request, reused_allowed) = match answered {
                 // Nobody asked for that, and what follows is no HTTP.
                 Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(self.broken_off("it switched protocols unasked").into());
                 }
-                Ok(response) => return Ok(self.answered(limits, response, connection).await),
+                Ok(response) => {
+                    let response = self.answered(limits, response, connection).await;
+                    return Ok(self.judge(judged, response).await);
+                }
                 // A kept connection was closed before it took the request: nothing was sent, a new one will do.
                 Err(ExchangeError::Unsent(back)) if reused => (*back, false),
                 Err(ExchangeError::Unsent(back)) => {
@@ -253,8 +261,10 @@ impl<B: OutgoingBody> Client<B> {
         // The upstream may give it back.
         let resend = again(&request);
         let safe = request.method().is_safe();
+        let judged = self.to_be_judged(&request);
         self.preparation.for_http2(&mut request)?;
         limits.check(&self.clock)?;
+        limits.tell(request.headers_mut());
         let (head, body) = request.into_parts();
         // What is whole in memory cannot fail.
         let (body, failure) = match &resend {
@@ -265,13 +275,15 @@ impl<B: OutgoingBody> Client<B> {
             }
         };
         let exchange = sender.try_send_request(Request::from_parts(head, body));
-        let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
-            return Err(self.timed_out());
+        let answered = match limits.first_byte(self.policy.first_byte_timeout, exchange).await {
+            Ok(answered) => answered,
+            Err(too_late) => return Err(self.timed_out(too_late)),
         };
         let mut error = match answered {
             Ok(response) => {
                 let body = |incoming| UpstreamBody::new(incoming, self.silence_max(limits));
-                return Ok(Sent::Answered(Box::new(passed_on(response).map(body))));
+                let response = self.judge(judged, passed_on(response).map(body)).await;
+                return Ok(Sent::Answered(Box::new(response)));
             }
             Err(error) => error,
         };
@@ -319,9 +331,11 @@ impl<B: OutgoingBody> Client<B> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
         limits.check(&self.clock)?;
+        limits.tell(request.headers_mut());
         let exchange = sender.send_request(request);
-        let Ok(answered) = limits.first_byte(self.policy.first_byte_timeout, exchange).await else {
-            return Err(self.timed_out().into());
+        let answered = match limits.first_byte(self.policy.first_byte_timeout, exchange).await {
+            Ok(answered) => answered,
+            Err(too_late) => return Err(self.timed_out(too_late).into()),
         };
         let mut response = answered.map_err(|error| self.lost(&error))?;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -356,6 +370,22 @@ impl<B: OutgoingBody> Client<B> {
         response
     }
 
+    /// What the rules want to know of a request, where there are any.
+    fn to_be_judged(&self, request: &Request<B>) -> Option<(Method, Uri)> {
+        (!self.policy.rules.is_empty()).then(|| (request.method().clone(), request.uri().clone()))
+    }
+
+    /// Lets the rules say what an answer means.
+    async fn judge(
+        &self,
+        asked: Option<(Method, Uri)>,
+        response: Response<UpstreamBody<B>>,
+    ) -> Response<UpstreamBody<B>> {
+        let Some((method, uri)) = asked else { return response };
+        let until = Instant::now() + self.policy.first_byte_timeout;
+        Box::pin(self.policy.rules.judge(&method, uri.path(), response, until)).await
+    }
+
     /// How long an answer may stay silent. An attempt that a claim stands for is bounded by whoever holds it.
     fn silence_max(&self, limits: &Limits) -> Option<Duration> {
         limits.send_by.is_none().then_some(self.policy.between_bytes_timeout)
@@ -376,7 +406,8 @@ impl<B: OutgoingBody> Client<B> {
             return self.failed(failed, error.to_string());
         }
         let detail = format!("{}: {error}", self.location);
-        AttemptFailed::Lost { cause: UnknownCause::ConnectionLost, detail }
+        let cause = if is_timeout(error) { UnknownCause::Timeout } else { UnknownCause::ConnectionLost };
+        AttemptFailed::Lost { cause, detail }
     }
 
     /// The caller's own body failed.
@@ -388,28 +419,33 @@ impl<B: OutgoingBody> Client<B> {
         }
     }
 
-    fn timed_out(&self) -> AttemptFailed {
-        let waited = self.policy.first_byte_timeout.as_millis();
-        let detail = format!("{}: no answer within {waited} ms", self.location);
+    fn timed_out(&self, TooLate(waited): TooLate) -> AttemptFailed {
+        let detail = format!("{}: no answer within {} ms", self.location, waited.as_millis());
         AttemptFailed::Lost { cause: UnknownCause::Timeout, detail }
     }
 }
 
-/// Until when a request may be handed over.
+/// Until when a request may be handed over, and its answer's head may come.
 pub(crate) struct Limits {
     send_by: Option<SendBy>,
     deadline: Option<Deadline>,
+    /// Until when the head of the answer may come, however long each step may take. An attempt that a claim stands for
+    /// is bounded by whoever holds the claim, who goes on reading when it stops waiting; here it must not be cut off.
+    head_until: Option<Instant>,
 }
 
-/// The head of the answer did not come in time.
-struct TooLate;
+/// The head of the answer did not come for that long.
+struct TooLate(Duration);
 
 impl Limits {
-    /// Those that stand in a request's extensions.
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+    /// Those that stand in a request's extensions and in the policy of its upstream.
+    pub(crate) fn of<B>(request: &Request<B>, policy: &UpstreamPolicy) -> Self {
+        let send_by = request.extensions().get::<SendBy>().copied();
+        let try_timeout = policy.try_timeout.unwrap_or(policy.total_timeout);
         Self {
-            send_by: request.extensions().get::<SendBy>().copied(),
+            send_by,
             deadline: request.extensions().get::<Deadline>().copied(),
+            head_until: send_by.is_none().then(|| Instant::now() + try_timeout),
         }
     }
 
@@ -425,15 +461,33 @@ impl Limits {
 
     /// Waits for the head of an answer. An attempt that a claim stands for is bounded by whoever holds the claim,
     /// who goes on reading when it stops waiting; here it must not be cut off.
+    /// Waits for a step on the way, but never past the moment at which the answer would be too late.
+    async fn before_head<T>(&self, step: impl Future<Output = T>) -> Option<T> {
+        match self.head_until {
+            None => Some(step.await),
+            Some(until) => tokio::time::timeout_at(until, step).await.ok(),
+        }
+    }
+
+    /// Tells the upstream how much time is left.
+    fn tell(&self, headers: &mut HeaderMap) {
+        if let Some(deadline) = self.deadline {
+            deadline.tell(headers);
+        }
+    }
+
+    /// Waits for the head of an answer: so long, and not past the moment at which it would be too late.
     async fn first_byte<T>(
         &self,
         timeout: Duration,
         exchange: impl Future<Output = T>,
     ) -> Result<T, TooLate> {
-        if self.send_by.is_some() {
-            return Ok(exchange.await);
-        }
-        tokio::time::timeout(timeout, exchange).await.map_err(|_| TooLate)
+        let Some(head_until) = self.head_until else { return Ok(exchange.await) };
+        let now = Instant::now();
+        let until = head_until.min(now + timeout);
+        tokio::time::timeout_at(until, exchange)
+            .await
+            .map_err(|_| TooLate(until.saturating_duration_since(now)))
     }
 
     /// The last look before the bytes are handed over.
@@ -461,6 +515,18 @@ fn given_back<B>(failed: AttemptFailed, request: Request<B>) -> Unanswered<B> {
 
 fn connect_failed(detail: String) -> AttemptFailed {
     AttemptFailed::NotSent { cause: NotSentCause::ConnectFailed, detail }
+}
+
+/// Whether the connection failed because the upstream took nothing of what was sent to it.
+fn is_timeout(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether the upstream said that it did not process the request: the stream was refused, or is above the last id

@@ -53,7 +53,7 @@ impl<B: OutgoingBody> Connection<B> {
     /// Speaks HTTP/1.1 over `stream`.
     pub(crate) async fn over(stream: Stream) -> Result<Self, String> {
         let socket = stream.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
-        let is_tls = matches!(stream, Stream::Tls(_));
+        let is_tls = stream.is_tls();
         let (sender, driver) = handshake(stream).await?;
         Ok(Self { sender, driver: Some(Box::pin(driver)), socket, is_tls, used_at: Instant::now() })
     }

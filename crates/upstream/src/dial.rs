@@ -8,7 +8,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    Address, Location, Protocol, UpstreamPolicy, address::Place, names::Unresolved, stream::Stream,
+    Address, Location, Protocol, UpstreamPolicy,
+    address::Place,
+    names::Unresolved,
+    stream::{Stream, Transport},
     tls::TlsError,
 };
 
@@ -17,7 +20,10 @@ pub(crate) struct Dialer {
     location: Location,
     target: Target,
     protocol: Protocol,
+    /// Without the handshake of TLS, where that has a time of its own.
     timeout: Duration,
+    tls_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
     tls: Option<Tls>,
 }
 
@@ -91,7 +97,15 @@ impl Dialer {
             }
             _ => None,
         };
-        Ok(Self { location, target, protocol: policy.protocol, timeout: policy.connect_timeout, tls })
+        Ok(Self {
+            location,
+            target,
+            protocol: policy.protocol,
+            timeout: policy.connect_timeout,
+            tls_timeout: policy.tls_timeout,
+            write_timeout: policy.write_timeout,
+            tls,
+        })
     }
 
     /// Whether what its name stands for was not known when it was made.
@@ -111,36 +125,63 @@ impl Dialer {
 
     async fn in_time(&self, dialing: impl Future<Output = Result<Dialed, String>>) -> Result<Dialed, String> {
         let location = &self.location;
-        match tokio::time::timeout(self.timeout, dialing).await {
+        // With a time of its own for TLS each of the two steps is bounded by itself.
+        let timeout = self.timeout + self.tls_timeout.unwrap_or_default();
+        match tokio::time::timeout(timeout, dialing).await {
             Ok(Ok(dialed)) => Ok(dialed),
             Ok(Err(error)) => Err(format!("{location}: {error}")),
-            Err(_) => Err(format!("{location}: no connection within {} ms", self.timeout.as_millis())),
+            Err(_) => Err(format!("{location}: no connection within {} ms", timeout.as_millis())),
         }
     }
 
     async fn connect(&self, http1: bool) -> Result<Dialed, String> {
         let told = |error: std::io::Error| error.to_string();
         let prior_knowledge = self.protocol == Protocol::Http2 && !http1;
+        // With a time of its own for TLS each of the two steps is bounded by itself.
+        let bound = self.tls_timeout.map(|_| self.timeout);
+        let no = "no connection";
         let stream = match &self.target {
             Target::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(told)?;
-                return Ok(Dialed { stream: Stream::Unix(stream), is_http2: prior_knowledge });
+                let stream = within(bound, no, UnixStream::connect(path)).await?;
+                return Ok(self.dialed(Transport::Unix(stream), prior_knowledge));
             }
-            Target::Sockets(sockets) => TcpStream::connect(&sockets[..]).await,
-            Target::Unresolved(name) => TcpStream::connect(&name.sockets().await?[..]).await,
+            Target::Sockets(sockets) => within(bound, no, TcpStream::connect(&sockets[..])).await?,
+            Target::Unresolved(name) => {
+                let connecting = async { TcpStream::connect(&name.sockets().await?[..]).await.map_err(told) };
+                within(bound, no, connecting).await?
+            }
         };
-        let stream = stream.map_err(told)?;
         stream.set_nodelay(true).map_err(told)?;
         let Some(tls) = &self.tls else {
-            return Ok(Dialed { stream: Stream::Tcp(stream), is_http2: prior_knowledge });
+            return Ok(self.dialed(Transport::Tcp(stream), prior_knowledge));
         };
         let connector = if http1 { &tls.connectors.http1 } else { &tls.connectors.usual };
-        let stream = connector.connect(tls.name.clone(), stream).await.map_err(told)?;
+        let handshake = connector.connect(tls.name.clone(), stream);
+        let stream = within(self.tls_timeout, "no TLS", handshake).await?;
         let agreed = stream.get_ref().1.alpn_protocol();
         let is_http2 = agreed == Some(b"h2");
         if prior_knowledge && !is_http2 {
             return Err("it does not speak HTTP/2".into());
         }
-        Ok(Dialed { stream: Stream::Tls(Box::new(stream)), is_http2 })
+        Ok(self.dialed(Transport::Tls(Box::new(stream)), is_http2))
     }
+
+    fn dialed(&self, transport: Transport, is_http2: bool) -> Dialed {
+        Dialed { stream: Stream::new(transport, self.write_timeout), is_http2 }
+    }
+}
+
+/// Waits for one step, for so long at most.
+async fn within<T, E: ToString>(
+    limit: Option<Duration>,
+    otherwise: &str,
+    step: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    let done = match limit {
+        None => step.await,
+        Some(limit) => tokio::time::timeout(limit, step)
+            .await
+            .map_err(|_| format!("{otherwise} within {} ms", limit.as_millis()))?,
+    };
+    done.map_err(|error| error.to_string())
 }

@@ -4,6 +4,7 @@
 //! or it may have been executed and its answer was [lost](steadfast_layers::AttemptFailed::Lost).
 
 mod address;
+mod answer_rules;
 mod balance;
 mod body;
 mod client;
@@ -26,6 +27,7 @@ mod upstream;
 mod watched;
 
 pub use address::{Address, InvalidAddress};
+pub use answer_rules::{AnswerRule, AnswerRules, InvalidRule};
 pub use body::{BodyError, UpstreamBody};
 pub use client::Tunnel;
 pub use endpoint::{Endpoint, EndpointView};

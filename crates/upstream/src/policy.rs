@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use http::HeaderValue;
 use steadfast_core::{AnswerPolicy, circuit::CircuitPolicy};
 
-use crate::{Address, HealthPolicy, TlsClient};
+use crate::{Address, AnswerRules, HealthPolicy, TlsClient};
 
 /// How an upstream is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +22,18 @@ pub struct UpstreamPolicy {
     pub host: HostPolicy,
     /// How long making a connection may take, name resolution and TLS included.
     pub connect_timeout: Duration,
+    /// How long the TLS handshake may take, where it does not count as part of making the connection.
+    pub tls_timeout: Option<Duration>,
+    /// How long it may take no byte of what is being sent to it.
+    pub write_timeout: Option<Duration>,
     /// How long its answer's head may take, from the moment the request is handed over. Keyed requests have
     /// their own bound on the whole attempt.
     pub first_byte_timeout: Duration,
+    /// How long one try may take in all, connecting included, to its answer's head; `total_timeout` unless stated.
+    /// Not of keyed requests.
+    pub try_timeout: Option<Duration>,
+    /// The same of all tries together; whoever makes several sees to the rest.
+    pub total_timeout: Duration,
     /// How long an answer's body, or a tunnel, may stay without a byte.
     pub between_bytes_timeout: Duration,
     /// How long an idle connection is kept for reuse. Shorter than the upstream's own, or requests meet
@@ -43,6 +52,8 @@ pub struct UpstreamPolicy {
     /// For how long an endpoint that is new, or well again, gets less than its share of requests. Its share at once,
     /// unless stated.
     pub slow_start: Option<Duration>,
+    /// What says more than their statuses do.
+    pub rules: AnswerRules,
 }
 
 /// Which version of HTTP an upstream speaks.
@@ -69,7 +80,7 @@ pub enum HostPolicy {
 
 impl UpstreamPolicy {
     /// The defaults: HTTP/1.1 and the caller's Host over `http` and Unix sockets, what ALPN agrees on and the
-    /// upstream's own Host over `https`; 2 s to connect, 30 s to the first byte, 5 min between bytes, 512
+    /// upstream's own Host over `https`; 2 s to connect, 30 s to the first byte and in all, 5 min between bytes, 512
     /// connections kept for 4 s (below the 5 s after which the servers of Node and uvicorn close theirs).
     #[must_use]
     pub fn new(name: &str, address: Address) -> Self {
@@ -85,7 +96,11 @@ impl UpstreamPolicy {
             tls: TlsClient::default(),
             host,
             connect_timeout: Duration::from_secs(2),
+            tls_timeout: None,
+            write_timeout: None,
             first_byte_timeout: Duration::from_secs(30),
+            try_timeout: None,
+            total_timeout: Duration::from_secs(30),
             between_bytes_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(4),
             idle_max: 512,
@@ -94,6 +109,7 @@ impl UpstreamPolicy {
             health: None,
             circuit: None,
             slow_start: None,
+            rules: AnswerRules::default(),
         }
     }
 }

@@ -260,7 +260,7 @@ impl<B: OutgoingBody> Shared<B> {
 
     /// Sends a request to an endpoint, and to the next one where no connection can be made.
     async fn send(&self, mut request: Request<B>) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
-        let limits = Limits::of(&request);
+        let limits = Limits::of(&request, &self.policy);
         let tried = request.extensions().get::<Tried>().cloned();
         let mut left_out: Vec<EndpointId> = Vec::new();
         let chosen = self.choose(&limits, tried.as_ref(), &mut left_out);

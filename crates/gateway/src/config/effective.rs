@@ -4,23 +4,19 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use steadfast_core::circuit::{CircuitMode, CircuitPolicy};
+use steadfast_core::{Reading, circuit::{CircuitMode, CircuitPolicy}};
 use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
-    NamespaceScope, OnLedgerLoss, SpoolLimits,
+    NamespaceScope, OnLedgerLoss, RetryPolicy, SpoolLimits,
 };
-use steadfast_upstream::{HealthPolicy, HostPolicy, Protocol, TlsFiles};
+use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawBalance, RawCircuit, RawCircuitMode, RawConfig, RawCors, RawEdge, RawEncryption,
-        RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency,
-        RawInProgress, RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMultipart, RawNamespace,
-        RawOnLedgerLoss, RawResolver, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share,
-        Size, Status, Time,
+        At, Percent, RawAnswer, RawBalance, RawCircuit, RawCircuitMode, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMultipart, RawNamespace, RawOnLedgerLoss, RawResolver, RawRetry, RawRetryMode, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
     },
 };
 
@@ -158,7 +154,7 @@ fn health(policy: &HealthPolicy) -> RawHealth {
     }
 }
 
-fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
+fn upstream(UpstreamConfig { policy, contract, retry }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
         url: match &policy.addresses[..] {
@@ -186,6 +182,9 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
         in_progress: statuses(&contract.answers.in_progress),
         timeout: some(RawTimeout {
             connect: some(Time(policy.connect_timeout)),
+            tls: policy.tls_timeout.and_then(|time| some(Time(time))),
+            write: policy.write_timeout.and_then(|time| some(Time(time))),
+            one_try: policy.try_timeout.and_then(|time| some(Time(time))),
             first_byte: some(Time(policy.first_byte_timeout)),
             between_bytes: some(Time(policy.between_bytes_timeout)),
             total: some(Time(contract.times.total)),
@@ -196,6 +195,8 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
         health: policy.health.as_ref().and_then(|policy| some(health(policy))),
         circuit: policy.circuit.as_ref().and_then(|policy| some(circuit(policy))),
         balance: policy.slow_start.and_then(|time| some(RawBalance { slow_start: some(Time(time)) })),
+        retry: retry.as_ref().and_then(|policy| some(raw_retry(policy))),
+        answers: policy.rules.iter().map(|rule| At::nowhere(answer(rule))).collect(),
     }
 }
 
@@ -213,6 +214,29 @@ fn circuit(policy: &CircuitPolicy) -> RawCircuit {
         mode: some(match policy.mode {
             CircuitMode::Enforce => RawCircuitMode::Enforce,
             CircuitMode::Shadow => RawCircuitMode::Shadow,
+        }),
+    }
+}
+
+fn raw_retry(policy: &RetryPolicy) -> RawRetry {
+    RawRetry {
+        attempts: some(u64::from(policy.attempts)),
+        base: some(Time(policy.backoff.base)),
+        cap: some(Time(policy.backoff.cap)),
+        budget: some(Percent(policy.budget.percent)),
+        budget_min: some(u64::from(policy.budget.per_second_min)),
+        methods: all(&policy.methods, Method::to_string),
+        mode: some(if policy.is_shadow { RawRetryMode::Shadow } else { RawRetryMode::Enforce }),
+    }
+}
+
+fn answer(rule: &AnswerRule) -> RawAnswer {
+    RawAnswer {
+        when: At::nowhere(plain(rule.when())),
+        means: At::nowhere(match rule.means() {
+            Reading::Completed => RawMeans::Completed,
+            Reading::Refused => RawMeans::Refused,
+            Reading::Unknown => RawMeans::Unknown,
         }),
     }
 }
@@ -264,6 +288,7 @@ fn raw_route(route: &Route) -> RawRoute {
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        retry: route.retry.as_ref().and_then(|policy| some(raw_retry(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),

@@ -30,7 +30,9 @@ use std::{
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
+use steadfast_layers::{
+    AttemptTimes, CorsPolicy, IdempotencyPolicy, RetryPolicy, RewritePolicy, SpoolLimits,
+};
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 
@@ -210,13 +212,15 @@ pub struct UpstreamConfig {
     pub policy: UpstreamPolicy,
     /// What it promises about keyed requests. Routes with idempotency have taken it over into their policies.
     pub contract: UpstreamContract,
+    /// How requests to it are tried again; `None`: not at all.
+    pub retry: Option<RetryPolicy>,
 }
 
 impl UpstreamConfig {
     /// One that is reached like this; the rest is as it is unless stated.
     #[must_use]
     pub fn new(policy: UpstreamPolicy) -> Self {
-        Self { policy, contract: UpstreamContract::default() }
+        Self { policy, contract: UpstreamContract::default(), retry: None }
     }
 }
 
@@ -258,6 +262,8 @@ pub struct Route {
     pub deadline: Option<Duration>,
     /// What it says about idempotency; nothing for a route that streams straight through.
     pub idempotency: Option<IdempotencyPolicy>,
+    /// How its requests are tried again; `None`: as its upstream says.
+    pub retry: Option<RetryPolicy>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
     /// What it changes of messages.

@@ -12,8 +12,10 @@ mod endpoints;
 mod large_bodies;
 mod line;
 mod lost_answers;
+mod meanings;
 mod own_pages;
 mod passing;
+mod retries;
 mod routing;
 mod secure_upstream;
 mod smuggling;
@@ -21,6 +23,7 @@ mod smuggling_cases;
 mod stand;
 mod strange_requests;
 mod streaming;
+mod timeouts;
 mod upstream;
 
 every_claim!(crate::stand::stand);

@@ -97,6 +97,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         upstream: "upstream".into(),
         deadline: None,
         idempotency,
+        retry: None,
         cors: None,
         rewrite: None,
     }

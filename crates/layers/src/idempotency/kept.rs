@@ -123,6 +123,7 @@ fn is_the_answers_own(name: &HeaderName) -> bool {
             | "steadfast-operation"
             | "steadfast-outcome"
             | "steadfast-redacted"
+            | "steadfast-degraded"
     ) && !name.as_str().starts_with("x-b3-")
 }
 

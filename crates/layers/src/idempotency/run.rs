@@ -21,7 +21,7 @@ use super::{
     serve::{KeyedRequest, decided},
     standing,
 };
-use crate::{AttemptFailed, HeldBody, Problem, RequestBody, SendBy, attempt::held_back};
+use crate::{AttemptFailed, HeldBody, Problem, Repeatable, RequestBody, SendBy, attempt::held_back};
 
 /// The longest pause between two tries to write an outcome.
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -142,7 +142,17 @@ fn outgoing<B>(attempt: &mut Attempt) -> Request<RequestBody<B>> {
         attempt: attempt.claim.attempt,
         after_doubt: attempt.claim.after_doubt,
     });
+    if may_be_sent_again(&attempt.shared.policy, &attempt.claim) {
+        parts.extensions.insert(Repeatable);
+    }
     Request::from_parts(parts, std::mem::take(body).into())
+}
+
+/// Whether this attempt may be sent more than once. Rule 5 counts from the first send, so the upstream must remember
+/// the key for as long as this attempt can last, and no earlier one may have used up some of that.
+fn may_be_sent_again(policy: &IdempotencyPolicy, claim: &Claim) -> bool {
+    let lasts = policy.times.total + policy.times.late;
+    !claim.after_doubt && policy.repeatable_for.is_some_and(|remembers| remembers >= lasts)
 }
 
 async fn exchange<S, B, R>(

@@ -5,6 +5,8 @@
 mod contract;
 
 mod principals;
+mod retries;
+mod scripted;
 mod spool;
 mod stand;
 

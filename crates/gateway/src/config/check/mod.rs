@@ -9,6 +9,7 @@ mod encryption;
 mod health;
 mod matching;
 mod resolver;
+mod retry;
 mod rewrite;
 mod route;
 mod spool;

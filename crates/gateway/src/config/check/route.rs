@@ -88,6 +88,10 @@ impl Checker<'_> {
             let room_per_host = hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));
             Some(IdempotencyPolicy { room_per_host, ..policy })
         });
+        let retry = raw.retry.as_ref().map(|retry| {
+            let otherwise = upstream.and_then(|upstream| upstream.retry.clone()).unwrap_or_default();
+            self.retry(retry.get(), &otherwise)
+        });
         let cors = raw.cors.as_ref().map(|cors| self.cors(cors.get(), &methods));
         if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
             self.warn_of_hidden_key(cors.get(), policy);
@@ -101,6 +105,7 @@ impl Checker<'_> {
             upstream: raw.upstream.get().clone(),
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
             idempotency,
+            retry,
             cors,
             rewrite: self.rewrite(raw),
         })

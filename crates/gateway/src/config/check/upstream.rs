@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use http::{HeaderValue, uri::Authority};
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::AttemptTimes;
+use steadfast_layers::{AttemptTimes, RetryPolicy};
 use steadfast_upstream::{Address, HostPolicy, Protocol, TlsClient, TlsFiles, UpstreamPolicy};
 
 use super::{
@@ -29,6 +29,8 @@ impl Checker<'_> {
         let default = UpstreamPolicy::new(name, addresses.first()?.clone());
         let times = self.times(raw.timeout.as_ref().map(At::get), &default);
         let answers = self.answers(raw);
+        let rules = self.answer_rules(&raw.answers);
+        let retry = raw.retry.as_ref().map(|retry| self.retry(retry.get(), &RetryPolicy::default()));
         named?;
         let contract = UpstreamContract {
             answers: answers.clone(),
@@ -57,7 +59,11 @@ impl Checker<'_> {
                 None => default.host,
             },
             connect_timeout: times.connect,
+            tls_timeout: times.tls,
+            write_timeout: times.write,
             first_byte_timeout: times.first_byte,
+            try_timeout: times.one_try,
+            total_timeout: times.attempt.total,
             between_bytes_timeout: times.between_bytes,
             idle_timeout: time_or(raw.idle_timeout.as_ref(), default.idle_timeout),
             idle_max: raw.idle_max.as_ref().map_or(default.idle_max, |max| whole(*max.get())),
@@ -74,9 +80,10 @@ impl Checker<'_> {
                 .and_then(|balance| balance.get().slow_start.as_ref())
                 .map(|time| time.get().0),
             addresses,
+            rules,
             ..default
         };
-        Some(UpstreamConfig { policy, contract })
+        Some(UpstreamConfig { policy, contract, retry })
     }
 
     /// Where its endpoints are; at least one.
@@ -169,9 +176,13 @@ impl Checker<'_> {
         let first_byte = stated(&raw.first_byte).unwrap_or(total);
         let connect = stated(&raw.connect).unwrap_or_else(|| default.connect_timeout.min(total));
         let late = stated(&raw.late).unwrap_or(times.late);
-        for (name, time, stated) in
-            [("connect", connect, &raw.connect), ("first_byte", first_byte, &raw.first_byte)]
-        {
+        let (tls, one_try) = (stated(&raw.tls), stated(&raw.one_try));
+        for (name, time, stated) in [
+            ("connect", connect, &raw.connect),
+            ("tls", tls.unwrap_or_default(), &raw.tls),
+            ("first_byte", first_byte, &raw.first_byte),
+            ("try", one_try.unwrap_or_default(), &raw.one_try),
+        ] {
             if let Some(stated) = stated
                 && time > total
                 && !self.partial
@@ -184,7 +195,16 @@ impl Checker<'_> {
             }
         }
         let between_bytes = stated(&raw.between_bytes).unwrap_or(default.between_bytes_timeout);
-        Times { connect, first_byte, between_bytes, attempt: AttemptTimes { total, late } }
+        let write = stated(&raw.write);
+        Times {
+            connect,
+            tls,
+            write,
+            first_byte,
+            one_try,
+            between_bytes,
+            attempt: AttemptTimes { total, late },
+        }
     }
 
     fn answers(&mut self, raw: &RawUpstream) -> AnswerPolicy {
@@ -238,7 +258,10 @@ impl Checker<'_> {
 
 struct Times {
     connect: Duration,
+    tls: Option<Duration>,
+    write: Option<Duration>,
     first_byte: Duration,
+    one_try: Option<Duration>,
     between_bytes: Duration,
     attempt: AttemptTimes,
 }

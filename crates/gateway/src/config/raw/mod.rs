@@ -6,6 +6,7 @@ mod edge;
 mod health;
 mod idempotency;
 mod resolver;
+mod retry;
 mod route;
 mod upstream;
 mod values;
@@ -23,6 +24,7 @@ pub(super) use idempotency::{
     RawOnLedgerLoss,
 };
 pub(super) use resolver::RawResolver;
+pub(super) use retry::{Percent, RawAnswer, RawMeans, RawRetry, RawRetryMode};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
 pub(super) use values::{At, Share, Size, Status, Time};

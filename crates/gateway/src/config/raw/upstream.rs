@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawBalance, RawCircuit, RawHealth, Status, Time};
+use super::{At, RawAnswer, RawBalance, RawCircuit, RawHealth, RawRetry, Status, Time};
 
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -47,6 +47,9 @@ pub(in crate::config) struct RawUpstream {
     /// How long each step towards it may take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) timeout: Option<At<RawTimeout>>,
+    /// How requests are tried again where that is safe. Nothing is unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) retry: Option<At<RawRetry>>,
     /// How long an idle connection is kept for reuse. Shorter than the upstream's own, or requests meet
     /// connections that it is just closing.
     #[schemars(extend("default" = "4s", "x-max" = "1h"))]
@@ -65,6 +68,9 @@ pub(in crate::config) struct RawUpstream {
     /// How its endpoints share its requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) balance: Option<At<RawBalance>>,
+    /// What its answers mean where their statuses alone do not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::config) answers: Vec<At<RawAnswer>>,
 }
 
 /// Which version of HTTP is spoken.
@@ -103,17 +109,32 @@ pub(in crate::config) struct RawUpstreamTls {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct RawTimeout {
-    /// Making a connection, name resolution included. At most `total`.
+    /// Making a connection, name resolution included, and TLS unless `tls` is stated. At most `total`.
     #[schemars(extend("default" = "2s", "x-min" = "1ms", "x-max" = "1h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) connect: Option<At<Time>>,
+    /// The handshake of TLS, which then has a time of its own and does not count as part of `connect`. At most
+    /// `total`.
+    #[schemars(extend("x-min" = "1ms", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) tls: Option<At<Time>>,
+    /// How long the upstream may take no byte of what is being sent to it. Not bounded apart from the other times
+    /// unless stated.
+    #[schemars(extend("x-min" = "1ms", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) write: Option<At<Time>>,
     /// The head of its answer, from the moment the request was handed over. At most `total`, and that unless
     /// stated.
     #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) first_byte: Option<At<Time>>,
-    /// The whole attempt of a keyed request, from its claim to the end of the answer; then its outcome is
-    /// unknown. At least `first_byte`.
+    /// One try, from its beginning to the head of its answer. That of a keyed request is given up only where another
+    /// may follow. At most `total`, and that unless stated.
+    #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
+    #[serde(rename = "try", skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) one_try: Option<At<Time>>,
+    /// The whole attempt of a keyed request with all its tries, from its claim to the end of the answer; then its
+    /// outcome is unknown. Of other requests, all tries to the head of the answer. At least `first_byte`.
     #[schemars(extend("default" = "30s", "x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) total: Option<At<Time>>,
