@@ -225,7 +225,7 @@ mod tests {
         endpoints[1].load.answered(Duration::from_millis(30), now);
         assert_eq!(chosen(&upstream, 50, || choice(None)), [50, 0]);
         let _three: Vec<_> =
-            (0..3).map(|_| crate::load::InFlight::new(Arc::clone(&endpoints[0].load))).collect();
+            (0..3).map(|_| crate::load::InFlight::new(Arc::clone(&endpoints[0].load), now)).collect();
         assert_eq!(chosen(&upstream, 50, || choice(None)), [0, 50], "40 against 30");
     }
 

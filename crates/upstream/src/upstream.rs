@@ -302,7 +302,8 @@ impl<B: OutgoingBody> Shared<B> {
         request: Request<B>,
     ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
         self.tally.attempts.add();
-        let sending = chosen.endpoint.client.send(limits, asked, request);
+        // Where it stands: it is large, and is not moved about.
+        let sending = std::pin::pin!(chosen.endpoint.client.send(limits, asked, request));
         let sent = match &mut chosen.permit {
             Some(permit) if limits.is_detached() => {
                 told_when_late(permit, self.policy.first_byte_timeout, sending).await
@@ -324,7 +325,8 @@ impl<B: OutgoingBody> Shared<B> {
         if let Some(permit) = &mut chosen.permit {
             permit.end(end, now);
         }
-        if chosen.in_flight.is_some() {
+        if let Some(in_flight) = &mut chosen.in_flight {
+            in_flight.answered();
             let (load, took) = (&chosen.endpoint.load, now.saturating_duration_since(began));
             match &sent {
                 Ok(response)
@@ -387,7 +389,7 @@ impl<B: OutgoingBody> Shared<B> {
             if let Some(tried) = tried {
                 tried.add(endpoint.id());
             }
-            let in_flight = Some(InFlight::new(Arc::clone(&endpoint.load)));
+            let in_flight = Some(InFlight::new(Arc::clone(&endpoint.load), now));
             return Ok(Chosen { endpoint: Arc::clone(endpoint), permit, in_flight, began: Some(now) });
         }
     }
@@ -428,8 +430,11 @@ struct Chosen<B: OutgoingBody> {
 struct NoneLeft(Option<Held>);
 
 /// Waits for `sending`, however long it takes: its holder is patient. The circuit hears after `late` that no answer came.
-async fn told_when_late<T>(permit: &mut Permit, late: Duration, sending: impl Future<Output = T>) -> T {
-    let mut sending = std::pin::pin!(sending);
+async fn told_when_late<T>(
+    permit: &mut Permit,
+    late: Duration,
+    mut sending: Pin<&mut impl Future<Output = T>>,
+) -> T {
     match tokio::time::timeout(late, &mut sending).await {
         Ok(sent) => sent,
         Err(_) => {
