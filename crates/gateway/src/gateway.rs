@@ -295,7 +295,7 @@ impl Gateway {
     ) -> Result<usize, NotOrdered> {
         let routes = self.edge.routes.load();
         let running = routes.upstreams.get(upstream).ok_or(NotOrdered::NoSuchUpstream)?;
-        match running.client.order(order.from_now(), at) {
+        match running.client.order(order.begun_now(), at) {
             Ok(0) => Err(NotOrdered::NoSuchEndpoint),
             Ok(circuits) => Ok(circuits),
             Err(NoCircuit) => Err(NotOrdered::NoCircuit),

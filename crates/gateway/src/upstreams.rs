@@ -39,7 +39,7 @@ pub enum CircuitOrder {
 }
 
 impl CircuitOrder {
-    pub(crate) fn from_now(self) -> ByHand {
+    pub(crate) fn begun_now(self) -> ByHand {
         let now = Instant::now();
         match self {
             Self::Open(time) => ByHand::Open(now + time),

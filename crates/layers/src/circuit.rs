@@ -216,6 +216,17 @@ pub enum ByHand {
     Automatic,
 }
 
+impl ByHand {
+    /// Whether its time has not passed.
+    #[must_use]
+    pub fn is_meant(&self, now: Instant) -> bool {
+        match self {
+            Self::Open(until) | Self::Closed(until) => now < *until,
+            Self::Automatic => true,
+        }
+    }
+}
+
 impl Shared {
     fn machine(&self) -> MutexGuard<'_, circuit::Circuit> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use steadfast_core::circuit::{Held, Phase};
+use steadfast_core::circuit::Held;
 use steadfast_layers::{EndpointId, Tried};
 use tokio::time::Instant;
 
@@ -20,6 +20,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) left_out: &'a [EndpointId],
     /// For how long an endpoint starts slowly.
     pub(crate) slow_start: Option<Duration>,
+    /// From 0 to 1: those whose share in their slow start is below take no part.
+    pub(crate) chance: f64,
     /// Whether some circuit is not closed.
     pub(crate) some_open: bool,
     /// Now.
@@ -88,10 +90,7 @@ impl Choice<'_> {
 
     fn is_due<B: OutgoingBody>(&self, endpoint: &Endpoint<B>) -> bool {
         let waits = endpoint.circuit.as_ref().is_some_and(|circuit| {
-            circuit.is_enforced()
-                && !circuit.is_closed()
-                && circuit.view(self.now).phase != Phase::Closed
-                && circuit.look(self.now).is_ok()
+            circuit.is_enforced() && !circuit.is_closed() && circuit.look(self.now).is_ok()
         });
         waits && endpoint.is_healthy() && !self.left_out.contains(&endpoint.id()) && !self.was_tried(endpoint)
     }
@@ -106,7 +105,7 @@ impl Choice<'_> {
         match endpoint.taking_for() {
             Some(time) if time < slow_start => {
                 let share = time.as_secs_f64() / slow_start.as_secs_f64();
-                fastrand::f64() < share.max(SLOW_START_MIN)
+                self.chance < share.max(SLOW_START_MIN)
             }
             _ => true,
         }
@@ -133,7 +132,116 @@ fn two_of(length: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use steadfast_layers::{RequestBody, UpstreamTally};
+    use steadfast_ledger::Clock;
+    use tokio::time::advance;
+
     use super::*;
+    use crate::{Location, Upstream, UpstreamPolicy};
+
+    type Body = RequestBody<Full<Bytes>>;
+
+    fn upstream(addresses: &[&str]) -> Upstream<Body> {
+        let address = |text: &&str| text.parse().expect("an address");
+        let mut policy = UpstreamPolicy::new("bank", address(&addresses[0]));
+        policy.addresses = addresses.iter().map(address).collect();
+        Upstream::new(policy, Clock::system(), Arc::new(UpstreamTally::default())).expect("no TLS")
+    }
+
+    fn choice(slow_start: Option<Duration>) -> Choice<'static> {
+        let (chance, now) = (fastrand::f64(), Instant::now());
+        Choice { tried: None, left_out: &[], slow_start, chance, some_open: false, now }
+    }
+
+    /// How often each is chosen in `times` choices.
+    fn chosen(upstream: &Upstream<Body>, times: usize, choice: impl Fn() -> Choice<'static>) -> Vec<usize> {
+        let endpoints = upstream.endpoints();
+        let mut chosen = vec![0; endpoints.len()];
+        for _ in 0..times {
+            let endpoint = choose(&endpoints, &choice()).expect("no circuit").expect("one is left");
+            let place = endpoints.iter().position(|one| one.id() == endpoint.id());
+            chosen[place.expect("one of them")] += 1;
+        }
+        chosen
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_ill_gets_nothing_unless_all_are() {
+        let upstream = upstream(&["http://a", "http://b", "http://c"]);
+        let endpoints = upstream.endpoints();
+        endpoints[1].set_healthy(false);
+        let shares = chosen(&upstream, 300, || choice(None));
+        assert!(shares[0] > 80 && shares[1] == 0 && shares[2] > 80, "{shares:?}");
+        endpoints.iter().for_each(|endpoint| endpoint.set_healthy(false));
+        let shares = chosen(&upstream, 300, || choice(None));
+        assert!(shares.iter().all(|share| *share > 50), "{shares:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_tried_is_tried_again_only_where_nothing_else_is_left() {
+        let upstream = upstream(&["http://a", "http://b", "http://c"]);
+        let endpoints = upstream.endpoints();
+        let tried = Tried::default();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let choice = Choice { tried: Some(&tried), ..choice(None) };
+            let endpoint = choose(&endpoints, &choice).expect("no circuit").expect("one");
+            assert!(!seen.contains(&endpoint.id()));
+            seen.push(endpoint.id());
+            tried.add(endpoint.id());
+        }
+        let again = Choice { tried: Some(&tried), ..choice(None) };
+        assert!(choose(&endpoints, &again).expect("no circuit").is_some());
+        let none = Choice { left_out: &seen, ..choice(None) };
+        assert!(
+            choose(&endpoints, &none).expect("no circuit").is_none(),
+            "but not where it could not be reached"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_endpoint_gets_its_share_by_and_by() {
+        let upstream = upstream(&["http://a", "http://b"]);
+        let slow_start = Duration::from_secs(10);
+        let all = ["http://a", "http://b", "http://c"]
+            .map(|text| Location { address: text.parse().expect("an address"), socket: None });
+        advance(Duration::from_secs(1)).await;
+        upstream.set_endpoints(all.to_vec()).expect("no TLS");
+        for (after, share) in [(0, 0.1), (5, 0.5), (5, 1.0)] {
+            advance(Duration::from_secs(after)).await;
+            let shares = chosen(&upstream, 6_000, || choice(Some(slow_start)));
+            let (expected, got) = (2_000.0 * share, shares[2] as f64);
+            assert!((got - expected).abs() < 200.0, "{share}: {shares:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lighter_of_two_is_chosen() {
+        let upstream = upstream(&["http://a", "http://b"]);
+        let (endpoints, now) = (upstream.endpoints(), Instant::now());
+        endpoints[0].load.answered(Duration::from_millis(10), now);
+        endpoints[1].load.answered(Duration::from_millis(30), now);
+        assert_eq!(chosen(&upstream, 50, || choice(None)), [50, 0]);
+        let _three: Vec<_> =
+            (0..3).map(|_| crate::load::InFlight::new(Arc::clone(&endpoints[0].load), now)).collect();
+        assert_eq!(chosen(&upstream, 50, || choice(None)), [0, 50], "40 against 30");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_that_stay_are_the_same_ones() {
+        let upstream = upstream(&["http://a", "http://b"]);
+        let before = upstream.endpoints();
+        let at = |text: &str| Location { address: text.parse().expect("an address"), socket: None };
+        upstream.set_endpoints(vec![at("http://c"), at("http://b"), at("http://b")]).expect("no TLS");
+        let after = upstream.endpoints();
+        let places: Vec<_> = after.iter().map(|endpoint| endpoint.location().to_string()).collect();
+        assert_eq!(places, ["http://c", "http://b"]);
+        assert_eq!(after[1].id(), before[1].id());
+        upstream.set_endpoints(Vec::new()).expect("no TLS");
+        assert_eq!(upstream.endpoints().len(), 2, "no location at all changes nothing");
+    }
 
     #[test]
     fn two_different_places_are_named_each_as_often_as_the_others() {

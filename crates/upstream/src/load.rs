@@ -60,6 +60,13 @@ impl Load {
         cost.observe(took, now.saturating_duration_since(self.origin));
     }
 
+    /// A call was given up after so long. That it was not answered sooner says nothing good.
+    fn waited(&self, waited: Duration, now: Instant) {
+        if self.cost(now).is_none_or(|cost| waited.as_secs_f64() > cost) {
+            self.answered(waited, now);
+        }
+    }
+
     /// A call brought no answer after so long, or one that tells of trouble; `headers` are those of that.
     pub(crate) fn troubled(&self, took: Duration, headers: Option<&HeaderMap>, now: Instant) {
         let asked = headers.and_then(retry_after).unwrap_or_default().min(RETRY_AFTER_MAX);
@@ -74,18 +81,32 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// One request that is counted until this is dropped.
-pub(crate) struct InFlight(Arc<Load>);
+pub(crate) struct InFlight {
+    load: Arc<Load>,
+    /// Since when it waits for its answer's head; nothing once that is there, or will not be.
+    waits_since: Option<Instant>,
+}
 
 impl InFlight {
-    pub(crate) fn new(load: Arc<Load>) -> Self {
+    pub(crate) fn new(load: Arc<Load>, now: Instant) -> Self {
         load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(load)
+        Self { load, waits_since: Some(now) }
+    }
+
+    /// It waits no longer: what it cost was said.
+    pub(crate) fn answered(&mut self) {
+        self.waits_since = None;
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // Whoever waited in vain knows at least that it takes longer.
+        if let Some(since) = self.waits_since {
+            let now = Instant::now();
+            self.load.waited(now.saturating_duration_since(since), now);
+        }
     }
 }
 
@@ -98,11 +119,17 @@ mod tests {
         let now = Instant::now();
         let loads: Vec<Arc<Load>> = (0..3).map(|_| Arc::new(Load::new(now))).collect();
         assert_eq!(loads[0].weight(now), 0.0);
-        let trying = InFlight::new(Arc::clone(&loads[0]));
+        let trying = InFlight::new(Arc::clone(&loads[0]), now);
         assert!(loads[0].weight(now) > loads[1].weight(now));
         loads[0].answered(Duration::from_millis(10), now);
         assert!((loads[0].weight(now) - 0.020).abs() < 1e-9, "{}", loads[0].weight(now));
         drop(trying);
+        let in_vain = InFlight::new(Arc::clone(&loads[0]), now);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        drop(in_vain);
+        assert_eq!(loads[0].cost(Instant::now()), Some(3.0));
+        let loads: Vec<Arc<Load>> = (0..3).map(|_| Arc::new(Load::new(now))).collect();
+        loads[0].answered(Duration::from_millis(10), now);
         assert!((loads[0].weight(now) - 0.010).abs() < 1e-9);
         let mut headers = HeaderMap::new();
         loads[1].troubled(Duration::from_millis(1), Some(&headers), now);

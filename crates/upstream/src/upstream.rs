@@ -173,8 +173,9 @@ impl<B: OutgoingBody> Upstream<B> {
             let unresolved = shared.names.unresolved(&location);
             let client = Client::new(policy, location, connectors, unresolved, shared.clock.clone())?;
             let circuit = shared.circuit(client.location());
-            if let (Some(circuit), Some(order)) = (&circuit, *order) {
-                circuit.order(order, Instant::now());
+            let now = Instant::now();
+            if let (Some(circuit), Some(order)) = (&circuit, order.filter(|order| order.is_meant(now))) {
+                circuit.order(order, now);
             }
             let endpoint = Arc::new(Endpoint::new(client, circuit, shared.origin));
             if !is_beginning {
@@ -245,15 +246,7 @@ impl<B: OutgoingBody> Service<Request<B>> for Upstream<B> {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
-            shared.tally.attempts.add();
-            let sent = shared.send(request).await;
-            let is_outcome = sent.as_ref().is_ok_and(|response| shared.read(response) == Reading::Completed);
-            if !is_outcome {
-                shared.tally.attempts_failed.add();
-            }
-            sent
-        })
+        Box::pin(async move { shared.send(request).await })
     }
 }
 
@@ -275,7 +268,7 @@ impl<B: OutgoingBody> Shared<B> {
         let asked = chosen.endpoint.client.prepare(&mut request)?;
         let mut is_first = true;
         loop {
-            let endpoint = Arc::clone(&chosen.endpoint);
+            let endpoint = chosen.endpoint.id();
             let unanswered = match self.attempt(chosen, &limits, &asked, request).await {
                 Ok(mut response) => {
                     if !is_first {
@@ -286,7 +279,7 @@ impl<B: OutgoingBody> Shared<B> {
                 Err(unanswered) => unanswered,
             };
             let Some(back) = unanswered.unsent else { return Err(unanswered.failed) };
-            left_out.push(endpoint.id());
+            left_out.push(endpoint);
             limits.check(&self.clock)?;
             // Where no other is left, what became of this one is what there is to say.
             let Ok(next) = self.choose(&limits, tried.as_ref(), &mut left_out) else {
@@ -308,23 +301,32 @@ impl<B: OutgoingBody> Shared<B> {
         asked: &Asked,
         request: Request<B>,
     ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
-        let sending = chosen.endpoint.client.send(limits, asked, request);
-        let Some(began) = chosen.began else { return sending.await };
+        self.tally.attempts.add();
+        // Where it stands: it is large, and is not moved about.
+        let sending = std::pin::pin!(chosen.endpoint.client.send(limits, asked, request));
         let sent = match &mut chosen.permit {
             Some(permit) if limits.is_detached() => {
                 told_when_late(permit, self.policy.first_byte_timeout, sending).await
             }
             _ => sending.await,
         };
-        let now = Instant::now();
-        let end = match &sent {
-            Ok(response) => call_answered(response.status().as_u16(), self.read(response)),
-            Err(unanswered) => call_failed(&unanswered.failed),
+        let (is_outcome, end) = match &sent {
+            Ok(response) => {
+                let reading = self.read(response);
+                (reading == Reading::Completed, call_answered(response.status().as_u16(), reading))
+            }
+            Err(unanswered) => (false, call_failed(&unanswered.failed)),
         };
+        if !is_outcome {
+            self.tally.attempts_failed.add();
+        }
+        let Some(began) = chosen.began else { return sent };
+        let now = Instant::now();
         if let Some(permit) = &mut chosen.permit {
             permit.end(end, now);
         }
-        if chosen.in_flight.is_some() {
+        if let Some(in_flight) = &mut chosen.in_flight {
+            in_flight.answered();
             let (load, took) = (&chosen.endpoint.load, now.saturating_duration_since(began));
             match &sent {
                 Ok(response)
@@ -365,7 +367,9 @@ impl<B: OutgoingBody> Shared<B> {
         loop {
             let some_open = self.siblings.not_closed() > 0;
             let slow_start = self.policy.slow_start;
-            let choice = Choice { tried, left_out: &*left_out, slow_start, some_open, now };
+            // Chance is of meaning for a slow start alone.
+            let chance = if slow_start.is_some() { fastrand::f64() } else { 0.0 };
+            let choice = Choice { tried, left_out: &*left_out, slow_start, chance, some_open, now };
             let endpoint = match balance::choose(&endpoints, &choice) {
                 Ok(Some(endpoint)) => endpoint,
                 Ok(None) => return Err(NoneLeft(last_held)),
@@ -385,7 +389,7 @@ impl<B: OutgoingBody> Shared<B> {
             if let Some(tried) = tried {
                 tried.add(endpoint.id());
             }
-            let in_flight = Some(InFlight::new(Arc::clone(&endpoint.load)));
+            let in_flight = Some(InFlight::new(Arc::clone(&endpoint.load), now));
             return Ok(Chosen { endpoint: Arc::clone(endpoint), permit, in_flight, began: Some(now) });
         }
     }
@@ -426,8 +430,11 @@ struct Chosen<B: OutgoingBody> {
 struct NoneLeft(Option<Held>);
 
 /// Waits for `sending`, however long it takes: its holder is patient. The circuit hears after `late` that no answer came.
-async fn told_when_late<T>(permit: &mut Permit, late: Duration, sending: impl Future<Output = T>) -> T {
-    let mut sending = std::pin::pin!(sending);
+async fn told_when_late<T>(
+    permit: &mut Permit,
+    late: Duration,
+    mut sending: Pin<&mut impl Future<Output = T>>,
+) -> T {
     match tokio::time::timeout(late, &mut sending).await {
         Ok(sent) => sent,
         Err(_) => {

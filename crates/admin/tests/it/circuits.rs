@@ -50,11 +50,11 @@ async fn an_order_that_means_nothing_is_refused_and_says_why() {
         ("shop", order(json!({"state": "open"})), 404, "upstream-not-found"),
         ("plain", order(json!({"state": "open"})), 409, "no-circuit"),
         ("bank", order(json!({"state": "open", "endpoint": "http://other"})), 404, "endpoint-not-found"),
-        ("bank", order(json!({"state": "ajar"})), 400, "bad-request"),
-        ("bank", order(json!({"state": "open", "for": "25h"})), 400, "bad-request"),
-        ("bank", order(json!({"state": "automatic", "for": "1h"})), 400, "bad-request"),
-        ("bank", order(json!({"state": "open", "by": "a".repeat(201)})), 400, "bad-request"),
-        ("bank", order(json!({})), 400, "bad-request"),
+        ("bank", order(json!({"state": "ajar"})), 400, "request-invalid"),
+        ("bank", order(json!({"state": "open", "for": "25h"})), 400, "request-invalid"),
+        ("bank", order(json!({"state": "automatic", "for": "1h"})), 400, "request-invalid"),
+        ("bank", order(json!({"state": "open", "by": "a".repeat(201)})), 400, "request-invalid"),
+        ("bank", order(json!({})), 400, "request-invalid"),
     ] {
         desk.post(&format!("/api/circuits/{upstream}"), &order).await.refused(status, code);
     }

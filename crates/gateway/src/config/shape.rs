@@ -227,6 +227,9 @@ impl Shape<'_> {
         };
         let mut missing: Vec<&str> =
             required.into_iter().filter(|name| !table.keys().any(|key| key.get_ref() == name)).collect();
+        if let Some(first) = first_of_alternatives(table, schema) {
+            missing.push(first);
+        }
         let mut unknown = Vec::new();
         for (key, value) in table.iter_mut() {
             let name = key.get_ref().as_ref();
@@ -280,6 +283,10 @@ impl Shape<'_> {
 
 /// The branches of a schema that has any.
 fn choices(schema: &Value) -> Option<&[Value]> {
+    // A table's alternatives say which of its keys stand for each other.
+    if schema.get("properties").is_some() {
+        return None;
+    }
     ["oneOf", "anyOf"].iter().find_map(|name| schema.get(name)?.as_array()).map(Vec::as_slice)
 }
 
@@ -321,6 +328,14 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
+}
+
+/// Of keys that stand for each other, of which `table` has none: the first.
+fn first_of_alternatives<'s>(table: &DeTable<'_>, schema: &'s Value) -> Option<&'s str> {
+    let alternatives = schema.get("anyOf")?.as_array()?.iter();
+    let mut names = alternatives.filter_map(|one| one.get("required")?.get(0)?.as_str()).peekable();
+    let first = names.peek().copied();
+    if names.any(|name| table.keys().any(|key| key.get_ref() == name)) { None } else { first }
 }
 
 fn words_for(kind: &str) -> &'static str {

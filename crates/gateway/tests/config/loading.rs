@@ -216,6 +216,30 @@ fn what_is_in_force_reads_as_the_same_config() {
 }
 
 #[test]
+fn circuits_and_endpoints_are_as_the_file_says_and_read_back_so() {
+    let text = format!(
+        "{SMALLEST}\n[upstreams.many]\nurls = [\"http://a:1/v1\", \"http://b:2/v1\"]\nbalance = {{ slow_start = \"10s\" }}\n\
+         circuit = {{ failure_ratio = 0.25, slow = \"2s\", consecutive = 5, open_for = \"2m\", mode = \"shadow\" }}\n"
+    );
+    let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config.upstreams["bank"].policy.circuit, None);
+    let many = &config.upstreams["many"].policy;
+    let addresses: Vec<_> = many.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["http://a:1/v1", "http://b:2/v1"]);
+    assert_eq!(many.slow_start, Some(Duration::from_secs(10)));
+    let circuit = many.circuit.as_ref().expect("a circuit");
+    assert_eq!((circuit.failure_ratio.millionths(), circuit.slow_ratio.millionths()), (250_000, 800_000));
+    // One key pulls the default of the other along.
+    assert_eq!(
+        (circuit.open_for, circuit.open_for_max),
+        (Duration::from_secs(120), Duration::from_secs(120))
+    );
+    assert_eq!((circuit.slow, circuit.consecutive), (Some(Duration::from_secs(2)), Some(5)));
+    let again = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(again, config);
+}
+
+#[test]
 fn a_password_is_never_shown() {
     let text = format!("ledger = \"postgres://me:hunter2@db/x?sslpassword=hunter3\"\n{SMALLEST}");
     let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;

@@ -81,7 +81,6 @@ impl Checker<'_> {
 
     /// Where its endpoints are; at least one.
     fn addresses(&mut self, name: &str, raw: &At<RawUpstream>) -> Option<Vec<Address>> {
-        let span = raw.span();
         let urls = match (&raw.get().url, &raw.get().urls) {
             (Some(url), None) => vec![url],
             (None, Some(urls)) if !urls.get().is_empty() => urls.get().iter().collect(),
@@ -99,14 +98,8 @@ impl Checker<'_> {
                 );
                 return None;
             }
-            (None, None) => {
-                // A key that nobody knows may have been meant for it.
-                if !self.partial {
-                    let next = "say where it is, as in url = \"http://127.0.0.1:8000\"";
-                    self.error(&span, format!("the upstream `{name}` has no `url`"), next.into());
-                }
-                return None;
-            }
+            // The schema has said so already.
+            (None, None) => return None,
         };
         let mut addresses: Vec<Address> = Vec::with_capacity(urls.len());
         let mut all_right = true;

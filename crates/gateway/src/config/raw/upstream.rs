@@ -8,6 +8,7 @@ use super::{At, RawBalance, RawCircuit, RawHealth, Status, Time};
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{ "required": ["url"] }, { "required": ["urls"] }]))]
 pub(in crate::config) struct RawUpstream {
     /// Where it is: `http://host:port` or `https://host:port`, with a path that is put before every request's own,
     /// if it has one; or `unix:/path/of/socket`. It has this, or `urls`.
