@@ -20,6 +20,7 @@ mod postgres;
 mod python;
 mod rebuilding;
 mod reload;
+mod retries;
 mod serve;
 mod settle;
 mod storm;

@@ -1,9 +1,11 @@
 //! What the config says of trying requests again, and of what answers mean.
 
+use std::borrow::Cow;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{At, Time};
+use super::{super::share::parse_share, At, Time};
 
 /// How requests are tried again. `{}` takes all defaults; without it nothing is tried again.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -84,12 +86,8 @@ pub(in crate::config) struct Percent(pub(in crate::config) u32);
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let number = text.trim().strip_suffix('%').and_then(|number| number.trim_end().parse().ok());
-        number
-            .filter(|number| *number <= 100)
-            .map(Self)
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a share from `0%` to `100%`")))
+        let text = Cow::<str>::deserialize(deserializer)?;
+        parse_share(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -104,7 +102,7 @@ impl JsonSchema for Percent {
         true
     }
 
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "Percent".into()
     }
 
