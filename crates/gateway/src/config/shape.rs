@@ -12,6 +12,7 @@ use toml::{
 use super::{
     duration::parse_duration,
     error::ConfigError,
+    percent::parse_percent,
     size::parse_size,
     source::Source,
     suggest::{advice, listed, nearest},
@@ -111,11 +112,14 @@ impl Shape<'_> {
         self.fatal(span, what, next);
     }
 
-    /// A duration or a size.
+    /// A duration, a size or a share.
     fn quantity(&mut self, value: &DeValue<'_>, span: &Range<usize>, schema: &Value, kind: &str, path: &str) {
         let read: ReadAmount = match kind {
             "size" => {
                 |text| parse_size(text).map(u128::from).map_err(|error| (error.to_string(), error.next()))
+            }
+            "percent" => {
+                |text| parse_percent(text).map(u128::from).map_err(|error| (error.to_string(), error.next()))
             }
             _ => |text| {
                 let time = parse_duration(text).map_err(|error| (error.to_string(), error.next()))?;

@@ -19,6 +19,8 @@ pub(super) use idempotency::{
 };
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
+#[expect(unused_imports, reason = "the first share that is read uses it")]
+pub(super) use values::Percent;
 pub(super) use values::{At, Size, Status, Time};
 
 /// What belongs to the gateway as a whole.

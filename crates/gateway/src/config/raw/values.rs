@@ -1,4 +1,4 @@
-//! The values that stand in a config: where they stand, durations, sizes, statuses.
+//! The values that stand in a config: where they stand, durations, sizes, shares, statuses.
 
 use std::{borrow::Cow, ops::Range, time::Duration};
 
@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::super::{
     duration::{parse_duration, write_duration},
+    percent::parse_percent,
     size::{parse_size, write_size},
 };
 
@@ -136,6 +137,37 @@ impl JsonSchema for Size {
             "minimum": 0,
             "x-kind": "size",
         })
+    }
+}
+
+/// A share in hundredths, written `10%`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Percent(pub(in crate::config) u32);
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        parse_percent(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}%", self.0))
+    }
+}
+
+impl JsonSchema for Percent {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+ ?%$", "x-kind": "percent" })
     }
 }
 
