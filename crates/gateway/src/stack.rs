@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use steadfast_layers::{
-    AnswersLayer, AnswersService, CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer,
-    FailureService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
-    InvalidPolicy, OutgoingLayer, OutgoingService, Spool,
+    AnswersLayer, AnswersService, ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService,
+    CourtesyLayer, CourtesyService, DeadlineLayer, DeadlineService, FailureLayer, FailureService,
+    GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
+    InvalidPolicy, OutgoingLayer, OutgoingService, Slot, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -17,7 +18,7 @@ use crate::{caller::CallerBody, config::Route, upstreams::RunningUpstream};
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
 pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
 /// What upstreams answer, as callers get it.
-pub(crate) type ReplyBody = HeldBody<UpstreamBody<RequestBody>>;
+pub(crate) type ReplyBody = HeldBody<GuardedBody<UpstreamBody<RequestBody>, Slot>>;
 /// A request on its way in.
 pub(crate) type EdgeRequest = Request<CallerBody>;
 /// An answer on its way out.
@@ -28,7 +29,7 @@ pub(crate) type Stack =
     AnswersService<CorsService<FailureService<DeadlineService<IdempotencyService<Outgoing>>>>>;
 
 /// The innermost part of it, which makes the attempts.
-type Outgoing = OutgoingService<Upstream<RequestBody>>;
+type Outgoing = OutgoingService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>;
 
 /// Puts a route's layers round its upstream.
 pub(crate) fn build(
@@ -54,6 +55,10 @@ pub(crate) fn build(
         .layer(IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(spool))?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
         .layer(OutgoingLayer::new(rewrite))
+        // An attempt takes one of the upstream's places, waits for one, or is refused.
+        .layer(ConcurrencyLayer::new(upstream.bulkhead.clone(), route.priority))
+        // What has its place still goes no sooner than the upstream wants to be called.
+        .layer(CourtesyLayer::new(upstream.courtesy.clone()))
         .service(upstream.client.clone()))
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use steadfast_layers::UpstreamTally;
+use steadfast_layers::{Bulkhead, Courtesy, UpstreamTally};
 use steadfast_ledger::Clock;
 use steadfast_upstream::Upstream;
 
@@ -22,6 +22,10 @@ pub(crate) struct RunningUpstream {
     config: UpstreamConfig,
     /// What makes the attempts.
     pub(crate) client: Upstream<RequestBody>,
+    /// How many requests it has just now, if that is bounded.
+    pub(crate) bulkhead: Option<Arc<Bulkhead>>,
+    /// How often it may be called, if that is bounded.
+    pub(crate) courtesy: Option<Arc<Courtesy>>,
     /// What is counted of it.
     pub(crate) tally: Arc<UpstreamTally>,
 }
@@ -43,7 +47,11 @@ pub(crate) fn running(
         let client = Upstream::new(config.policy.clone(), clock.clone())
             .map_err(|error| ReloadError::Tls { upstream: name.clone(), error })?;
         let tally = metrics.tallies.upstream(name);
-        Ok((name.clone(), Arc::new(RunningUpstream { config: config.clone(), client, tally })))
+        let bulkhead = config.concurrency.map(|policy| Arc::new(Bulkhead::new(policy, Arc::clone(&tally))));
+        let courtesy =
+            config.courtesy.map(|policy| Arc::new(Courtesy::new(policy, clock.clone(), Arc::clone(&tally))));
+        let running = RunningUpstream { config: config.clone(), client, bulkhead, courtesy, tally };
+        Ok((name.clone(), Arc::new(running)))
     });
     started.collect()
 }

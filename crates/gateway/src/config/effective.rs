@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
-    NamespaceScope, OnLedgerLoss, SpoolLimits,
+    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
+    IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss, Priority, SpoolLimits,
 };
 use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
 
@@ -15,10 +15,11 @@ use super::{
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
-        RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
-        RawUpstream, RawUpstreamTls, Size, Status, Time,
+        At, PerTime, Percent, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption,
+        RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHttp, RawIdempotency,
+        RawInProgress, RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMode, RawMultipart,
+        RawNamespace, RawOnLedgerLoss, RawPriority, RawRoute, RawSpool, RawTimeout, RawUpstream,
+        RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -138,7 +139,7 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
     }
 }
 
-fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
+fn upstream(UpstreamConfig { policy, contract, concurrency, courtesy }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
         url: At::nowhere(plain(&policy.address.to_string())),
@@ -163,9 +164,31 @@ fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream
             between_bytes: some(Time(policy.between_bytes_timeout)),
             total: some(Time(contract.times.total)),
             late: some(Time(contract.times.late)),
+            queue: concurrency.and_then(|policy| some(Time(policy.wait_max))),
         }),
         idle_timeout: some(Time(policy.idle_timeout)),
         idle_max: some(policy.idle_max as u64),
+        concurrency: concurrency.as_ref().and_then(|policy| some(raw_concurrency(policy))),
+        courtesy: courtesy.as_ref().and_then(|policy| some(raw_courtesy(policy))),
+    }
+}
+
+fn raw_concurrency(policy: &BulkheadPolicy) -> RawConcurrency {
+    RawConcurrency {
+        max: some(policy.max.into()),
+        queue: some(policy.queue.into()),
+        adaptive: some(policy.adaptive_min.is_some()),
+        // It says nothing otherwise.
+        min: policy.adaptive_min.and_then(|min| some(min.into())),
+        reserve: some(Percent(policy.reserve_percent)),
+        mode: some(if policy.is_shadow { RawMode::Shadow } else { RawMode::Enforce }),
+    }
+}
+
+fn raw_courtesy(policy: &CourtesyPolicy) -> RawCourtesy {
+    RawCourtesy {
+        rate: policy.rate.and_then(|(rate, _)| some(PerTime(rate))),
+        burst: policy.rate.and_then(|(_, burst)| some(burst.into())),
     }
 }
 
@@ -215,6 +238,11 @@ fn raw_route(route: &Route) -> RawRoute {
         headers: if route.headers.is_empty() { None } else { some(headers(&route.headers)) },
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
+        priority: some(match route.priority {
+            Priority::Critical => RawPriority::Critical,
+            Priority::Normal => RawPriority::Normal,
+            Priority::Low => RawPriority::Low,
+        }),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),

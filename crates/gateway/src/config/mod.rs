@@ -10,6 +10,7 @@ mod error;
 mod load;
 mod named_files;
 mod percent;
+mod rate;
 mod raw;
 mod reload;
 mod schema;
@@ -31,7 +32,10 @@ use std::{
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
+use steadfast_layers::{
+    AttemptTimes, BulkheadPolicy, CorsPolicy, CourtesyPolicy, IdempotencyPolicy, Priority, RewritePolicy,
+    SpoolLimits,
+};
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 
@@ -46,6 +50,7 @@ pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place};
 pub use load::{Loaded, load, parse};
 pub use named_files::named_files;
 pub use percent::{InvalidPercent, parse_percent};
+pub use rate::{InvalidRate, parse_rate};
 pub use reload::{after_reload, needs_restart, restart_needed};
 pub use schema::schema;
 pub use size::{InvalidSize, parse_size};
@@ -209,13 +214,17 @@ pub struct UpstreamConfig {
     pub policy: UpstreamPolicy,
     /// What it promises about keyed requests. Routes with idempotency have taken it over into their policies.
     pub contract: UpstreamContract,
+    /// How many requests it is given at once; as many as come where nothing is said.
+    pub concurrency: Option<BulkheadPolicy>,
+    /// How often it is called; as often as there is reason to where nothing is said.
+    pub courtesy: Option<CourtesyPolicy>,
 }
 
 impl UpstreamConfig {
     /// One that is reached like this; the rest is as it is unless stated.
     #[must_use]
     pub fn new(policy: UpstreamPolicy) -> Self {
-        Self { policy, contract: UpstreamContract::default() }
+        Self { policy, contract: UpstreamContract::default(), concurrency: None, courtesy: None }
     }
 }
 
@@ -255,6 +264,8 @@ pub struct Route {
     pub upstream: String,
     /// By when its callers must have an answer.
     pub deadline: Option<Duration>,
+    /// How important its requests are where not all can be served.
+    pub priority: Priority,
     /// What it says about idempotency; nothing for a route that streams straight through.
     pub idempotency: Option<IdempotencyPolicy>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.

@@ -59,7 +59,9 @@ impl Checker<'_> {
             answers,
             ..default
         };
-        Some(UpstreamConfig { policy, contract })
+        let concurrency = self.concurrency(raw.concurrency.as_ref(), raw.timeout.as_ref().map(At::get));
+        let courtesy = self.courtesy(raw.courtesy.as_ref());
+        Some(UpstreamConfig { policy, contract, concurrency, courtesy })
     }
 
     fn upstream_tls(&mut self, raw: Option<&At<RawUpstreamTls>>, address: &Address) -> Option<TlsClient> {

@@ -1,6 +1,8 @@
 //! The config as it stands in a file. The comments here become the JSON Schema and the reference in
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
+mod concurrency;
+mod courtesy;
 mod edge;
 mod idempotency;
 mod route;
@@ -12,6 +14,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use concurrency::{RawConcurrency, RawMode, RawPriority};
+pub(super) use courtesy::RawCourtesy;
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
 pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
@@ -19,9 +23,7 @@ pub(super) use idempotency::{
 };
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
-#[expect(unused_imports, reason = "the first share that is read uses it")]
-pub(super) use values::Percent;
-pub(super) use values::{At, Size, Status, Time};
+pub(super) use values::{At, PerTime, Percent, Size, Status, Time};
 
 /// What belongs to the gateway as a whole.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]

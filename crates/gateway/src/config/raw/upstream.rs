@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Status, Time};
+use super::{At, RawConcurrency, RawCourtesy, Status, Time};
 
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -52,6 +52,13 @@ pub(in crate::config) struct RawUpstream {
     #[schemars(range(min = 0, max = 65_536), extend("default" = 512))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) idle_max: Option<At<u64>>,
+    /// How many requests it is given at once. As many as come unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) concurrency: Option<At<RawConcurrency>>,
+    /// How often it is called, and that it is heeded when it asks to be called less. Unless stated, it is called
+    /// whenever there is reason to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) courtesy: Option<At<RawCourtesy>>,
 }
 
 /// Which version of HTTP is spoken.
@@ -113,4 +120,9 @@ pub(in crate::config) struct RawTimeout {
     #[schemars(extend("default" = "30s", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) late: Option<At<Time>>,
+    /// How long a request waits for a place at the upstream, never past its deadline. With `concurrency`, and 1s
+    /// there unless stated.
+    #[schemars(extend("x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) queue: Option<At<Time>>,
 }
