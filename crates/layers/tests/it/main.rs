@@ -4,8 +4,11 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 
+mod concurrency;
+mod courtesy;
 mod principals;
 mod spool;
 mod stand;
+mod upstream;
 
 every_claim!(crate::stand::stand);

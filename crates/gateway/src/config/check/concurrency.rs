@@ -16,7 +16,7 @@ const MIN: u32 = 20;
 /// The part of the places that is for critical requests, unless stated.
 const RESERVE_PERCENT: u32 = 10;
 /// How long a request waits for a place, unless stated.
-pub(in crate::config) const QUEUE_WAIT: Duration = Duration::from_secs(1);
+const QUEUE_WAIT: Duration = Duration::from_secs(1);
 
 impl Checker<'_> {
     /// The policy of `raw`, if there is any.
@@ -34,26 +34,18 @@ impl Checker<'_> {
             return None;
         };
         let max = raw.max.as_ref().map_or(MAX, |max| count(*max.get()));
-        let is_adaptive = raw.adaptive.as_ref().is_some_and(|adaptive| *adaptive.get());
         let min = raw.min.as_ref().map_or(MIN.min(max), |min| count(*min.get()));
-        if let Some(stated) = raw.min.as_ref().filter(|_| !self.partial) {
-            if min > max {
-                self.error(
-                    &stated.span(),
-                    format!("`concurrency.min` is {min}, and `max` only {max}"),
-                    "lower min, or raise max".into(),
-                );
-            } else if !is_adaptive {
-                self.error(
-                    &stated.span(),
-                    "`concurrency.min` says nothing unless the limit is adaptive".into(),
-                    "add adaptive = true, or remove min".into(),
-                );
-            }
+        if let Some(stated) = raw.min.as_ref().filter(|_| min > max && !self.partial) {
+            self.error(
+                &stated.span(),
+                format!("`concurrency.min` is {min}, and `max` only {max}"),
+                "lower min, or raise max".into(),
+            );
         }
         Some(BulkheadPolicy {
             max,
-            adaptive_min: is_adaptive.then_some(min),
+            is_adaptive: raw.adaptive.as_ref().is_some_and(|adaptive| *adaptive.get()),
+            min,
             queue: raw.queue.as_ref().map_or(max, |queue| count(*queue.get())),
             wait_max: stated_wait.map_or(QUEUE_WAIT, |wait| wait.get().0),
             reserve_percent: raw.reserve.as_ref().map_or(RESERVE_PERCENT, |reserve| reserve.get().0),

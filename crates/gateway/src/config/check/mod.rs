@@ -2,7 +2,7 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
-pub(super) mod concurrency;
+mod concurrency;
 mod cors;
 mod edge;
 mod encryption;

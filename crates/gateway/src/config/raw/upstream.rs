@@ -120,9 +120,9 @@ pub(in crate::config) struct RawTimeout {
     #[schemars(extend("default" = "30s", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) late: Option<At<Time>>,
-    /// How long a request waits for a place at the upstream, never past its deadline. With `concurrency`, and 1s
-    /// there unless stated.
-    #[schemars(extend("x-max" = "1h"))]
+    /// How long a request waits for a place at the upstream, never past its deadline. Only with
+    /// `concurrency`.
+    #[schemars(extend("default" = "1s", "x-max" = "1h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) queue: Option<At<Time>>,
 }
