@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use steadfast_layers::{
-    AnswersLayer, AnswersService, CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer,
-    FailureService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
+    AnswersLayer, AnswersService, ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService,
+    CourtesyLayer, CourtesyService, DeadlineLayer, DeadlineService, FailureLayer, FailureService,
+    GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
     InvalidPolicy, OutgoingLayer, OutgoingService, RetryLayer, RetryService, Retrying, SharedRetryBudget,
-    Spool,
+    Slot, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -18,7 +19,7 @@ use crate::{caller::CallerBody, config::Route, upstreams::RunningUpstream};
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
 pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
 /// What upstreams answer, as callers get it.
-pub(crate) type ReplyBody = HeldBody<UpstreamBody<RequestBody>>;
+pub(crate) type ReplyBody = HeldBody<GuardedBody<UpstreamBody<RequestBody>, Slot>>;
 /// A request on its way in.
 pub(crate) type EdgeRequest = Request<CallerBody>;
 /// An answer on its way out.
@@ -29,7 +30,7 @@ pub(crate) type Stack =
     AnswersService<CorsService<FailureService<DeadlineService<IdempotencyService<Outgoing>>>>>;
 
 /// The innermost part of it, which makes the attempts.
-type Outgoing = OutgoingService<RetryService<Upstream<RequestBody>>>;
+type Outgoing = OutgoingService<RetryService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>>;
 
 /// Puts a route's layers round its upstream.
 pub(crate) fn build(
@@ -57,6 +58,10 @@ pub(crate) fn build(
         .layer(OutgoingLayer::new(rewrite))
         // What fails is tried again where that is safe; all tries are one attempt of a keyed request.
         .layer(RetryLayer::new(retrying(route, upstream, clock)))
+        // An attempt takes one of the upstream's places, waits for one, or is refused.
+        .layer(ConcurrencyLayer::new(upstream.bulkhead.clone(), route.priority))
+        // What has its place still goes no sooner than the upstream wants to be called.
+        .layer(CourtesyLayer::new(upstream.courtesy.clone()))
         .service(upstream.client.clone()))
 }
 

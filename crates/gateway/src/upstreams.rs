@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use steadfast_layers::{ByHand, SharedRetryBudget, UpstreamTally};
+use steadfast_layers::{Bulkhead, ByHand, Courtesy, SharedRetryBudget, UpstreamTally};
 use steadfast_ledger::Clock;
 use steadfast_upstream::Upstream;
 use tokio::time::Instant;
@@ -24,6 +24,10 @@ pub(crate) struct RunningUpstream {
     pub(crate) config: UpstreamConfig,
     /// What makes the attempts.
     pub(crate) client: Upstream<RequestBody>,
+    /// How many requests it has just now, if that is bounded.
+    pub(crate) bulkhead: Option<Arc<Bulkhead>>,
+    /// How often it may be called, if that is bounded.
+    pub(crate) courtesy: Option<Arc<Courtesy>>,
     /// What is counted of it.
     pub(crate) tally: Arc<UpstreamTally>,
     /// How many retries it may be sent, whichever route they come from.
@@ -85,7 +89,11 @@ pub(crate) fn running(
             .map_err(|error| ReloadError::Tls { upstream: name.clone(), error })?;
         let budget = config.retry.as_ref().map(|retry| retry.budget).unwrap_or_default();
         let retry_budget = Arc::new(SharedRetryBudget::new(budget));
-        let running = RunningUpstream { config: config.clone(), client, tally, retry_budget };
+        let bulkhead = config.concurrency.map(|policy| Arc::new(Bulkhead::new(policy, Arc::clone(&tally))));
+        let courtesy =
+            config.courtesy.map(|policy| Arc::new(Courtesy::new(policy, clock.clone(), Arc::clone(&tally))));
+        let running =
+            RunningUpstream { config: config.clone(), client, bulkhead, courtesy, retry_budget, tally };
         Ok((name.clone(), Arc::new(running)))
     });
     started.collect()

@@ -95,7 +95,12 @@ where
                 None => return Poll::Pending,
             },
         };
-        tracing::info!(%failed, "an unkeyed request failed");
+        if matches!(failed, AttemptFailed::HeldBack { .. }) {
+            // Refused on purpose, and counted; a line for each would cost more than the refusal.
+            tracing::debug!(%failed, "an unkeyed request was held back");
+        } else {
+            tracing::info!(%failed, "an unkeyed request failed");
+        }
         Poll::Ready(Ok(failed.unprotected().instance(this.request_id.as_ref()).into_response()))
     }
 }

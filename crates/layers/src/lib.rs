@@ -2,15 +2,20 @@
 //! or an axum handler.
 //!
 //! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FailureLayer`],
-//! [`DeadlineLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`].
+//! [`DeadlineLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
+//! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
 mod body;
+mod bulkhead;
 mod circuit;
+mod concurrency;
 mod cors;
+mod courtesy;
 mod deadline;
 mod degraded;
 mod failure;
+mod guarded_body;
 mod idempotency;
 mod identity;
 mod problem;
@@ -26,17 +31,21 @@ mod tried;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
+pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};
 pub use circuit::{
     ByHand, Circuit, CircuitFuture, CircuitLayer, CircuitService, Permit, Siblings, call_answered,
     call_failed, held_by_circuit,
 };
+pub use concurrency::{ConcurrencyFuture, ConcurrencyLayer, ConcurrencyService};
 pub use cors::{
     AllowedOrigins, CorsFuture, CorsLayer, CorsPolicy, CorsService, InvalidOrigin, OriginPattern,
     announced_method,
 };
+pub use courtesy::{Courtesy, CourtesyFuture, CourtesyLayer, CourtesyPolicy, CourtesyService};
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
 pub use degraded::{DEGRADED_HEADER, Rung};
 pub use failure::{FailureFuture, FailureLayer, FailureService};
+pub use guarded_body::GuardedBody;
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
     IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource, NamespaceScope, OnLedgerLoss,

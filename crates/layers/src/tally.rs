@@ -13,6 +13,11 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many more.
+    pub fn add_many(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// One less; of a number that says how things are.
     pub fn sub(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -93,6 +98,27 @@ tally! {
             "Tries that were not repeated because the budget for that was spent";
         counter retry_budget_would_exhaust = "steadfast_retry_budget_would_exhaust",
             "Tries that the budget in shadow mode would not have let repeat";
+        gauge in_flight = "steadfast_upstream_in_flight", "Requests that hold a place at it";
+        gauge queued = "steadfast_upstream_queued", "Requests that wait for a place at it";
+        gauge concurrency_limit = "steadfast_upstream_concurrency_limit", "How many places it has";
+        counter shed_queue_full = "steadfast_upstream_shed_queue_full",
+            "Requests refused because the queue for a place at it was full";
+        counter shed_too_late = "steadfast_upstream_shed_too_late",
+            "Requests refused at once because a place at it would have come free too late";
+        counter shed_timed_out = "steadfast_upstream_shed_timed_out",
+            "Requests refused because they waited in vain for a place at it";
+        counter shed_displaced = "steadfast_upstream_shed_displaced",
+            "Requests refused because a more important one took their place in the queue";
+        counter would_shed = "steadfast_upstream_would_shed",
+            "Requests that shadow mode let through and that would have been refused";
+        counter courtesy_delayed = "steadfast_upstream_courtesy_delayed",
+            "Calls that waited so that it is not called too often";
+        counter courtesy_refused = "steadfast_upstream_courtesy_refused",
+            "Calls refused because it was not to be called again in time";
+        counter courtesy_pauses = "steadfast_upstream_courtesy_pauses",
+            "Answers by which it stopped all calls, or stopped them for longer";
+        counter courtesy_paused_ms = "steadfast_upstream_courtesy_paused_milliseconds",
+            "For how long its answers stopped all calls";
     }
 }
 

@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use steadfast_core::{Reading, circuit::{CircuitMode, CircuitPolicy}};
+use steadfast_core::{
+    Reading,
+    circuit::{CircuitMode, CircuitPolicy},
+};
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
-    NamespaceScope, OnLedgerLoss, RetryPolicy, SpoolLimits,
+    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
+    IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss, Priority, RetryPolicy,
+    SpoolLimits,
 };
 use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
@@ -16,7 +20,12 @@ use super::{
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, Percent, RawAnswer, RawBalance, RawCircuit, RawCircuitMode, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMultipart, RawNamespace, RawOnLedgerLoss, RawResolver, RawRetry, RawRetryMode, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
+        At, PerTime, Percent, RawAnswer, RawBalance, RawCircuit, RawCircuitMode, RawConcurrency, RawConfig,
+        RawCors, RawCourtesy, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
+        RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
+        RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace, RawOnLedgerLoss,
+        RawPriority, RawResolver, RawRetry, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls,
+        Share, Size, Status, Time,
     },
 };
 
@@ -154,7 +163,9 @@ fn health(policy: &HealthPolicy) -> RawHealth {
     }
 }
 
-fn upstream(UpstreamConfig { policy, contract, retry }: &UpstreamConfig) -> RawUpstream {
+fn upstream(
+    UpstreamConfig { policy, contract, retry, concurrency, courtesy }: &UpstreamConfig,
+) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
         url: match &policy.addresses[..] {
@@ -189,6 +200,7 @@ fn upstream(UpstreamConfig { policy, contract, retry }: &UpstreamConfig) -> RawU
             between_bytes: some(Time(policy.between_bytes_timeout)),
             total: some(Time(contract.times.total)),
             late: some(Time(contract.times.late)),
+            queue: concurrency.and_then(|policy| some(Time(policy.wait_max))),
         }),
         idle_timeout: some(Time(policy.idle_timeout)),
         idle_max: some(policy.idle_max as u64),
@@ -197,6 +209,8 @@ fn upstream(UpstreamConfig { policy, contract, retry }: &UpstreamConfig) -> RawU
         balance: policy.slow_start.and_then(|time| some(RawBalance { slow_start: some(Time(time)) })),
         retry: retry.as_ref().and_then(|policy| some(raw_retry(policy))),
         answers: policy.rules.iter().map(|rule| At::nowhere(answer(rule))).collect(),
+        concurrency: concurrency.as_ref().and_then(|policy| some(raw_concurrency(policy))),
+        courtesy: courtesy.as_ref().and_then(|policy| some(raw_courtesy(policy))),
     }
 }
 
@@ -226,7 +240,7 @@ fn raw_retry(policy: &RetryPolicy) -> RawRetry {
         budget: some(Percent(policy.budget.percent)),
         budget_min: some(u64::from(policy.budget.per_second_min)),
         methods: all(&policy.methods, Method::to_string),
-        mode: some(if policy.is_shadow { RawRetryMode::Shadow } else { RawRetryMode::Enforce }),
+        mode: some(if policy.is_shadow { RawMode::Shadow } else { RawMode::Enforce }),
     }
 }
 
@@ -238,6 +252,24 @@ fn answer(rule: &AnswerRule) -> RawAnswer {
             Reading::Refused => RawMeans::Refused,
             Reading::Unknown => RawMeans::Unknown,
         }),
+    }
+}
+
+fn raw_concurrency(policy: &BulkheadPolicy) -> RawConcurrency {
+    RawConcurrency {
+        max: some(policy.max.into()),
+        queue: some(policy.queue.into()),
+        adaptive: some(policy.is_adaptive),
+        min: some(policy.min.into()),
+        reserve: some(Percent(policy.reserve_percent)),
+        mode: some(if policy.is_shadow { RawMode::Shadow } else { RawMode::Enforce }),
+    }
+}
+
+fn raw_courtesy(policy: &CourtesyPolicy) -> RawCourtesy {
+    RawCourtesy {
+        rate: policy.rate.and_then(|(rate, _)| some(PerTime(rate))),
+        burst: policy.rate.and_then(|(_, burst)| some(burst.into())),
     }
 }
 
@@ -287,6 +319,11 @@ fn raw_route(route: &Route) -> RawRoute {
         headers: if route.headers.is_empty() { None } else { some(headers(&route.headers)) },
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
+        priority: some(match route.priority {
+            Priority::Critical => RawPriority::Critical,
+            Priority::Normal => RawPriority::Normal,
+            Priority::Low => RawPriority::Low,
+        }),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
         retry: route.retry.as_ref().and_then(|policy| some(raw_retry(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),

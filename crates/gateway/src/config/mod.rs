@@ -9,11 +9,12 @@ mod environment;
 mod error;
 mod load;
 mod named_files;
+mod percent;
+mod rate;
 mod raw;
 mod reload;
 mod schema;
 mod shape;
-mod share;
 mod size;
 mod source;
 mod starter;
@@ -32,7 +33,8 @@ use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
-    AttemptTimes, CorsPolicy, IdempotencyPolicy, RetryPolicy, RewritePolicy, SpoolLimits,
+    AttemptTimes, BulkheadPolicy, CorsPolicy, CourtesyPolicy, IdempotencyPolicy, Priority, RetryPolicy,
+    RewritePolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
@@ -47,9 +49,10 @@ pub use environment::{Environment, Overridden, Overrides, overridden};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place};
 pub use load::{Loaded, load, parse};
 pub use named_files::named_files;
+pub use percent::{InvalidPercent, parse_percent};
+pub use rate::{InvalidRate, parse_rate};
 pub use reload::{after_reload, needs_restart, restart_needed};
 pub use schema::schema;
-pub use share::{InvalidShare, parse_share};
 pub use size::{InvalidSize, parse_size};
 pub use starter::starter;
 pub use up::{UpOptions, for_up};
@@ -216,13 +219,17 @@ pub struct UpstreamConfig {
     pub contract: UpstreamContract,
     /// How requests to it are tried again; `None`: not at all.
     pub retry: Option<RetryPolicy>,
+    /// How many requests it is given at once; as many as come where nothing is said.
+    pub concurrency: Option<BulkheadPolicy>,
+    /// How often it is called; as often as there is reason to where nothing is said.
+    pub courtesy: Option<CourtesyPolicy>,
 }
 
 impl UpstreamConfig {
     /// One that is reached like this; the rest is as it is unless stated.
     #[must_use]
     pub fn new(policy: UpstreamPolicy) -> Self {
-        Self { policy, contract: UpstreamContract::default(), retry: None }
+        Self { policy, contract: UpstreamContract::default(), retry: None, concurrency: None, courtesy: None }
     }
 }
 
@@ -262,6 +269,8 @@ pub struct Route {
     pub upstream: String,
     /// By when its callers must have an answer.
     pub deadline: Option<Duration>,
+    /// How important its requests are where not all can be served.
+    pub priority: Priority,
     /// What it says about idempotency; nothing for a route that streams straight through.
     pub idempotency: Option<IdempotencyPolicy>,
     /// How its requests are tried again; `None`: as its upstream says.

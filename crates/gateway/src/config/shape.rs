@@ -12,7 +12,8 @@ use toml::{
 use super::{
     duration::parse_duration,
     error::ConfigError,
-    share::parse_share,
+    percent::parse_percent,
+    rate::parse_rate,
     size::parse_size,
     source::Source,
     suggest::{advice, listed, nearest},
@@ -128,15 +129,20 @@ impl Shape<'_> {
         self.fatal(span, what, next);
     }
 
-    /// A duration, a size or a share.
+    /// A duration, a size, a share or a rate.
     fn quantity(&mut self, value: &DeValue<'_>, span: &Range<usize>, schema: &Value, kind: &str, path: &str) {
         let read: ReadAmount = match kind {
             "size" => {
                 |text| parse_size(text).map(u128::from).map_err(|error| (error.to_string(), error.next()))
             }
-            "share" => {
-                |text| parse_share(text).map(u128::from).map_err(|error| (error.to_string(), error.next()))
+            "percent" => {
+                |text| parse_percent(text).map(u128::from).map_err(|error| (error.to_string(), error.next()))
             }
+            "rate" => |text| {
+                let rate = parse_rate(text).map_err(|error| (error.to_string(), error.next()))?;
+                // In a thousand days, so that the slowest is a whole number too.
+                Ok(u128::from(rate.count) * 86_400_000 / u128::from(rate.per.as_secs().max(1)))
+            },
             _ => |text| {
                 let time = parse_duration(text).map_err(|error| (error.to_string(), error.next()))?;
                 Ok(time.as_millis())

@@ -14,7 +14,7 @@ use steadfast_gateway::{
         UpstreamConfig, parse,
     },
 };
-use steadfast_layers::{IdempotencyPolicy, SpoolLimits};
+use steadfast_layers::{IdempotencyPolicy, Priority, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::{
@@ -96,6 +96,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         headers: Vec::new(),
         upstream: "upstream".into(),
         deadline: None,
+        priority: Priority::default(),
         idempotency,
         retry: None,
         cors: None,

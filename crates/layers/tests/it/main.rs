@@ -4,10 +4,13 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 
+mod concurrency;
+mod courtesy;
 mod principals;
 mod retries;
 mod scripted;
 mod spool;
 mod stand;
+mod upstream;
 
 every_claim!(crate::stand::stand);

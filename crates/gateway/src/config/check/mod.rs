@@ -3,6 +3,7 @@
 
 mod address;
 mod circuit;
+mod concurrency;
 mod cors;
 mod edge;
 mod encryption;

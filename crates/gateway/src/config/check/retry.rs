@@ -5,7 +5,7 @@ use steadfast_layers::RetryPolicy;
 use steadfast_upstream::{AnswerRule, AnswerRules, InvalidRule};
 
 use super::{
-    super::raw::{At, RawAnswer, RawMeans, RawRetry, RawRetryMode},
+    super::raw::{At, RawAnswer, RawMeans, RawMode, RawRetry},
     Checker, time_or,
 };
 
@@ -52,8 +52,8 @@ impl Checker<'_> {
             },
             is_shadow: match raw.mode.as_ref().map(At::get) {
                 None => otherwise.is_shadow,
-                Some(RawRetryMode::Enforce) => false,
-                Some(RawRetryMode::Shadow) => true,
+                Some(RawMode::Enforce) => false,
+                Some(RawMode::Shadow) => true,
             },
         }
     }

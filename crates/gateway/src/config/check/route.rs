@@ -19,6 +19,7 @@ use super::{
         suggest::advice,
     },
     Checker, Finding, Upstreams,
+    concurrency::priority,
     matching::{parse_path, served_by_both},
     time_or, whole,
 };
@@ -104,6 +105,7 @@ impl Checker<'_> {
             headers,
             upstream: raw.upstream.get().clone(),
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
+            priority: priority(raw.priority.as_ref()),
             idempotency,
             retry,
             cors,

@@ -83,7 +83,9 @@ impl Checker<'_> {
             rules,
             ..default
         };
-        Some(UpstreamConfig { policy, contract, retry })
+        let concurrency = self.concurrency(raw.concurrency.as_ref(), raw.timeout.as_ref().map(At::get));
+        let courtesy = self.courtesy(raw.courtesy.as_ref());
+        Some(UpstreamConfig { policy, contract, retry, concurrency, courtesy })
     }
 
     /// Where its endpoints are; at least one.

@@ -2,6 +2,8 @@
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
 mod circuit;
+mod concurrency;
+mod courtesy;
 mod edge;
 mod health;
 mod idempotency;
@@ -17,6 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use circuit::{RawBalance, RawCircuit, RawCircuitMode};
+pub(super) use concurrency::{RawConcurrency, RawMode, RawPriority};
+pub(super) use courtesy::RawCourtesy;
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
 pub(super) use health::RawHealth;
 pub(super) use idempotency::{
@@ -24,10 +28,10 @@ pub(super) use idempotency::{
     RawOnLedgerLoss,
 };
 pub(super) use resolver::RawResolver;
-pub(super) use retry::{Percent, RawAnswer, RawMeans, RawRetry, RawRetryMode};
+pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
-pub(super) use values::{At, Share, Size, Status, Time};
+pub(super) use values::{At, PerTime, Percent, Share, Size, Status, Time};
 
 /// What belongs to the gateway as a whole.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]

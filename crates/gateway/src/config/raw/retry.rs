@@ -1,11 +1,9 @@
 //! What the config says of trying requests again, and of what answers mean.
 
-use std::borrow::Cow;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-use super::{super::share::parse_share, At, Time};
+use super::{At, Percent, RawMode, Time};
 
 /// How requests are tried again. `{}` takes all defaults; without it nothing is tried again.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -24,7 +22,7 @@ pub(in crate::config) struct RawRetry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) cap: Option<At<Time>>,
     /// How many retries there may be in any ten seconds, as a share of the requests in them: from `0%` to `100%`.
-    #[schemars(extend("default" = "20%"))]
+    #[schemars(extend("default" = "20%", "x-max" = "100%"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) budget: Option<At<Percent>>,
     /// How many retries a second there may be beside that, so that rare requests are repeated too.
@@ -39,18 +37,7 @@ pub(in crate::config) struct RawRetry {
     /// Whether the budget keeps retries back.
     #[schemars(extend("default" = "enforce"))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) mode: Option<At<RawRetryMode>>,
-}
-
-/// Whether a retry budget keeps anything back.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
-pub(in crate::config) enum RawRetryMode {
-    /// It does.
-    #[serde(rename = "enforce")]
-    Enforce,
-    /// It only counts what it would keep back.
-    #[serde(rename = "shadow")]
-    Shadow,
+    pub(in crate::config) mode: Option<At<RawMode>>,
 }
 
 /// What some of an upstream's answers mean. The first rule that is true of an answer counts, before `refused`,
@@ -78,35 +65,4 @@ pub(in crate::config) enum RawMeans {
     /// Nobody knows whether it was executed.
     #[serde(rename = "unknown")]
     Unknown,
-}
-
-/// A share, written `20%`.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct Percent(pub(in crate::config) u32);
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        parse_share(&text).map(Self).map_err(D::Error::custom)
-    }
-}
-
-impl Serialize for Percent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}%", self.0))
-    }
-}
-
-impl JsonSchema for Percent {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Percent".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^([0-9]{1,2}|100) ?%$", "x-kind": "share" })
-    }
 }

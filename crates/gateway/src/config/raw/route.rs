@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawIdempotency, RawRetry, Time};
+use super::{At, RawIdempotency, RawPriority, RawRetry, Time};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -35,6 +35,10 @@ pub(in crate::config) struct RawRoute {
     #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) deadline: Option<At<Time>>,
+    /// How important its requests are where the upstream's `concurrency` does not let all of them in.
+    #[schemars(extend("default" = "normal"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) priority: Option<At<RawPriority>>,
     /// How its retried writes take effect once. It applies to the route's methods except GET, HEAD, OPTIONS and
     /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
     #[serde(skip_serializing_if = "Option::is_none")]

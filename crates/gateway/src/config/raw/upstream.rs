@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawAnswer, RawBalance, RawCircuit, RawHealth, RawRetry, Status, Time};
+use super::{
+    At, RawAnswer, RawBalance, RawCircuit, RawConcurrency, RawCourtesy, RawHealth, RawRetry, Status, Time,
+};
 
 /// One upstream: an API that requests are forwarded to.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -72,6 +74,13 @@ pub(in crate::config) struct RawUpstream {
     /// What its answers mean where their statuses alone do not tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::config) answers: Vec<At<RawAnswer>>,
+    /// How many requests it is given at once. As many as come unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) concurrency: Option<At<RawConcurrency>>,
+    /// How often it is called, and that it is heeded when it asks to be called less. Unless stated, it is called
+    /// whenever there is reason to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) courtesy: Option<At<RawCourtesy>>,
 }
 
 /// Which version of HTTP is spoken.
@@ -148,4 +157,9 @@ pub(in crate::config) struct RawTimeout {
     #[schemars(extend("default" = "30s", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) late: Option<At<Time>>,
+    /// How long a request waits for a place at the upstream, never past its deadline. Only with
+    /// `concurrency`.
+    #[schemars(extend("default" = "1s", "x-max" = "1h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) queue: Option<At<Time>>,
 }

@@ -1,14 +1,16 @@
-//! The values that stand in a config: where they stand, durations, sizes, statuses.
+//! The values that stand in a config: where they stand, durations, sizes, shares, rates, statuses.
 
 use std::{borrow::Cow, ops::Range, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use steadfast_core::circuit::Ratio;
+use steadfast_core::{Rate, circuit::Ratio};
 use toml::Spanned;
 
 use super::super::{
     duration::{parse_duration, write_duration},
+    percent::parse_percent,
+    rate::{parse_rate, write_rate},
     size::{parse_size, write_size},
 };
 
@@ -170,6 +172,68 @@ impl JsonSchema for Share {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "number", "minimum": 0.001, "maximum": 1 })
+    }
+}
+
+/// A share in hundredths, written `10%`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Percent(pub(in crate::config) u32);
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        parse_percent(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}%", self.0))
+    }
+}
+
+impl JsonSchema for Percent {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+ ?%$", "x-kind": "percent" })
+    }
+}
+
+/// A rate, written `100/s`, `1000/min`, `5000/h` or `10000/d`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct PerTime(pub(in crate::config) Rate);
+
+impl<'de> Deserialize<'de> for PerTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        parse_rate(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for PerTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&write_rate(self.0))
+    }
+}
+
+impl JsonSchema for PerTime {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PerTime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+ ?/ ?(s|min|h|d)$", "x-kind": "rate" })
     }
 }
 
