@@ -14,10 +14,13 @@
 //! | `GET /api/operations/{id}?body=` | one operation with its attempts; its answer's body only where asked for |
 //! | `POST /api/operations/{id}/settle` | settles what is in doubt, or says what would become of it |
 //! | `GET /api/counts` | how many operations need attention |
+//! | `GET /api/cache` | how much is kept of answers |
+//! | `POST /api/cache/purge` | forgets kept answers |
 //! | `POST /api/reload` | reads the config again |
 //! | `GET /api/config` | the config in force, without secrets, and where it comes from |
 
 pub mod api;
+mod cache;
 mod control;
 mod erase;
 mod guard;
@@ -31,7 +34,7 @@ mod serve;
 mod settle;
 mod view;
 
-pub use control::{ConfigOrigin, Control, Readiness, ReloadReport};
+pub use control::{CacheHolds, ConfigOrigin, Control, Forget, Readiness, ReloadReport};
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};
 pub use steadfast_ledger::BoxFuture;

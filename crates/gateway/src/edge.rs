@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, announced_method, owner_of,
+    CacheOutcome, CacheStore, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -47,6 +47,8 @@ pub(crate) struct Edge {
     pub(crate) clock: Clock,
     /// Where large bodies wait; it outlives a reload.
     pub(crate) spool: Arc<Spool>,
+    /// Where answers are kept; it outlives a reload too.
+    pub(crate) cache: Arc<CacheStore>,
 }
 
 /// The routes of one config.
@@ -111,6 +113,7 @@ impl Edge {
             status: 0,
             bytes: 0,
             decision: None,
+            cache: None,
             complete: false,
         };
         caller.count();
@@ -129,6 +132,7 @@ impl Edge {
         };
         told.request_id = response.extensions_mut().remove::<RequestId>();
         told.decision = response.extensions_mut().remove::<Decision>();
+        told.cache = response.extensions_mut().remove::<CacheOutcome>();
         told.route = route;
         told.status = response.status().as_u16();
         if grpc {
@@ -291,6 +295,7 @@ struct Told {
     status: u16,
     bytes: u64,
     decision: Option<Decision>,
+    cache: Option<CacheOutcome>,
     complete: bool,
 }
 
@@ -325,6 +330,7 @@ impl Drop for Told {
             bytes: self.bytes,
             duration,
             decision: self.decision.map(|decision| decision.protection),
+            cache: self.cache.map(CacheOutcome::as_str),
             operation: self.decision.and_then(|decision| decision.operation),
             complete: self.complete,
         });

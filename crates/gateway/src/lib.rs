@@ -29,3 +29,4 @@ mod tunnel;
 mod upstreams;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
+pub use steadfast_layers::{CacheStats, Purge};

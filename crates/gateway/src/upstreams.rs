@@ -26,6 +26,13 @@ pub(crate) struct RunningUpstream {
     pub(crate) tally: Arc<UpstreamTally>,
 }
 
+impl RunningUpstream {
+    /// What decides which service answers: its address, and the name that it is asked for by.
+    pub(crate) fn origin(&self) -> String {
+        format!("{} {:?}", self.config.policy.address, self.config.policy.host)
+    }
+}
+
 /// The upstreams of `config`; those of `before` that are not different go on.
 ///
 /// # Errors

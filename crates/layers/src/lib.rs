@@ -2,10 +2,11 @@
 //! or an axum handler.
 //!
 //! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FailureLayer`],
-//! [`DeadlineLayer`], [`IdempotencyLayer`].
+//! [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`].
 
 mod attempt;
 mod body;
+mod cache;
 mod cors;
 mod deadline;
 mod degraded;
@@ -20,6 +21,10 @@ mod tally;
 
 pub use attempt::{AttemptFailed, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
+pub use cache::{
+    CACHE_STATUS, CacheBody, CacheFuture, CacheLayer, CacheOutcome, CachePolicy, CacheService, CacheStats,
+    CacheStore, Purge, Recorded,
+};
 pub use cors::{
     AllowedOrigins, CorsFuture, CorsLayer, CorsPolicy, CorsService, InvalidOrigin, OriginPattern,
     announced_method,

@@ -11,7 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::Value;
-use steadfast_admin::{AdminParts, BoxFuture, ConfigOrigin, Control, Readiness, ReloadReport, router, serve};
+use steadfast_admin::{
+    AdminParts, BoxFuture, CacheHolds, ConfigOrigin, Control, Forget, Readiness, ReloadReport, router, serve,
+};
 use steadfast_core::{
     Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
 };
@@ -31,6 +33,7 @@ use tokio::{
 pub(crate) struct Gateway {
     pub(crate) draining: AtomicBool,
     pub(crate) reload: Mutex<Result<ReloadReport, String>>,
+    pub(crate) forgotten: Mutex<Vec<Forget>>,
 }
 
 impl Readiness for Gateway {
@@ -54,6 +57,15 @@ impl Control for Gateway {
             file: Some("/etc/steadfast/steadfast.toml".to_owned()),
             overridden: vec![("listen".to_owned(), "--listen".to_owned())],
         }
+    }
+
+    fn cache(&self) -> CacheHolds {
+        CacheHolds { targets: 3, bytes: 4_096, bytes_max: 65_536 }
+    }
+
+    fn purge(&self, forget: &Forget) -> u64 {
+        self.forgotten.lock().unwrap().push(forget.clone());
+        2
     }
 }
 
@@ -98,6 +110,7 @@ impl Desk {
         let gateway = Arc::new(Gateway {
             draining: AtomicBool::new(false),
             reload: Mutex::new(Ok(ReloadReport::default())),
+            forgotten: Mutex::default(),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

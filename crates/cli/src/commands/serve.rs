@@ -9,9 +9,9 @@ use std::{
 };
 
 use anyhow::Context;
-use steadfast_admin::{AdminParts, BoxFuture, ConfigOrigin, Control, Readiness, ReloadReport};
+use steadfast_admin::{AdminParts, BoxFuture, CacheHolds, ConfigOrigin, Control, Forget, Readiness, ReloadReport};
 use steadfast_gateway::{
-    Gateway, LogTo,
+    CacheStats, Gateway, LogTo, Purge,
     config::{self, Config, Environment, Loaded, Overrides},
 };
 use steadfast_worker::Workers;
@@ -277,5 +277,19 @@ impl Control for Running {
             file: Some(file.display().to_string()),
             overridden: overridden.into_iter().map(|one| (one.path, one.by)).collect(),
         }
+    }
+
+    fn cache(&self) -> CacheHolds {
+        let CacheStats { targets, bytes, bytes_max } = self.gateway.cache_stats();
+        CacheHolds { targets, bytes, bytes_max }
+    }
+
+    fn purge(&self, forget: &Forget) -> u64 {
+        self.gateway.purge(&match forget {
+            Forget::Url(url) => Purge::Url(url.clone()),
+            Forget::Prefix(prefix) => Purge::Prefix(prefix.clone()),
+            Forget::Tag(tag) => Purge::Tag(tag.clone()),
+            Forget::All => Purge::All,
+        })
     }
 }

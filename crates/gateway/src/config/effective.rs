@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
+    AllowedOrigins, BodyFingerprint, CachePolicy, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
     NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
 use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
@@ -15,7 +15,7 @@ use super::{
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
+        At, RawCache, RawCacheStore, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
         RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
         RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
         RawUpstream, RawUpstreamTls, Size, Status, Time,
@@ -49,6 +49,7 @@ pub fn effective(config: &Config) -> String {
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(&config.edge)),
         spool: some(spool(&config.spool)),
+        cache: some(RawCacheStore { memory_max: some(Size(config.cache_memory_max)) }),
         upstreams: config
             .upstreams
             .iter()
@@ -138,6 +139,19 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
     }
 }
 
+fn cache(policy: &CachePolicy) -> RawCache {
+    RawCache {
+        ttl: policy.ttl.and_then(|ttl| some(Time(ttl))),
+        stale_while_revalidate: some(Time(policy.stale_while_revalidate)),
+        stale_if_error: some(Time(policy.stale_if_error)),
+        key_headers: all(&policy.key_headers, HeaderName::to_string),
+        ignore_query: all(&policy.ignore_query, |name| plain(name)),
+        answer_bytes_max: some(Size(policy.answer_bytes_max as u64)),
+        tag_headers: all(&policy.tag_headers, HeaderName::to_string),
+        show_tags: some(policy.show_tags),
+    }
+}
+
 fn upstream(UpstreamConfig { policy, contract }: &UpstreamConfig) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
@@ -216,6 +230,7 @@ fn raw_route(route: &Route) -> RawRoute {
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        cache: route.cache.as_ref().and_then(|policy| some(cache(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),

@@ -30,7 +30,7 @@ use std::{
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
+use steadfast_layers::{AttemptTimes, CachePolicy, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 
@@ -67,6 +67,8 @@ pub struct Config {
     pub edge: EdgePolicy,
     /// Where large bodies of keyed requests wait, and how much they may take up.
     pub spool: SpoolLimits,
+    /// How much memory kept answers take up at most, in bytes.
+    pub cache_memory_max: u64,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The upstreams, by name.
@@ -255,6 +257,8 @@ pub struct Route {
     pub deadline: Option<Duration>,
     /// What it says about idempotency; nothing for a route that streams straight through.
     pub idempotency: Option<IdempotencyPolicy>,
+    /// How its answers are kept and given again; nothing for a route that keeps none.
+    pub cache: Option<CachePolicy>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
     /// What it changes of messages.

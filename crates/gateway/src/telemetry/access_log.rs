@@ -45,6 +45,8 @@ pub(crate) struct Entry<'a> {
     /// What the idempotency layer decided, where it applied.
     pub(crate) decision: Option<Protection>,
     pub(crate) operation: Option<OperationId>,
+    /// What the cache did, where the route has one.
+    pub(crate) cache: Option<&'static str>,
     /// Whether the answer was sent whole.
     pub(crate) complete: bool,
 }
@@ -170,6 +172,11 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
         line.extend_from_slice(&operation.to_ascii());
         line.push(b'"');
     }
+    if let Some(cache) = entry.cache {
+        line.extend_from_slice(b",\"cache\":\"");
+        line.extend_from_slice(cache.as_bytes());
+        line.push(b'"');
+    }
     if !entry.complete {
         line.extend_from_slice(b",\"complete\":false");
     }
@@ -215,6 +222,9 @@ fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     }
     if let Some(operation) = entry.operation {
         write!(line, " {operation}")?;
+    }
+    if let Some(cache) = entry.cache {
+        write!(line, " cache {cache}")?;
     }
     if !entry.complete {
         line.extend_from_slice(b" (cut off)");
@@ -275,6 +285,7 @@ mod tests {
             duration: Duration::from_micros(1_500),
             decision: Some(Protection::New),
             operation: None,
+            cache: Some("hit"),
             complete: true,
         });
         drop(log);
@@ -284,5 +295,6 @@ mod tests {
         assert_eq!(document["path"], "/a\"b\\c\u{1}");
         assert_eq!(document["duration_ms"], 1.5);
         assert_eq!(document["idempotency"], "new");
+        assert_eq!(document["cache"], "hit");
     }
 }

@@ -59,7 +59,7 @@ fn what_the_starter_file_comments_out_is_valid_too() {
 /// The defaults that the schema and the reference state are those that the smallest config gets.
 #[test]
 fn every_default_in_the_schema_is_the_one_in_force() {
-    let routed = format!("{SMALLEST}cors = {{ origins = [\"*\"] }}\n");
+    let routed = format!("{SMALLEST}cors = {{ origins = [\"*\"] }}\ncache = {{}}\n");
     let all = format!("listen = \"127.0.0.1:8080\"\n{routed}\n[[listeners]]\naddress = \":8443\"\n");
     let text = effective(&read(&all).unwrap_or_else(|errors| panic!("{errors}")).config);
     let in_force: toml::Table = text.parse().expect("TOML");
@@ -102,6 +102,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "key_file",
                 "strip_prefix",
                 "add_prefix",
+                "ttl",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [

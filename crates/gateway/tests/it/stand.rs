@@ -76,6 +76,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         workers: 1,
         edge: EdgePolicy::default(),
         spool: SpoolLimits::default(),
+        cache_memory_max: 8 << 20,
         drain_timeout: Duration::from_secs(5),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         routes: all,
@@ -96,6 +97,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         upstream: "upstream".into(),
         deadline: None,
         idempotency,
+        cache: None,
         cors: None,
         rewrite: None,
     }

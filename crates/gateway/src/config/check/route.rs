@@ -88,6 +88,7 @@ impl Checker<'_> {
             let room_per_host = hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));
             Some(IdempotencyPolicy { room_per_host, ..policy })
         });
+        let cache = raw.cache.as_ref().map(|cache| self.cache(cache, &methods));
         let cors = raw.cors.as_ref().map(|cors| self.cors(cors.get(), &methods));
         if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
             self.warn_of_hidden_key(cors.get(), policy);
@@ -101,6 +102,7 @@ impl Checker<'_> {
             upstream: raw.upstream.get().clone(),
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
             idempotency,
+            cache,
             cors,
             rewrite: self.rewrite(raw),
         })

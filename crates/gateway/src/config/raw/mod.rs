@@ -1,6 +1,7 @@
 //! The config as it stands in a file. The comments here become the JSON Schema and the reference in
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
+mod cache;
 mod edge;
 mod idempotency;
 mod route;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
 pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
@@ -63,6 +65,9 @@ pub(super) struct RawConfig {
     /// finds none there is answered 503 with Retry-After, and nothing of it is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spool: Option<At<RawSpool>>,
+    /// Where answers are kept that routes with `cache` give again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache: Option<At<RawCacheStore>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,

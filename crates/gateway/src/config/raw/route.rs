@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawIdempotency, Time};
+use super::{At, RawCache, RawIdempotency, Time};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -39,6 +39,10 @@ pub(in crate::config) struct RawRoute {
     /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) idempotency: Option<At<RawIdempotency>>,
+    /// How its answers to GET are kept and given again. Nothing is kept without it; `{}` goes by the answers' headers
+    /// alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) cache: Option<At<RawCache>>,
     /// Which pages of other origins may use it from a browser. Preflights are then answered here, and the answers'
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
