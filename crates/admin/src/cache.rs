@@ -14,8 +14,7 @@ use crate::{
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-const EXPECTED: &str =
-    "Send one of {\"url\": \"…\"}, {\"prefix\": \"…\"}, {\"tag\": \"…\"} and {\"all\": true}, with \"by\": \"…\".";
+const EXPECTED: &str = "Send one of {\"url\": \"…\"}, {\"prefix\": \"…\"}, {\"tag\": \"…\"} and {\"all\": true}, with \"by\": \"…\".";
 
 pub(crate) async fn show(State(parts): State<AdminParts>) -> Json<CacheView> {
     let held = parts.control.cache();

@@ -18,7 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, announced_method, owner_of,
+    CacheOutcome, CacheStore, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool,
+    announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;

@@ -270,7 +270,8 @@ impl Gateway {
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
         let before = &edge.routes.load().upstreams;
-        let routes = routes(config, before, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool, &edge.cache);
+        let routes =
+            routes(config, before, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool, &edge.cache);
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));

@@ -7,9 +7,10 @@ use std::{
 
 use http::{HeaderName, Request, Response};
 use steadfast_layers::{
-    AnswersLayer, AnswersService, CacheBody, CacheLayer, CachePolicy, CacheService, CacheStore, CorsLayer, CorsService, DeadlineLayer, DeadlineService, FailureLayer,
-    FailureService, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy,
-    InvalidPolicy, OutgoingLayer, OutgoingService, RouteTally, Spool,
+    AnswersLayer, AnswersService, CacheBody, CacheLayer, CachePolicy, CacheService, CacheStore, CorsLayer,
+    CorsService, DeadlineLayer, DeadlineService, FailureLayer, FailureService, HeldBody, IdempotencyLayer,
+    IdempotencyPolicy, IdempotencyService, IdentityPolicy, InvalidPolicy, OutgoingLayer, OutgoingService,
+    RouteTally, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};

@@ -16,8 +16,14 @@ const BEST_OF_OTHERS: usize = 132;
 
 /// The required cases that are not passed, each with the reason. docs/adr/009 says more of those that are on purpose.
 const NOT_PASSED: &[(&str, &str)] = &[
-    ("304-etag-update-response-Set-Cookie", "on purpose: a cookie is for one caller, unless the answer is public"),
-    ("age-parse-prefix", "on purpose: an `Age` that is not one number makes the answer stale, as the cases beside it want"),
+    (
+        "304-etag-update-response-Set-Cookie",
+        "on purpose: a cookie is for one caller, unless the answer is public",
+    ),
+    (
+        "age-parse-prefix",
+        "on purpose: an `Age` that is not one number makes the answer stale, as the cases beside it want",
+    ),
     ("headers-store-Set-Cookie", "on purpose: a cookie is for one caller, unless the answer is public"),
     // Where the origin closes the connection they take every answer but the origin's own for one from the cache, also a
     // refusal. No proxy can pass them. `an_answer_that_forbids_it_is_never_given_stale` proves what they mean.
@@ -64,7 +70,8 @@ async fn the_cache_passes_what_others_do_not_and_fails_only_what_is_written_down
     let mut gateway = Gateway::serve(folder.path(), "gateway", &config);
     gateway.start().await;
 
-    let grade = [env!("CARGO_MANIFEST_DIR"), "clients", "cache-tests", "grade.mjs"].iter().collect::<PathBuf>();
+    let grade =
+        [env!("CARGO_MANIFEST_DIR"), "clients", "cache-tests", "grade.mjs"].iter().collect::<PathBuf>();
     let base = format!("http://{}", gateway.addr());
     let arguments = [grade.into_os_string(), modules.into_os_string(), base.into()];
     let judged = tools::run(folder.path(), "suite", &PathBuf::from("node"), arguments, &[]).await;

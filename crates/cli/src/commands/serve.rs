@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::Context;
-use steadfast_admin::{AdminParts, BoxFuture, CacheHolds, ConfigOrigin, Control, Forget, Readiness, ReloadReport};
+use steadfast_admin::{
+    AdminParts, BoxFuture, CacheHolds, ConfigOrigin, Control, Forget, Readiness, ReloadReport,
+};
 use steadfast_gateway::{
     CacheStats, Gateway, LogTo, Purge,
     config::{self, Config, Environment, Loaded, Overrides},

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, CachePolicy, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress, KeySource,
-    NamespaceScope, OnLedgerLoss, SpoolLimits,
+    AllowedOrigins, BodyFingerprint, CachePolicy, CorsPolicy, HeaderEdits, IdempotencyPolicy, InProgress,
+    KeySource, NamespaceScope, OnLedgerLoss, SpoolLimits,
 };
 use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
 
@@ -15,10 +15,10 @@ use super::{
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawCache, RawCacheStore, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
-        RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
-        RawUpstream, RawUpstreamTls, Size, Status, Time,
+        At, RawCache, RawCacheStore, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint,
+        RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson,
+        RawKept, RawKey, RawListener, RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute,
+        RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 

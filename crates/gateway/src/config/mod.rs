@@ -30,7 +30,9 @@ use std::{
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CachePolicy, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
+use steadfast_layers::{
+    AttemptTimes, CachePolicy, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits,
+};
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 

@@ -22,17 +22,16 @@ pub(super) fn deadline() -> Deadline {
 
 /// Waits for an answer in a task of its own and reads it to its end, which keeps it. Without a runtime (the process is
 /// ending) nothing is done.
-pub(super) fn fetch<R, E>(
-    answer: impl Future<Output = Result<Response<HeldBody<CacheBody<R>>>, E>> + Send + 'static,
+pub(super) fn fetch<R>(
+    answer: impl Future<Output = Option<Response<HeldBody<CacheBody<R>>>>> + Send + 'static,
 ) where
     R: Body<Data = Bytes> + Send + Unpin + 'static,
-    E: Send + 'static,
 {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
         let until = deadline().0;
         let whole = tokio::time::timeout_at(until, async {
-            let Ok(response) = answer.await else { return };
+            let Some(response) = answer.await else { return };
             let mut body = response.into_body();
             while let Some(Ok(_)) =
                 std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await

@@ -6,9 +6,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use steadfast_ledger::BootInstant;
+
+use crate::DEGRADED_HEADER;
 
 use super::{
     directives::{Directives, members_of},
@@ -107,7 +109,8 @@ impl Entry {
         for name in said.no_cache.fields().iter().chain(said.private.fields()) {
             headers.remove(name);
         }
-        for name in [header::AGE, CACHE_STATUS] {
+        // These say how this one answer came, not what it is.
+        for name in [header::AGE, CACHE_STATUS, DEGRADED_HEADER] {
             headers.remove(name);
         }
         if !policy.show_tags {
@@ -123,7 +126,7 @@ impl Entry {
         }
         Self {
             status,
-            headers,
+            headers: packed(&headers),
             body: Bytes::new(),
             selection,
             tags,
@@ -229,6 +232,23 @@ impl Drop for Revalidation {
     }
 }
 
+/// The same fields with their values in memory of their own, in one piece: those that came over a connection are parts of
+/// what was read from it, and would keep all of that.
+fn packed(headers: &HeaderMap) -> HeaderMap {
+    let mut text = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| text.extend_from_slice(value.as_bytes()));
+    let mut text = text.freeze();
+    let mut packed = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        // What was a value is one.
+        if let Ok(mut own) = HeaderValue::from_maybe_shared(text.split_to(value.len())) {
+            own.set_sensitive(value.is_sensitive());
+            packed.append(name.clone(), own);
+        }
+    }
+    packed
+}
+
 /// Whether an answer without a body may bring this field of the kept one up to date: not what describes the body, which
 /// is still that of the kept one (RFC 9111, section 3.2).
 fn may_update(name: &HeaderName) -> bool {
@@ -247,8 +267,9 @@ pub(super) fn describes(head: &HeaderMap, entry: &Entry) -> bool {
     [header::ETAG, header::LAST_MODIFIED].iter().all(|name| {
         let said = head.get(name);
         said.is_none() || said == entry.headers.get(name)
-    }) && members_of(head, &header::CONTENT_LENGTH)
-        .all(|length| std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()) == Some(entry.body.len()))
+    }) && members_of(head, &header::CONTENT_LENGTH).all(|length| {
+        std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()) == Some(entry.body.len())
+    })
 }
 
 fn write_date(at: i64) -> Option<HeaderValue> {

@@ -44,8 +44,8 @@ pub use policy::CachePolicy;
 pub use purge::Purge;
 pub use recording::{CacheBody, Recorded};
 use serve::{Asks, Verdict, judge, serve};
-use status::{Said, Why};
 pub use status::{CACHE_STATUS, CacheOutcome};
+use status::{Said, Why};
 pub use store::{CacheStats, CacheStore};
 
 /// Wraps a service in [`CacheService`].

@@ -42,10 +42,7 @@ impl Default for CachePolicy {
             key_headers: Vec::new(),
             ignore_query: Vec::new(),
             answer_bytes_max: ANSWER_BYTES_MAX,
-            tag_headers: vec![
-                HeaderName::from_static("surrogate-key"),
-                HeaderName::from_static("cache-tag"),
-            ],
+            tag_headers: vec![HeaderName::from_static("surrogate-key"), HeaderName::from_static("cache-tag")],
             show_tags: true,
             credential_headers: vec![header::AUTHORIZATION],
             space: "".into(),

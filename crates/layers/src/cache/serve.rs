@@ -93,8 +93,7 @@ pub(super) fn judge(
     let wishes = &asks.wishes;
     let (age, ttl) = (entry.age(now), entry.ttl(now));
     let young_enough = wishes.max_age.is_none_or(|max| age < max);
-    let fresh_enough =
-        wishes.min_fresh.is_none_or(|min| u64::try_from(ttl).is_ok_and(|left| left >= min));
+    let fresh_enough = wishes.min_fresh.is_none_or(|min| u64::try_from(ttl).is_ok_and(|left| left >= min));
     if wishes.no_cache || !young_enough || !fresh_enough {
         return Verdict::Ask(Why::Request, Some(Arc::clone(entry)));
     }
@@ -151,8 +150,7 @@ where
                     let request = for_nobody(request);
                     background::fetch(async move {
                         let _one_at_a_time = revalidation;
-                        let result = inner.call(request).await;
-                        errand.conclude(result)
+                        errand.conclude_for_nobody(inner.call(request).await)
                     });
                 }
                 return Ok(answer);
@@ -217,7 +215,7 @@ where
     if let Some(revalidation) = rescue.revalidation() {
         background::fetch(async move {
             let _one_at_a_time = revalidation;
-            errand.conclude(attempt.await)
+            errand.conclude_for_nobody(attempt.await)
         });
     }
     Ok(shared.failed(&rescue, &method, &headers, shared.clock.boot(), None))
@@ -411,6 +409,24 @@ impl Errand {
         }
     }
 
+    /// What is to be read to its end after what came was kept, where a stale answer was given already.
+    fn conclude_for_nobody<R, E>(self, result: Result<Response<HeldBody<R>>, E>) -> Option<Given<R>>
+    where
+        R: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        match result {
+            Ok(response) if !is_failure(response.status()) => {
+                let now = self.shared.clock.boot();
+                Some(self.answered(response, now))
+            }
+            // What is kept stays, as long as it may.
+            Ok(_) | Err(_) => {
+                self.alone();
+                None
+            }
+        }
+    }
+
     fn failed<R>(self, rescue: &Entry, now: BootInstant, status: Option<u16>) -> Given<R> {
         let response = self.shared.failed(rescue, &self.method, &self.headers, now, status);
         self.alone();
@@ -466,6 +482,8 @@ impl Errand {
         } else {
             self.leave(now);
         }
+        // What is announced is made room for at once; `fits` said that it is not too much.
+        let capacity = hint.exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         let record = Record {
             store: Arc::clone(&self.shared.store),
             key: self.key,
@@ -476,7 +494,7 @@ impl Errand {
             length: hint.exact(),
             tally: Arc::clone(&self.shared.tally),
             clock: self.shared.clock.clone(),
-            body: Vec::new(),
+            body: Vec::with_capacity(capacity),
         };
         self.shared.tally.cache_misses.add();
         let status = Some(response.status().as_u16()).filter(|_| self.validates);
@@ -514,9 +532,8 @@ impl Errand {
             return;
         }
         let news = response.headers();
-        let fresh = describes(news, entry).then(|| {
-            Arc::new(entry.freshened(news, &self.headers, arrival, &self.shared.policy))
-        });
+        let fresh = describes(news, entry)
+            .then(|| Arc::new(entry.freshened(news, &self.headers, arrival, &self.shared.policy)));
         let fresh = fresh.filter(|_| self.shared.store.epochs.is(&self.key, self.epoch));
         self.shared.store.replace(&self.key, entry, fresh);
     }

@@ -130,10 +130,7 @@ mod tests {
                 Said::Failed { status: Some(503), ttl: -12 },
                 "steadfast; fwd=stale; fwd-status=503; ttl=-12; detail=stale-if-error",
             ),
-            (
-                Said::Collapsed { why: Why::UriMiss, ttl: 9 },
-                "steadfast; fwd=uri-miss; collapsed; ttl=9",
-            ),
+            (Said::Collapsed { why: Why::UriMiss, ttl: 9 }, "steadfast; fwd=uri-miss; collapsed; ttl=9"),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CACHE_STATUS, HeaderValue::from_static("other; hit"));

@@ -158,7 +158,8 @@ impl CacheStore {
         }
         let before = self.answers.peek(key);
         let others = before.iter().flat_map(|variants| variants.entries.iter());
-        let others = others.filter(|other| other.selection != entry.selection).take(VARIANTS_MAX - 1).cloned();
+        let others =
+            others.filter(|other| other.selection != entry.selection).take(VARIANTS_MAX - 1).cloned();
         let entries = std::iter::once(Arc::clone(&entry)).chain(others).collect();
         self.answers.insert(key.clone(), Arc::new(Variants { entries, apart_until: None }));
     }
@@ -176,7 +177,8 @@ impl CacheStore {
         if entries.is_empty() {
             self.answers.remove(key);
         } else {
-            self.answers.insert(key.clone(), Arc::new(Variants { entries, apart_until: variants.apart_until }));
+            self.answers
+                .insert(key.clone(), Arc::new(Variants { entries, apart_until: variants.apart_until }));
         }
     }
 

@@ -53,7 +53,8 @@ pub(super) fn may_store(
         return false;
     }
     let stated = said.public || is_explicit(headers, said);
-    stated || is_heuristically_cacheable(status) && (policy.keeps_what_is_silent() || is_useful_later(headers))
+    stated
+        || is_heuristically_cacheable(status) && (policy.keeps_what_is_silent() || is_useful_later(headers))
 }
 
 /// Whether the answer to a request with a credential may be given to others (section 3.5).

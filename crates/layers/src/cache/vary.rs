@@ -77,7 +77,11 @@ mod tests {
         fields.iter().map(field).collect()
     }
 
-    fn fits(vary: &'static str, stored: &[(&'static str, &'static str)], asked: &[(&'static str, &'static str)]) -> bool {
+    fn fits(
+        vary: &'static str,
+        stored: &[(&'static str, &'static str)],
+        asked: &[(&'static str, &'static str)],
+    ) -> bool {
         let policy = CachePolicy::default();
         let answer = headers(&[("vary", vary)]);
         Selection::of(&headers(stored), &answer, &policy).fits(&headers(asked))

@@ -74,7 +74,8 @@ async fn a_purge_forgets_what_it_names_and_nothing_else() {
         let mut world = World::new(CachePolicy { show_tags: false, ..CachePolicy::default() });
         for target in targets {
             let tags = format!("{target} all");
-            let first = world.fill(request(Method::GET, target, &[]), &[FRESH, ("surrogate-key", &tags)], "x").await;
+            let first =
+                world.fill(request(Method::GET, target, &[]), &[FRESH, ("surrogate-key", &tags)], "x").await;
             assert_eq!(first.field("surrogate-key"), "", "callers do not see tags");
         }
         assert_eq!(world.store.purge(&purge), expected.len() as u64, "{purge:?}");

@@ -8,7 +8,10 @@ use super::world::{FRESH, World, get, get_with, request};
 #[tokio::test(start_paused = true)]
 async fn answers_to_a_credential_are_shared_only_where_they_say_so() {
     let policy = CachePolicy {
-        credential_headers: vec![HeaderName::from_static("authorization"), HeaderName::from_static("x-api-key")],
+        credential_headers: vec![
+            HeaderName::from_static("authorization"),
+            HeaderName::from_static("x-api-key"),
+        ],
         ..CachePolicy::default()
     };
     for credential in ["authorization", "x-api-key"] {
@@ -67,7 +70,8 @@ async fn a_field_that_the_route_names_tells_answers_apart_though_the_upstream_do
 #[tokio::test(start_paused = true)]
 async fn fields_that_are_not_for_all_are_not_kept() {
     let mut world = World::new(CachePolicy::default());
-    let fields = [("cache-control", "max-age=60, private=\"x-a\", no-cache=\"x-b\""), ("x-a", "1"), ("x-b", "2")];
+    let fields =
+        [("cache-control", "max-age=60, private=\"x-a\", no-cache=\"x-b\""), ("x-a", "1"), ("x-b", "2")];
     let first = world.fill(get(), &fields, "one").await;
     assert_eq!((first.field("x-a"), first.field("x-b")), ("1", "2"));
     let hit = world.ask(get()).await;

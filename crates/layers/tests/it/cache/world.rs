@@ -13,8 +13,8 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use steadfast_core::{NotSentCause, Timestamp};
 use steadfast_layers::{
-    AttemptFailed, CacheBody, CacheLayer, CacheOutcome, CachePolicy, CacheService, CacheStore, Deadline, HeldBody,
-    RouteTally,
+    AttemptFailed, CacheBody, CacheLayer, CacheOutcome, CachePolicy, CacheService, CacheStore, Deadline,
+    HeldBody, RouteTally,
 };
 use steadfast_ledger::Clock;
 use tokio::{
@@ -217,7 +217,11 @@ async fn read(response: Result<Response<HeldBody<CacheBody<Chunks>>>, AttemptFai
 }
 
 /// A request with these fields.
-pub(crate) fn request(method: Method, target: &str, fields: &[(&'static str, &str)]) -> Request<Empty<Bytes>> {
+pub(crate) fn request(
+    method: Method,
+    target: &str,
+    fields: &[(&'static str, &str)],
+) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.method_mut() = method;
     *request.uri_mut() = target.parse().expect("a target");
