@@ -131,7 +131,6 @@ where
 {
     let method = request.method().clone();
     let deadline = request.extensions().get::<Deadline>().copied();
-    let mut waited = false;
     let mut alone = false;
     let (why, entry, lead) = loop {
         let now = shared.clock.boot();
@@ -172,7 +171,6 @@ where
             Place::Leads(lead) => break (why, entry, Some(lead)),
             Place::Full => break (why, entry, None),
             Place::Waits(flight, progress) => {
-                waited = true;
                 match wait(&shared, &key, &flight, progress, deadline).await {
                     Waited::Kept(kept) if is_for(&kept, request.headers(), &shared) => {
                         let now = shared.clock.boot();
@@ -197,7 +195,6 @@ where
             }
         }
     };
-    tracing::trace!(waited, ?why, "the upstream is asked");
     let (errand, mut request) = Errand::new(&shared, key, request, asks, why, entry, lead);
     let rescue = errand.entry.clone().filter(|entry| entry.serves_on_error(shared.clock.boot()));
     let (Some(rescue), Some(deadline)) = (rescue, deadline) else {
