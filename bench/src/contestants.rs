@@ -222,6 +222,87 @@ upstream = \"service\"
     Ok(Edge { port, tls_port, server })
 }
 
+/// nginx with one worker that keeps the answers of two upstreams: below `/small` and `/large`.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn nginx_cache(place: &Workplace, small: u16, large: u16) -> anyhow::Result<Running> {
+    let port = free_port()?;
+    let folder = place.folder().join("nginx");
+    fs::create_dir(&folder)?;
+    let shown = folder.display();
+    // As its manual advises: sendfile, open files kept, no temporary files on another disk.
+    let config = format!(
+        "daemon off; worker_processes 1; pid {shown}/nginx.pid; error_log {shown}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log {shown}/access.log combined;
+    client_body_temp_path {shown}/body; proxy_temp_path {shown}/proxy; fastcgi_temp_path {shown}/fastcgi;
+    uwsgi_temp_path {shown}/uwsgi; scgi_temp_path {shown}/scgi;
+    proxy_cache_path {shown}/cache levels=1:2 keys_zone=answers:10m max_size=64m inactive=1h use_temp_path=off;
+    open_file_cache max=1000 inactive=1h; open_file_cache_valid 1h;
+    sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000;
+    proxy_cache answers; proxy_cache_valid 200 1h; proxy_cache_key $scheme$http_host$request_uri; proxy_cache_lock on;
+    server {{
+        listen 127.0.0.1:{port};
+        location /small {{ proxy_pass http://127.0.0.1:{small}; }}
+        location /large {{ proxy_pass http://127.0.0.1:{large}; }}
+    }}
+}}
+"
+    );
+    let path = folder.join("nginx.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new(program("nginx"));
+    command.arg("-c").arg(&path).arg("-p").arg(&folder);
+    if rustix::process::geteuid().is_root() {
+        // The worker would change to a user that cannot write here.
+        command.args(["-g", "user root;"]);
+    }
+    begin(place, "nginx", command, port)
+}
+
+/// The gateway with one worker that keeps the answers of two upstreams likewise, its ledger at `ledger`.
+///
+/// # Errors
+/// It does not start or is not ready in 30 s.
+pub(crate) fn steadfast_cache(
+    place: &Workplace,
+    small: u16,
+    large: u16,
+    ledger: &str,
+) -> anyhow::Result<Running> {
+    let (port, admin) = (free_port()?, free_port()?);
+    let config = format!(
+        "listen = \"127.0.0.1:{port}\"
+admin = \"127.0.0.1:{admin}\"
+ledger = {ledger:?}
+workers = 1
+
+[upstreams.small]
+url = \"http://127.0.0.1:{small}\"
+
+[upstreams.large]
+url = \"http://127.0.0.1:{large}\"
+
+[[routes]]
+path = \"/small\"
+upstream = \"small\"
+cache = {{ ttl = \"1h\" }}
+
+[[routes]]
+path = \"/large\"
+upstream = \"large\"
+cache = {{ ttl = \"1h\" }}
+"
+    );
+    let path = place.folder().join("steadfast.toml");
+    fs::write(&path, config)?;
+    let mut command = Command::new(&place.steadfast);
+    command.arg("serve").arg("--config").arg(&path).current_dir(place.folder());
+    begin_gateway(place, "steadfast", command, port, admin)
+}
+
 /// A ledger's address in the workplace.
 pub(crate) fn sqlite_ledger(place: &Workplace, name: &str) -> String {
     format!("sqlite:{}", place.folder().join(format!("{name}.db")).display())

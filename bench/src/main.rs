@@ -3,6 +3,7 @@
 //! access logs alike and durability on a real disk.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool: results and progress")]
 
+mod cache;
 mod contestants;
 mod cores;
 mod edge;
@@ -48,6 +49,8 @@ enum Benchmark {
     Idle(idle::Idle),
     /// Plain proxying over HTTP/2 and TLS against nginx, and ten thousand idle connections
     Edge(edge::Edge),
+    /// Hits of the cache against nginx's
+    Cache(cache::Cache),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
     Soak(soak::Soak),
     /// The load generator (started by the benchmarks, pinned)
@@ -83,6 +86,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Lookup(lookup) => lookup.run(),
         Benchmark::Idle(idle) => idle.run(),
         Benchmark::Edge(edge) => edge.run(),
+        Benchmark::Cache(cache) => cache.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),
         Benchmark::Upstream { bytes } => upstream::run_child(bytes),

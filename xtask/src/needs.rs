@@ -35,6 +35,9 @@ pub(crate) const FOR_PROXY: &[Need] =
 pub(crate) const FOR_EDGE: &[Need] =
     &[NGINX, Need { what: "h2load", packages: &["nghttp2-client"], is_here: || on_path("h2load") }];
 
+/// What `cargo xtask bench cache` compares with.
+pub(crate) const FOR_CACHE: &[Need] = &[NGINX];
+
 const NGINX: Need = Need { what: "nginx", packages: &["nginx-light"], is_here: || on_path("nginx") };
 
 /// What `cargo xtask bench keyed` compares with. Redis is not among them: the libraries need a newer one than Debian 12

@@ -206,6 +206,44 @@ pub struct CountsView {
     pub cases_open: u64,
 }
 
+/// What is kept of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheView {
+    /// How many targets there are answers of.
+    pub targets: u64,
+    /// How many bytes they take up, about.
+    pub bytes: u64,
+    /// How many they may.
+    pub bytes_max: u64,
+}
+
+/// Which kept answers are to be forgotten: exactly one of the four.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeRequest {
+    /// Those of this URL: `https://api.example.com/orders?page=1`, or `/orders?page=1` on every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Those of URLs that begin with this, written likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Those with this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// All of them.
+    #[serde(default)]
+    pub all: bool,
+    /// Who asks for it.
+    pub by: String,
+}
+
+/// What was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgedView {
+    /// How many answers.
+    pub purged: u64,
+}
+
 /// What was found out about an operation in doubt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

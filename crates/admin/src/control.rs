@@ -18,6 +18,30 @@ pub struct ReloadReport {
     pub notes: Vec<String>,
 }
 
+/// What a gateway keeps of answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheHolds {
+    /// How many targets it has answers of.
+    pub targets: u64,
+    /// How many bytes they take up, about.
+    pub bytes: u64,
+    /// How many they may.
+    pub bytes_max: u64,
+}
+
+/// What it is to forget of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forget {
+    /// All answers of this URL, or of this path and query on every host.
+    Url(String),
+    /// All answers of URLs, or of paths, that begin with this.
+    Prefix(String),
+    /// All answers with this tag.
+    Tag(String),
+    /// All answers.
+    All,
+}
+
 /// Operates the gateway.
 pub trait Control: Send + Sync + 'static {
     /// Reads the config file again and puts it in force as a whole.
@@ -31,6 +55,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Where a reload takes the config from.
     fn config_origin(&self) -> ConfigOrigin;
+
+    /// What is kept of answers just now.
+    fn cache(&self) -> CacheHolds;
+
+    /// Forgets kept answers; how many that were.
+    fn purge(&self, forget: &Forget) -> u64;
 
     /// The endpoints of every upstream.
     fn endpoints(&self) -> Vec<EndpointReport>;

@@ -16,10 +16,13 @@
 //! | `GET /api/circuits` | the endpoints of every upstream, and how their circuits stand |
 //! | `POST /api/circuits/{upstream}` | holds its circuits open or closed for a time, or lets them go by what happens |
 //! | `GET /api/counts` | how many operations need attention |
+//! | `GET /api/cache` | how much is kept of answers |
+//! | `POST /api/cache/purge` | forgets kept answers |
 //! | `POST /api/reload` | reads the config again |
 //! | `GET /api/config` | the config in force, without secrets, and where it comes from |
 
 pub mod api;
+mod cache;
 mod circuits;
 mod control;
 mod erase;
@@ -35,8 +38,8 @@ mod settle;
 mod view;
 
 pub use control::{
-    CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, OrderRefused,
-    Readiness, ReloadReport,
+    CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
+    OrderRefused, Readiness, ReloadReport,
 };
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};

@@ -15,7 +15,7 @@ use steadfast_ledger::SharedLedger;
 
 use crate::{
     api::{ConfigView, OverriddenView, ReloadView},
-    circuits,
+    cache, circuits,
     control::{ConfigOrigin, Control, Readiness, ReloadReport},
     erase, guard, health, operations,
     parameters::read_json,
@@ -55,6 +55,8 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/operations/{id}", get(operations::get))
         .route("/api/operations/{id}/settle", post(settle::settle))
         .route("/api/erase", post(erase::erase))
+        .route("/api/cache", get(cache::show))
+        .route("/api/cache/purge", post(cache::purge))
         .route("/api/counts", get(operations::counts))
         .route("/api/circuits", get(circuits::list))
         .route("/api/circuits/{upstream}", post(circuits::order))
@@ -100,7 +102,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/counts, /api/circuits, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/reload and /api/config.",
     )
 }
 
@@ -110,6 +112,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("{path} does not take {method}."),
-        "Read with GET; settle, erase, order circuits and reload with POST. The Allow header says which.",
+        "Read with GET; settle, erase, purge, order circuits and reload with POST. The Allow header says which.",
     )
 }

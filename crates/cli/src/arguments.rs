@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Config(ConfigArguments),
     /// List, show and settle operations
     Operations(OperationsArguments),
+    /// Show how much a running gateway keeps of answers, or make it forget some
+    Cache(CacheArguments),
     /// List the circuits of upstreams, and hold them open or closed for a time
     Circuits(CircuitsArguments),
     /// Make a running gateway read its config again
@@ -282,6 +284,48 @@ pub(crate) struct SettleArguments {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Say how much is kept
+    Show,
+    /// Forget kept answers
+    Purge(PurgeArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast cache purge --url https://api.example.com/orders?page=1\n  steadfast cache purge --prefix /orders\n  steadfast cache purge --tag product-17",
+    group = clap::ArgGroup::new("what").required(true).args(["url", "prefix", "tag", "all"])
+)]
+pub(crate) struct PurgeArguments {
+    /// Those of this URL, or of this path and query on every host
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Those of URLs, or of paths, that begin with this
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// Those with this tag
+    #[arg(long)]
+    pub(crate) tag: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
 }
 
 #[derive(Debug, Args)]

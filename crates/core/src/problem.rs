@@ -109,6 +109,9 @@ codes! {
     /// The deadline passed.
     DeadlineExceeded = "deadline-exceeded", 504, "The deadline passed before there was an answer", Yes,
         "Send the same request again, with the same key if it had one, or with a longer deadline.";
+    /// The caller wants an answer from the cache, and there is none.
+    NotCached = "not-cached", 504, "No answer is kept, and none may be fetched", No,
+        "Send the request without `only-if-cached`.";
     /// Nothing is known of who is calling.
     Unauthenticated = "unauthenticated", 401, "A credential is required", No,
         "Send the credential that this API asks for.";

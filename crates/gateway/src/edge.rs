@@ -18,7 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, Tries, announced_method, owner_of,
+    CacheOutcome, CacheStore, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, Tries,
+    announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -47,6 +48,8 @@ pub(crate) struct Edge {
     pub(crate) clock: Clock,
     /// Where large bodies wait; it outlives a reload.
     pub(crate) spool: Arc<Spool>,
+    /// Where answers are kept; it outlives a reload too.
+    pub(crate) cache: Arc<CacheStore>,
 }
 
 /// The routes of one config.
@@ -112,6 +115,7 @@ impl Edge {
             bytes: 0,
             decision: None,
             tries: None,
+            cache: None,
             complete: false,
         };
         caller.count();
@@ -131,6 +135,7 @@ impl Edge {
         told.request_id = response.extensions_mut().remove::<RequestId>();
         told.decision = response.extensions_mut().remove::<Decision>();
         told.tries = response.extensions_mut().remove::<Tries>();
+        told.cache = response.extensions_mut().remove::<CacheOutcome>();
         told.route = route;
         told.status = response.status().as_u16();
         if grpc {
@@ -294,6 +299,7 @@ struct Told {
     bytes: u64,
     decision: Option<Decision>,
     tries: Option<Tries>,
+    cache: Option<CacheOutcome>,
     complete: bool,
 }
 
@@ -328,6 +334,7 @@ impl Drop for Told {
             bytes: self.bytes,
             duration,
             decision: self.decision.map(|decision| decision.protection),
+            cache: self.cache.map(CacheOutcome::as_str),
             operation: self.decision.and_then(|decision| decision.operation),
             attempts: self.tries.map(|Tries(tries)| tries),
             complete: self.complete,

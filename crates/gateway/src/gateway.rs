@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use steadfast_layers::{InvalidPolicy, Spool};
+use steadfast_layers::{CacheStats, CacheStore, InvalidPolicy, Purge, Spool};
 use steadfast_ledger::{
     Clock, Encrypting, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
@@ -196,7 +196,8 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
-        let routes = routes(config, &Upstreams::new(), &ledger, &clock, &metrics, &spool)?;
+        let cache = CacheStore::new(config.cache_memory_max);
+        let routes = routes(config, &Upstreams::new(), &ledger, &clock, &metrics, &spool, &cache)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -206,6 +207,7 @@ impl Gateway {
             access_log,
             clock,
             spool,
+            cache,
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
@@ -268,7 +270,8 @@ impl Gateway {
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
         let before = &edge.routes.load().upstreams;
-        let routes = routes(config, before, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool);
+        let routes =
+            routes(config, before, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool, &edge.cache);
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -328,7 +331,20 @@ impl Gateway {
     #[must_use]
     pub fn metrics(&self) -> String {
         self.edge.metrics.spool(&self.edge.spool);
+        self.edge.metrics.cache(self.edge.cache.stats());
         self.edge.metrics.render()
+    }
+
+    /// What is kept of answers just now.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.edge.cache.stats()
+    }
+
+    /// Forgets the kept answers that `purge` names; how many that were.
+    #[must_use]
+    pub fn purge(&self, purge: &Purge) -> u64 {
+        self.edge.cache.purge(purge)
     }
 
     /// Whether it is about to stop: it should get no new requests.
@@ -367,6 +383,7 @@ fn routes(
     clock: &Clock,
     metrics: &Metrics,
     spool: &Arc<Spool>,
+    cache: &Arc<CacheStore>,
 ) -> Result<Routes, ReloadError> {
     let upstreams = upstreams::running(config, before, clock, metrics)?;
     let entries = config.routes.iter().map(|route| {
@@ -374,7 +391,8 @@ fn routes(
         let upstream = upstreams
             .get(&route.upstream)
             .ok_or_else(|| ReloadError::NoUpstream { route: name(), upstream: route.upstream.clone() })?;
-        let stack = stack::build(route, upstream, ledger, clock, spool)
+        let tally = metrics.tallies.route(&route.name);
+        let stack = stack::build(route, upstream, ledger, clock, spool, cache, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),

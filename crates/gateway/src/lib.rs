@@ -30,4 +30,5 @@ mod upstreams;
 mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
+pub use steadfast_layers::{CacheStats, Purge};
 pub use upstreams::{CircuitOrder, NotOrdered};

@@ -27,6 +27,7 @@ pages! {
     UpstreamUnavailable => "upstream-unavailable",
     UpstreamAnswerLost => "upstream-answer-lost",
     DeadlineExceeded => "deadline-exceeded",
+    NotCached => "not-cached",
     Unauthenticated => "unauthenticated",
     TemporaryReducedCapacity => "temporary-reduced-capacity",
     CircuitOpen => "circuit-open",

@@ -70,6 +70,13 @@ pub enum NotOrdered {
     NoSuchEndpoint,
 }
 
+impl RunningUpstream {
+    /// What decides which service answers: its address, and the name that it is asked for by.
+    pub(crate) fn origin(&self) -> String {
+        format!("{:?} {:?}", self.config.policy.addresses, self.config.policy.host)
+    }
+}
+
 /// The upstreams of `config`; those of `before` that are not different go on.
 ///
 /// # Errors

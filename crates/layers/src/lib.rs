@@ -2,12 +2,13 @@
 //! or an axum handler.
 //!
 //! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FailureLayer`],
-//! [`DeadlineLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
+//! [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
 //! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
 mod body;
 mod bulkhead;
+mod cache;
 mod circuit;
 mod concurrency;
 mod cors;
@@ -32,6 +33,10 @@ mod tried;
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
 pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};
+pub use cache::{
+    CACHE_STATUS, CacheBody, CacheFuture, CacheLayer, CacheOutcome, CachePolicy, CacheService, CacheStats,
+    CacheStore, Purge, Recorded,
+};
 pub use circuit::{
     ByHand, Circuit, CircuitFuture, CircuitLayer, CircuitService, Permit, Siblings, call_answered,
     call_failed, held_by_circuit,

@@ -126,5 +126,13 @@ tally! {
     /// What is counted of one route.
     RouteTally {
         counter degraded = "steadfast_route_degraded", "Answers that were not the upstream's first";
+        counter cache_hits = "steadfast_cache_hits", "Fresh answers given from the cache";
+        counter cache_stale = "steadfast_cache_stale", "Stale answers given from the cache";
+        counter cache_revalidated = "steadfast_cache_revalidated",
+            "Answers of the cache that the upstream said still hold";
+        counter cache_collapsed = "steadfast_cache_collapsed",
+            "Answers that another request for the same brought";
+        counter cache_misses = "steadfast_cache_misses", "Requests that the upstream answered";
+        counter cache_stored = "steadfast_cache_stored", "Answers that were kept";
     }
 }

@@ -26,6 +26,17 @@ pub(crate) fn python_of_clients() -> PathBuf {
 pub(crate) fn node_modules() -> PathBuf {
     let (wanted, pinned) =
         (include_str!("../../clients/package.json"), include_str!("../../clients/package-lock.json"));
+    installed("clients-node", wanted, pinned)
+}
+
+/// The `node_modules` that have the suite that judges caches.
+pub(crate) fn cache_tests() -> PathBuf {
+    let wanted = include_str!("../../clients/cache-tests/package.json");
+    let pinned = include_str!("../../clients/cache-tests/package-lock.json");
+    installed("cache-tests-node", wanted, pinned)
+}
+
+fn installed(name: &str, wanted: &str, pinned: &str) -> PathBuf {
     let make = |folder: &Path| {
         fs::create_dir_all(folder).expect("cargo's folder for tests");
         fs::write(folder.join("package.json"), wanted).expect("the folder just made");
@@ -35,7 +46,7 @@ pub(crate) fn node_modules() -> PathBuf {
             "this test needs Node and packages from npm: apt-get install -y nodejs npm",
         );
     };
-    kept("clients-node", pinned, make).join("node_modules")
+    kept(name, pinned, make).join("node_modules")
 }
 
 /// A folder that was made for `pins`, now or by an earlier test; by one test at a time.

@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 use serde_json::Value;
 use steadfast_admin::{
-    AdminParts, BoxFuture, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, OrderRefused, Readiness, ReloadReport, router, serve,
+    AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
+    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, router, serve,
 };
 use steadfast_core::{
     Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
@@ -37,6 +37,7 @@ pub(crate) struct Gateway {
     pub(crate) reload: Mutex<Result<ReloadReport, String>>,
     /// What was last wanted of the circuits of `bank`.
     pub(crate) ordered: Mutex<Option<CircuitOrder>>,
+    pub(crate) forgotten: Mutex<Vec<Forget>>,
 }
 
 impl Readiness for Gateway {
@@ -92,6 +93,15 @@ impl Control for Gateway {
             overridden: vec![("listen".to_owned(), "--listen".to_owned())],
         }
     }
+
+    fn cache(&self) -> CacheHolds {
+        CacheHolds { targets: 3, bytes: 4_096, bytes_max: 65_536 }
+    }
+
+    fn purge(&self, forget: &Forget) -> u64 {
+        self.forgotten.lock().unwrap().push(forget.clone());
+        2
+    }
 }
 
 pub(crate) struct Desk {
@@ -136,6 +146,7 @@ impl Desk {
             draining: AtomicBool::new(false),
             reload: Mutex::new(Ok(ReloadReport::default())),
             ordered: Mutex::new(None),
+            forgotten: Mutex::default(),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

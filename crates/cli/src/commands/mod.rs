@@ -1,6 +1,7 @@
 //! One command a file.
 
 mod admin_client;
+mod cache;
 mod circuits;
 mod config;
 mod config_diff;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Operations(arguments) => operations::run(arguments),
+        Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
         Command::Reload(arguments) => status::reload(&arguments),
         Command::Status(arguments) => status::status(&arguments),

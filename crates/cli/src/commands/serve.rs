@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::Context;
 use steadfast_admin::{
-    AdminParts, BoxFuture, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, OrderRefused, Readiness, ReloadReport,
+    AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
+    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport,
 };
 use steadfast_gateway::{
-    Gateway, LogTo, NotOrdered,
+    CacheStats, Gateway, LogTo, NotOrdered, Purge,
     config::{self, Config, Environment, Loaded, Overrides},
 };
 use steadfast_worker::Workers;
@@ -319,5 +319,19 @@ impl Control for Running {
             file: Some(file.display().to_string()),
             overridden: overridden.into_iter().map(|one| (one.path, one.by)).collect(),
         }
+    }
+
+    fn cache(&self) -> CacheHolds {
+        let CacheStats { targets, bytes, bytes_max } = self.gateway.cache_stats();
+        CacheHolds { targets, bytes, bytes_max }
+    }
+
+    fn purge(&self, forget: &Forget) -> u64 {
+        self.gateway.purge(&match forget {
+            Forget::Url(url) => Purge::Url(url.clone()),
+            Forget::Prefix(prefix) => Purge::Prefix(prefix.clone()),
+            Forget::Tag(tag) => Purge::Tag(tag.clone()),
+            Forget::All => Purge::All,
+        })
     }
 }

@@ -9,7 +9,7 @@ use steadfast_core::{
     circuit::{CircuitMode, CircuitPolicy},
 };
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
+    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
     IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss, Priority, RetryPolicy,
     SpoolLimits,
 };
@@ -20,12 +20,12 @@ use super::{
     ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, PerTime, Percent, RawAnswer, RawBalance, RawCircuit, RawCircuitMode, RawConcurrency, RawConfig,
-        RawCors, RawCourtesy, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
-        RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace, RawOnLedgerLoss,
-        RawPriority, RawResolver, RawRetry, RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls,
-        Share, Size, Status, Time,
+        At, PerTime, Percent, RawAnswer, RawBalance, RawCache, RawCacheStore, RawCircuit, RawCircuitMode,
+        RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFingerprint,
+        RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress,
+        RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
+        RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawSpool, RawTimeout, RawUpstream,
+        RawUpstreamTls, Share, Size, Status, Time,
     },
 };
 
@@ -56,6 +56,7 @@ pub fn effective(config: &Config) -> String {
         drain_timeout: some(Time(config.drain_timeout)),
         edge: some(edge(&config.edge)),
         spool: some(spool(&config.spool)),
+        cache: some(RawCacheStore { memory_max: some(Size(config.cache_memory_max)) }),
         resolver: resolver(&config.resolver),
         upstreams: config
             .upstreams
@@ -143,6 +144,19 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
         bytes_max: some(Size(limits.bytes_max)),
         requests_max: some(limits.requests_max),
         memory_max: some(Size(limits.memory_max)),
+    }
+}
+
+fn cache(policy: &CachePolicy) -> RawCache {
+    RawCache {
+        ttl: policy.ttl.and_then(|ttl| some(Time(ttl))),
+        stale_while_revalidate: some(Time(policy.stale_while_revalidate)),
+        stale_if_error: some(Time(policy.stale_if_error)),
+        key_headers: all(&policy.key_headers, HeaderName::to_string),
+        ignore_query: all(&policy.ignore_query, |name| plain(name)),
+        answer_bytes_max: some(Size(policy.answer_bytes_max as u64)),
+        tag_headers: all(&policy.tag_headers, HeaderName::to_string),
+        show_tags: some(policy.show_tags),
     }
 }
 
@@ -326,6 +340,7 @@ fn raw_route(route: &Route) -> RawRoute {
         }),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
         retry: route.retry.as_ref().and_then(|policy| some(raw_retry(policy))),
+        cache: route.cache.as_ref().and_then(|policy| some(cache(policy))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),

@@ -33,8 +33,8 @@ use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
-    AttemptTimes, BulkheadPolicy, CorsPolicy, CourtesyPolicy, IdempotencyPolicy, Priority, RetryPolicy,
-    RewritePolicy, SpoolLimits,
+    AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, IdempotencyPolicy, Priority,
+    RetryPolicy, RewritePolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
@@ -74,6 +74,8 @@ pub struct Config {
     pub edge: EdgePolicy,
     /// Where large bodies of keyed requests wait, and how much they may take up.
     pub spool: SpoolLimits,
+    /// How much memory kept answers take up at most, in bytes.
+    pub cache_memory_max: u64,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The servers that are asked for the addresses behind upstreams' names; the system where there are none. The
@@ -275,6 +277,8 @@ pub struct Route {
     pub idempotency: Option<IdempotencyPolicy>,
     /// How its requests are tried again; `None`: as its upstream says.
     pub retry: Option<RetryPolicy>,
+    /// How its answers are kept and given again; nothing for a route that keeps none.
+    pub cache: Option<CachePolicy>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
     /// What it changes of messages.

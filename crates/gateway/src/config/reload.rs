@@ -6,7 +6,7 @@ use super::{Config, EdgePolicy};
 type Differs = fn(&Config, &Config) -> bool;
 
 /// The settings that only a restart takes over: what a process has bound, opened or started by them.
-const RESTART_ONLY: [(&str, Differs); 12] = [
+const RESTART_ONLY: [(&str, Differs); 13] = [
     ("listeners", |old, new| old.listeners != new.listeners),
     ("admin", |old, new| old.admin != new.admin),
     ("ledger", |old, new| old.ledger != new.ledger),
@@ -19,6 +19,7 @@ const RESTART_ONLY: [(&str, Differs); 12] = [
     ("edge.write_timeout", |old, new| old.edge.write_timeout != new.edge.write_timeout),
     ("edge.streams_max", |old, new| old.edge.streams_max != new.edge.streams_max),
     ("spool", |old, new| old.spool != new.spool),
+    ("cache", |old, new| old.cache_memory_max != new.cache_memory_max),
 ];
 
 /// The settings that differ between `old` and `new` and that only a restart takes over.
@@ -48,6 +49,7 @@ pub fn after_reload(started: &Config, new: Config) -> Config {
         encryption: started.encryption.clone(),
         workers: started.workers,
         spool: started.spool.clone(),
+        cache_memory_max: started.cache_memory_max,
         edge: EdgePolicy {
             header_timeout: started.edge.header_timeout,
             headers_max: started.edge.headers_max,

@@ -47,6 +47,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) operation: Option<OperationId>,
     /// How often it was tried, where once was not enough.
     pub(crate) attempts: Option<u32>,
+    /// What the cache did, where the route has one.
+    pub(crate) cache: Option<&'static str>,
     /// Whether the answer was sent whole.
     pub(crate) complete: bool,
 }
@@ -175,6 +177,11 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     if let Some(attempts) = entry.attempts {
         write!(line, ",\"attempts\":{attempts}")?;
     }
+    if let Some(cache) = entry.cache {
+        line.extend_from_slice(b",\"cache\":\"");
+        line.extend_from_slice(cache.as_bytes());
+        line.push(b'"');
+    }
     if !entry.complete {
         line.extend_from_slice(b",\"complete\":false");
     }
@@ -223,6 +230,9 @@ fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     }
     if let Some(attempts) = entry.attempts {
         write!(line, " ({attempts} attempts)")?;
+    }
+    if let Some(cache) = entry.cache {
+        write!(line, " cache {cache}")?;
     }
     if !entry.complete {
         line.extend_from_slice(b" (cut off)");
@@ -284,6 +294,7 @@ mod tests {
             decision: Some(Protection::New),
             operation: None,
             attempts: Some(3),
+            cache: Some("hit"),
             complete: true,
         });
         drop(log);
@@ -294,5 +305,6 @@ mod tests {
         assert_eq!(document["duration_ms"], 1.5);
         assert_eq!(document["idempotency"], "new");
         assert_eq!(document["attempts"], 3);
+        assert_eq!(document["cache"], "hit");
     }
 }

@@ -17,7 +17,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use steadfast_layers::{Protection, Spool};
+use steadfast_layers::{CacheStats, Protection, Spool};
 use steadfast_worker::WorkerCounters;
 
 use super::tallies::Tallies;
@@ -67,6 +67,8 @@ pub(crate) struct Metrics {
     spooled_bytes: Gauge<i64, AtomicI64>,
     spooled_requests: Gauge<i64, AtomicI64>,
     held_bytes: Gauge<i64, AtomicI64>,
+    cache_bytes: Gauge<i64, AtomicI64>,
+    cache_targets: Gauge<i64, AtomicI64>,
     reaped: Counter<u64, AtomicU64>,
     swept: Counter<u64, AtomicU64>,
     renewals_failed: Counter<u64, AtomicU64>,
@@ -112,6 +114,8 @@ impl Metrics {
         let spooled_requests = gauge("steadfast_spool_requests", "Requests whose bodies are on disk");
         let held_bytes =
             gauge("steadfast_spool_memory_bytes", "Bytes of larger request bodies that are in memory");
+        let cache_bytes = gauge("steadfast_cache_bytes", "Bytes that kept answers take up in memory");
+        let cache_targets = gauge("steadfast_cache_targets", "Targets that answers are kept of");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::<u64, AtomicU64>::default();
             registry.register(name, help, counter.clone());
@@ -138,6 +142,8 @@ impl Metrics {
             spooled_bytes,
             spooled_requests,
             held_bytes,
+            cache_bytes,
+            cache_targets,
             reaped,
             swept,
             renewals_failed,
@@ -222,6 +228,13 @@ impl Metrics {
             (&self.spooled_requests, spool.requests()),
             (&self.held_bytes, spool.memory_bytes()),
         ] {
+            gauge.set(i64::try_from(taken).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Notes what kept answers take up just now.
+    pub(crate) fn cache(&self, stats: CacheStats) {
+        for (gauge, taken) in [(&self.cache_bytes, stats.bytes), (&self.cache_targets, stats.targets)] {
             gauge.set(i64::try_from(taken).unwrap_or(i64::MAX));
         }
     }

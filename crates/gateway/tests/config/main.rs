@@ -1,5 +1,6 @@
 //! The config: what is accepted, what is refused and in which words, and that its papers tell the truth.
 
+mod caching;
 mod golden;
 mod loading;
 mod names_and_health;

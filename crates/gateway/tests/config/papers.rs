@@ -61,7 +61,7 @@ fn what_the_starter_file_comments_out_is_valid_too() {
 fn every_default_in_the_schema_is_the_one_in_force() {
     let smallest = "retry = {}\nconcurrency = {}\ncourtesy = { rate = \"1/s\" }\n\n[[routes]]";
     let smallest = SMALLEST.replacen("[[routes]]", smallest, 1);
-    let routed = format!("{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\n");
+    let routed = format!("{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\n");
     let all = format!("listen = \"127.0.0.1:8080\"\n{routed}\n[[listeners]]\naddress = \":8443\"\n");
     let text = effective(&read(&all).unwrap_or_else(|errors| panic!("{errors}")).config);
     let in_force: toml::Table = text.parse().expect("TOML");
@@ -113,6 +113,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "try",
                 "when",
                 "means",
+                "ttl",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [

@@ -76,6 +76,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         workers: 1,
         edge: EdgePolicy::default(),
         spool: SpoolLimits::default(),
+        cache_memory_max: 8 << 20,
         drain_timeout: Duration::from_secs(5),
         resolver: Vec::new(),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
@@ -99,6 +100,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         priority: Priority::default(),
         idempotency,
         retry: None,
+        cache: None,
         cors: None,
         rewrite: None,
     }

@@ -4,6 +4,7 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 
+mod cache;
 mod concurrency;
 mod courtesy;
 mod principals;

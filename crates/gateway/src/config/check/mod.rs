@@ -2,6 +2,7 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod cache;
 mod circuit;
 mod concurrency;
 mod cors;
@@ -79,6 +80,7 @@ impl<'a> Checker<'a> {
         }
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
+        let cache_memory_max = self.cache_memory_max(raw);
         self.warn_of_unused(raw);
         Some(Config {
             listeners: listeners?,
@@ -91,6 +93,7 @@ impl<'a> Checker<'a> {
             workers: raw.workers.as_ref().map_or_else(one_per_core, |workers| whole(*workers.get())),
             edge,
             spool,
+            cache_memory_max,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
             upstreams,

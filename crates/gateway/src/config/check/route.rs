@@ -93,6 +93,7 @@ impl Checker<'_> {
             let otherwise = upstream.and_then(|upstream| upstream.retry.clone()).unwrap_or_default();
             self.retry(retry.get(), &otherwise)
         });
+        let cache = raw.cache.as_ref().map(|cache| self.cache(cache, &methods));
         let cors = raw.cors.as_ref().map(|cors| self.cors(cors.get(), &methods));
         if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
             self.warn_of_hidden_key(cors.get(), policy);
@@ -108,6 +109,7 @@ impl Checker<'_> {
             priority: priority(raw.priority.as_ref()),
             idempotency,
             retry,
+            cache,
             cors,
             rewrite: self.rewrite(raw),
         })

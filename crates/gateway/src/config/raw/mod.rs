@@ -1,6 +1,7 @@
 //! The config as it stands in a file. The comments here become the JSON Schema and the reference in
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
+mod cache;
 mod circuit;
 mod concurrency;
 mod courtesy;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit, RawCircuitMode};
 pub(super) use concurrency::{RawConcurrency, RawMode, RawPriority};
 pub(super) use courtesy::RawCourtesy;
@@ -75,6 +77,9 @@ pub(super) struct RawConfig {
     /// finds none there is answered 503 with Retry-After, and nothing of it is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spool: Option<At<RawSpool>>,
+    /// Where answers are kept that routes with `cache` give again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache: Option<At<RawCacheStore>>,
     /// How the addresses behind upstreams' names are found. In the system's own way unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resolver: Option<At<RawResolver>>,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawIdempotency, RawPriority, RawRetry, Time};
+use super::{At, RawCache, RawIdempotency, RawPriority, RawRetry, Time};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -47,6 +47,10 @@ pub(in crate::config) struct RawRoute {
     /// turns it off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) retry: Option<At<RawRetry>>,
+    /// How its answers to GET are kept and given again. Nothing is kept without it; `{}` goes by the answers' headers
+    /// alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) cache: Option<At<RawCache>>,
     /// Which pages of other origins may use it from a browser. Preflights are then answered here, and the answers'
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
