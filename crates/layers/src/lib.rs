@@ -1,7 +1,7 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FailureLayer`],
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FallbackLayer`], [`FailureLayer`],
 //! [`DeadlineLayer`], [`IdempotencyLayer`].
 
 mod attempt;
@@ -10,6 +10,7 @@ mod cors;
 mod deadline;
 mod degraded;
 mod failure;
+mod fallback;
 mod idempotency;
 mod identity;
 mod problem;
@@ -27,6 +28,7 @@ pub use cors::{
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
 pub use degraded::{DEGRADED_HEADER, Rung};
 pub use failure::{FailureFuture, FailureLayer, FailureService};
+pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackService, FallbackSource, FixedAnswer};
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
     IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource, NamespaceScope, OnLedgerLoss,

@@ -12,10 +12,10 @@ use steadfast_upstream::{HostPolicy, Protocol, TlsFiles};
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
-    ServerTls, UpstreamConfig,
+    RouteFallback, ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFingerprint, RawForwarded, RawHeaderCondition,
+        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded, RawHeaderCondition,
         RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
         RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
         RawUpstream, RawUpstreamTls, Size, Status, Time,
@@ -216,6 +216,7 @@ fn raw_route(route: &Route) -> RawRoute {
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        fallback: route.fallback.as_ref().and_then(|answer| some(fallback(answer))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),
@@ -231,6 +232,27 @@ fn headers(conditions: &[HeaderCondition]) -> BTreeMap<String, At<RawHeaderCondi
         HeaderSays::This(value) => RawHeaderCondition::This(plain(value.to_str().unwrap_or_default())),
     };
     conditions.iter().map(|condition| (condition.name.to_string(), At::nowhere(raw(condition)))).collect()
+}
+
+fn fallback(fallback: &RouteFallback) -> RawFallback {
+    let fixed = match fallback {
+        RouteFallback::Upstream(name) => {
+            return RawFallback { upstream: some(name.clone()), ..RawFallback::default() };
+        }
+        RouteFallback::Fixed(fixed) => fixed,
+    };
+    // They were texts of the config before they were an answer.
+    let text = |bytes: &[u8]| plain(&String::from_utf8_lossy(bytes));
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.to_string(), At::nowhere(text(value.as_bytes())))
+    };
+    RawFallback {
+        upstream: None,
+        status: some(u64::from(fixed.status.as_u16())),
+        headers: some(fixed.headers.iter().map(field).collect()),
+        body: (!fixed.body.is_empty()).then(|| At::nowhere(text(&fixed.body))),
+        body_file: None,
+    }
 }
 
 fn cors(policy: &CorsPolicy) -> RawCors {

@@ -30,7 +30,9 @@ use std::{
 use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
-use steadfast_layers::{AttemptTimes, CorsPolicy, IdempotencyPolicy, RewritePolicy, SpoolLimits};
+use steadfast_layers::{
+    AttemptTimes, CorsPolicy, FixedAnswer, IdempotencyPolicy, RewritePolicy, SpoolLimits,
+};
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
 
@@ -255,10 +257,21 @@ pub struct Route {
     pub deadline: Option<Duration>,
     /// What it says about idempotency; nothing for a route that streams straight through.
     pub idempotency: Option<IdempotencyPolicy>,
+    /// What its safe requests are answered where the upstream brings nothing.
+    pub fallback: Option<RouteFallback>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
     /// What it changes of messages.
     pub rewrite: Option<RewritePolicy>,
+}
+
+/// What the safe requests of a route are answered where its upstream brings nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteFallback {
+    /// This.
+    Fixed(FixedAnswer),
+    /// What the upstream of this name answers; one of [`Config::upstreams`].
+    Upstream(String),
 }
 
 impl Route {

@@ -96,6 +96,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         upstream: "upstream".into(),
         deadline: None,
         idempotency,
+        fallback: None,
         cors: None,
         rewrite: None,
     }

@@ -2,6 +2,7 @@
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
 mod edge;
+mod fallback;
 mod idempotency;
 mod route;
 mod upstream;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
+pub(super) use fallback::RawFallback;
 pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawIdempotency, Time};
+use super::{At, RawFallback, RawIdempotency, Time};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -39,6 +39,10 @@ pub(in crate::config) struct RawRoute {
     /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) idempotency: Option<At<RawIdempotency>>,
+    /// What a GET or HEAD is answered where the upstream brings nothing, or a 500, 502, 503 or 504. Without it, the
+    /// caller gets the refusal, or what the upstream said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) fallback: Option<At<RawFallback>>,
     /// Which pages of other origins may use it from a browser. Preflights are then answered here, and the answers'
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
