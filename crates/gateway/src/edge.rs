@@ -18,7 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, announced_method, owner_of,
+    DEGRADED_HEADER, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Rung, Spool,
+    announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -111,6 +112,7 @@ impl Edge {
             status: 0,
             bytes: 0,
             decision: None,
+            degraded: None,
             complete: false,
         };
         caller.count();
@@ -129,6 +131,7 @@ impl Edge {
         };
         told.request_id = response.extensions_mut().remove::<RequestId>();
         told.decision = response.extensions_mut().remove::<Decision>();
+        told.degraded = response.headers().get(DEGRADED_HEADER).cloned();
         told.route = route;
         told.status = response.status().as_u16();
         if grpc {
@@ -172,6 +175,10 @@ impl Edge {
         drop(routes);
         policy.forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
+        if response.headers().contains_key(DEGRADED_HEADER) {
+            // Looked up by its name: that is the rare case's work, and no other's.
+            self.metrics.tallies.route(&mark.name).count_degraded(&Rung::used(response.headers()));
+        }
         response.extensions_mut().insert(mark);
         Ok(response)
     }
@@ -291,6 +298,8 @@ struct Told {
     status: u16,
     bytes: u64,
     decision: Option<Decision>,
+    /// Which rungs of the ladder were used, as the caller was told.
+    degraded: Option<HeaderValue>,
     complete: bool,
 }
 
@@ -309,6 +318,7 @@ impl Drop for Told {
         if let Some(decision) = &self.decision {
             edge.metrics.decision(decision.protection);
         }
+        let degraded = self.degraded.as_ref().and_then(|rungs| rungs.to_str().ok());
         let client = match &self.client {
             Some(forwarded) => Cow::Owned(forwarded.to_string()),
             None => Cow::Borrowed(&*self.caller.ip_text),
@@ -326,6 +336,7 @@ impl Drop for Told {
             duration,
             decision: self.decision.map(|decision| decision.protection),
             operation: self.decision.and_then(|decision| decision.operation),
+            degraded,
             complete: self.complete,
         });
     }

@@ -24,13 +24,14 @@ use steadfast_worker::WorkerCounters;
 
 use crate::{
     certificates::{self, Certificates},
-    config::{Config, LedgerLocation},
+    config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
     routing::Table,
-    server, stack,
+    server,
+    stack::{self, Shared},
     telemetry::{AccessLog, Metrics},
     upstreams::{self, Upstreams},
 };
@@ -342,12 +343,18 @@ fn routes(
     spool: &Arc<Spool>,
 ) -> Result<Routes, ReloadError> {
     let upstreams = upstreams::running(config, before, clock, metrics)?;
+    let shared = Shared { ledger, clock, spool };
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
-        let upstream = upstreams
-            .get(&route.upstream)
-            .ok_or_else(|| ReloadError::NoUpstream { route: name(), upstream: route.upstream.clone() })?;
-        let stack = stack::build(route, upstream, ledger, clock, spool)
+        let running = |upstream: &String| {
+            let none = || ReloadError::NoUpstream { route: name(), upstream: upstream.clone() };
+            upstreams.get(upstream).map(|upstream| &**upstream).ok_or_else(none)
+        };
+        let backup = match &route.fallback {
+            Some(RouteFallback::Upstream(upstream)) => Some(running(upstream)?),
+            Some(RouteFallback::Fixed(_)) | None => None,
+        };
+        let stack = stack::build(route, running(&route.upstream)?, backup, &shared)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),

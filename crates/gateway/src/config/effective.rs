@@ -15,10 +15,10 @@ use super::{
     RouteFallback, ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawListener,
-        RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool, RawTimeout,
-        RawUpstream, RawUpstreamTls, Size, Status, Time,
+        At, RawConfig, RawCors, RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded,
+        RawHeaderCondition, RawHeaderEdits, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
+        RawListener, RawListenerTls, RawMultipart, RawNamespace, RawOnLedgerLoss, RawRoute, RawSpool,
+        RawTimeout, RawUpstream, RawUpstreamTls, Size, Status, Time,
     },
 };
 
@@ -243,9 +243,8 @@ fn fallback(fallback: &RouteFallback) -> RawFallback {
     };
     // They were texts of the config before they were an answer.
     let text = |bytes: &[u8]| plain(&String::from_utf8_lossy(bytes));
-    let field = |(name, value): (&HeaderName, &HeaderValue)| {
-        (name.to_string(), At::nowhere(text(value.as_bytes())))
-    };
+    let field =
+        |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), At::nowhere(text(value.as_bytes())));
     RawFallback {
         upstream: None,
         status: some(u64::from(fixed.status.as_u16())),

@@ -45,6 +45,8 @@ pub(crate) struct Entry<'a> {
     /// What the idempotency layer decided, where it applied.
     pub(crate) decision: Option<Protection>,
     pub(crate) operation: Option<OperationId>,
+    /// Which rungs of the ladder of degradation were used.
+    pub(crate) degraded: Option<&'a str>,
     /// Whether the answer was sent whole.
     pub(crate) complete: bool,
 }
@@ -170,6 +172,10 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
         line.extend_from_slice(&operation.to_ascii());
         line.push(b'"');
     }
+    if let Some(degraded) = entry.degraded {
+        line.extend_from_slice(b",\"degraded\":");
+        write_string(line, degraded);
+    }
     if !entry.complete {
         line.extend_from_slice(b",\"complete\":false");
     }
@@ -215,6 +221,9 @@ fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     }
     if let Some(operation) = entry.operation {
         write!(line, " {operation}")?;
+    }
+    if let Some(degraded) = entry.degraded {
+        write!(line, " ({degraded})")?;
     }
     if !entry.complete {
         line.extend_from_slice(b" (cut off)");
@@ -275,6 +284,7 @@ mod tests {
             duration: Duration::from_micros(1_500),
             decision: Some(Protection::New),
             operation: None,
+            degraded: Some("retry, fallback;for=503"),
             complete: true,
         });
         drop(log);
@@ -284,5 +294,6 @@ mod tests {
         assert_eq!(document["path"], "/a\"b\\c\u{1}");
         assert_eq!(document["duration_ms"], 1.5);
         assert_eq!(document["idempotency"], "new");
+        assert_eq!(document["degraded"], "retry, fallback;for=503");
     }
 }

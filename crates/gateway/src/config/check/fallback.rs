@@ -13,7 +13,8 @@ use super::{
         raw::{At, RawFallback, RawRoute},
         suggest::advice,
     },
-    Checker, rewrite::parse_field,
+    Checker,
+    rewrite::parse_field,
 };
 
 /// The largest body of an answer that is stated.
@@ -79,7 +80,9 @@ impl Checker<'_> {
         }
         let status = match &raw.status {
             // The schema has seen to it that it is one.
-            Some(status) => u16::try_from(*status.get()).ok().and_then(|code| StatusCode::from_u16(code).ok())?,
+            Some(status) => {
+                u16::try_from(*status.get()).ok().and_then(|code| StatusCode::from_u16(code).ok())?
+            }
             None => StatusCode::OK,
         };
         let body = self.fallback_body(raw)?;
