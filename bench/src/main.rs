@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod lookup;
 mod machine;
+mod policies;
 mod proxy;
 mod report;
 mod rounds;
@@ -48,6 +49,8 @@ enum Benchmark {
     Idle(idle::Idle),
     /// Plain proxying over HTTP/2 and TLS against nginx, and ten thousand idle connections
     Edge(edge::Edge),
+    /// What all policies towards a healthy upstream cost, against plain proxying by the same gateway
+    Policies(policies::Policies),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
     Soak(soak::Soak),
     /// The load generator (started by the benchmarks, pinned)
@@ -83,6 +86,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Lookup(lookup) => lookup.run(),
         Benchmark::Idle(idle) => idle.run(),
         Benchmark::Edge(edge) => edge.run(),
+        Benchmark::Policies(policies) => policies.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),
         Benchmark::Upstream { bytes } => upstream::run_child(bytes),

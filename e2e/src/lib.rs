@@ -14,6 +14,7 @@ mod process;
 mod programs;
 mod random;
 mod service_manager;
+mod wayward;
 
 pub use await_that::{await_that, within};
 pub use caller::{Answer, Ask, Caller, NoAnswer};
@@ -25,6 +26,7 @@ pub use process::Process;
 pub use programs::program;
 pub use random::Random;
 pub use service_manager::ServiceManager;
+pub use wayward::{Step, Wayward};
 
 /// Whether the long storms were asked for (`STEADFAST_LONG=1`).
 #[must_use]

@@ -356,6 +356,8 @@ fn routes(
         };
         let stack = stack::build(route, running(&route.upstream)?, backup, &shared)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
+        // From the beginning, so that its counters are there at zero before anything is counted.
+        metrics.tallies.route(&route.name);
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
             number: metrics.route_number(&route.name),

@@ -7,6 +7,8 @@ mod contract;
 
 mod cors;
 mod encryption;
+mod fallback;
+mod golden;
 mod large_bodies;
 mod line;
 mod lost_answers;
