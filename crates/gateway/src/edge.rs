@@ -137,7 +137,7 @@ impl Edge {
         if grpc {
             response = grpc::translate(response);
         }
-        Ok(response.map(|body| ToldBody { body, told }))
+        Ok(response.map(|body| ToldBody { body, broken: None, told }))
     }
 
     /// Finds the route and goes through its stack.
@@ -345,6 +345,8 @@ impl Drop for Told {
 /// The body of an answer, which tells of its request when it is sent or dropped.
 pub(crate) struct ToldBody {
     body: ReplyBody,
+    /// How it broke off, until what came before that is on its way.
+    broken: Option<BodyError>,
     told: Told,
 }
 
@@ -356,20 +358,29 @@ impl Body for ToldBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
+        match polled {
+            // The connection is dropped for it, and with it what it has not written yet. It writes while it waits.
+            Poll::Ready(Some(Err(error))) => {
+                self.broken = Some(error);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Ok(ref frame))) => {
                 self.told.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.told.complete = self.body.is_end_stream();
             }
             Poll::Ready(None) => self.told.complete = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.broken.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
