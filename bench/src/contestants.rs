@@ -135,6 +135,43 @@ pub(crate) fn steadfast(
     begin_gateway(place, name, command, port, admin)
 }
 
+/// The gateway with one worker in front of `upstream`; `upstream_says` and `route_says` are what the config says of
+/// the upstream and the one route beyond where they are.
+///
+/// # Errors
+/// It does not start or is not ready in 30 s.
+pub(crate) fn steadfast_with(
+    place: &Workplace,
+    name: &str,
+    upstream: u16,
+    upstream_says: &str,
+    route_says: &str,
+) -> anyhow::Result<Running> {
+    let (port, admin) = (free_port()?, free_port()?);
+    let ledger = sqlite_ledger(place, name);
+    let config = format!(
+        "listen = \"127.0.0.1:{port}\"
+admin = \"127.0.0.1:{admin}\"
+ledger = {ledger:?}
+workers = 1
+
+[upstreams.service]
+url = \"http://127.0.0.1:{upstream}\"
+{upstream_says}
+
+[[routes]]
+path = \"/*\"
+upstream = \"service\"
+{route_says}
+"
+    );
+    let path = place.folder().join(format!("{name}.toml"));
+    fs::write(&path, config)?;
+    let mut command = Command::new(&place.steadfast);
+    command.arg("serve").arg("--config").arg(&path).current_dir(place.folder());
+    begin_gateway(place, name, command, port, admin)
+}
+
 fn begin_gateway(
     place: &Workplace,
     name: &str,

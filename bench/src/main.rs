@@ -14,6 +14,7 @@ mod latency;
 mod load;
 mod lookup;
 mod machine;
+mod policies;
 mod proxy;
 mod report;
 mod rounds;
@@ -51,6 +52,8 @@ enum Benchmark {
     Edge(edge::Edge),
     /// Hits of the cache against nginx's
     Cache(cache::Cache),
+    /// What all policies towards a healthy upstream cost, against plain proxying by the same gateway
+    Policies(policies::Policies),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
     Soak(soak::Soak),
     /// The load generator (started by the benchmarks, pinned)
@@ -87,6 +90,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Idle(idle) => idle.run(),
         Benchmark::Edge(edge) => edge.run(),
         Benchmark::Cache(cache) => cache.run(),
+        Benchmark::Policies(policies) => policies.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),
         Benchmark::Upstream { bytes } => upstream::run_child(bytes),

@@ -17,6 +17,7 @@ mod programs;
 mod random;
 mod replica;
 mod service_manager;
+mod wayward;
 
 pub use await_that::{await_that, within};
 pub use caller::{Answer, Ask, Caller, NoAnswer};
@@ -30,6 +31,7 @@ pub use programs::program;
 pub use random::Random;
 pub use replica::Replica;
 pub use service_manager::ServiceManager;
+pub use wayward::{Step, Wayward};
 
 /// Whether the long storms were asked for (`STEADFAST_LONG=1`).
 #[must_use]

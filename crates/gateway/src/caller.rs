@@ -54,10 +54,11 @@ impl Caller {
     }
 }
 
-/// The body of a request as it comes: bounded in size, and in how long it may stay away.
-#[derive(Debug)]
+/// The body of a request as it comes: bounded in size, and in how long it may stay away. The default is one that has
+/// nothing in it.
+#[derive(Debug, Default)]
 pub(crate) struct CallerBody {
-    incoming: Incoming,
+    incoming: Option<Incoming>,
     /// How many bytes may still come.
     left: u64,
     silence_max: Duration,
@@ -81,12 +82,12 @@ pub(crate) enum CallerBodyError {
 
 impl CallerBody {
     pub(crate) fn new(incoming: Incoming, bytes_max: Option<u64>, silence_max: Duration) -> Self {
-        Self { incoming, left: bytes_max.unwrap_or(u64::MAX), silence_max, silence: None }
+        Self { incoming: Some(incoming), left: bytes_max.unwrap_or(u64::MAX), silence_max, silence: None }
     }
 
     /// Whether its length, where it is told, is more than may come.
     pub(crate) fn is_too_large(&self) -> bool {
-        self.incoming.size_hint().lower() > self.left
+        self.size_hint().lower() > self.left
     }
 
     /// Waits for the end of a body that says that it is empty. Over HTTP/2 it may turn out not to be, and a request that
@@ -120,7 +121,8 @@ impl Body for CallerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallerBodyError>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.incoming).poll_frame(context) {
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => match this.take(&frame) {
                 Ok(()) => Poll::Ready(Some(Ok(frame))),
                 Err(too_large) => Poll::Ready(Some(Err(too_large.into()))),
@@ -137,10 +139,10 @@ impl Body for CallerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -18,8 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer, Spool, Tries,
-    announced_method, owner_of,
+    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer,
+    Rung, Spool, Tries, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -116,6 +116,7 @@ impl Edge {
             decision: None,
             tries: None,
             cache: None,
+            degraded: None,
             complete: false,
         };
         caller.count();
@@ -136,12 +137,13 @@ impl Edge {
         told.decision = response.extensions_mut().remove::<Decision>();
         told.tries = response.extensions_mut().remove::<Tries>();
         told.cache = response.extensions_mut().remove::<CacheOutcome>();
+        told.degraded = response.headers().get(DEGRADED_HEADER).cloned();
         told.route = route;
         told.status = response.status().as_u16();
         if grpc {
             response = grpc::translate(response);
         }
-        Ok(response.map(|body| ToldBody { body, told }))
+        Ok(response.map(|body| ToldBody { body, broken: None, told }))
     }
 
     /// Finds the route and goes through its stack.
@@ -179,6 +181,10 @@ impl Edge {
         drop(routes);
         policy.forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
+        if response.headers().contains_key(DEGRADED_HEADER) {
+            // Looked up by its name: that is the rare case's work, and no other's.
+            self.metrics.tallies.route(&mark.name).count_degraded(&Rung::used(response.headers()));
+        }
         response.extensions_mut().insert(mark);
         Ok(response)
     }
@@ -300,6 +306,8 @@ struct Told {
     decision: Option<Decision>,
     tries: Option<Tries>,
     cache: Option<CacheOutcome>,
+    /// Which rungs of the ladder were used, as the caller was told.
+    degraded: Option<HeaderValue>,
     complete: bool,
 }
 
@@ -318,6 +326,7 @@ impl Drop for Told {
         if let Some(decision) = &self.decision {
             edge.metrics.decision(decision.protection);
         }
+        let degraded = self.degraded.as_ref().and_then(|rungs| rungs.to_str().ok());
         let client = match &self.client {
             Some(forwarded) => Cow::Owned(forwarded.to_string()),
             None => Cow::Borrowed(&*self.caller.ip_text),
@@ -337,6 +346,7 @@ impl Drop for Told {
             cache: self.cache.map(CacheOutcome::as_str),
             operation: self.decision.and_then(|decision| decision.operation),
             attempts: self.tries.map(|Tries(tries)| tries),
+            degraded,
             complete: self.complete,
         });
     }
@@ -345,6 +355,8 @@ impl Drop for Told {
 /// The body of an answer, which tells of its request when it is sent or dropped.
 pub(crate) struct ToldBody {
     body: ReplyBody,
+    /// How it broke off, until what came before that is on its way.
+    broken: Option<BodyError>,
     told: Told,
 }
 
@@ -356,20 +368,29 @@ impl Body for ToldBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
+        match polled {
+            // The connection is dropped for it, and with it what it has not written yet. It writes while it waits.
+            Poll::Ready(Some(Err(error))) => {
+                self.broken = Some(error);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Ok(ref frame))) => {
                 self.told.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.told.complete = self.body.is_end_stream();
             }
             Poll::Ready(None) => self.told.complete = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.broken.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -24,13 +24,14 @@ use steadfast_worker::WorkerCounters;
 
 use crate::{
     certificates::{self, Certificates},
-    config::{Config, LedgerLocation},
+    config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
     routing::Table,
-    server, stack,
+    server,
+    stack::{self, Shared},
     telemetry::{AccessLog, Metrics},
     upstreams::{self, CircuitOrder, NotOrdered, Upstreams},
 };
@@ -197,7 +198,8 @@ impl Gateway {
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
-        let routes = routes(config, &Upstreams::new(), &ledger, &clock, &metrics, &spool, &cache)?;
+        let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache };
+        let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -270,8 +272,8 @@ impl Gateway {
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
         let before = &edge.routes.load().upstreams;
-        let routes =
-            routes(config, before, &edge.ledger, &edge.clock, &edge.metrics, &edge.spool, &edge.cache);
+        let (ledger, clock, spool, cache) = (&edge.ledger, &edge.clock, &edge.spool, &edge.cache);
+        let routes = routes(config, before, &edge.metrics, &Shared { ledger, clock, spool, cache });
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -379,20 +381,23 @@ impl Gateway {
 fn routes(
     config: &Config,
     before: &Upstreams,
-    ledger: &SharedLedger,
-    clock: &Clock,
     metrics: &Metrics,
-    spool: &Arc<Spool>,
-    cache: &Arc<CacheStore>,
+    shared: &Shared<'_>,
 ) -> Result<Routes, ReloadError> {
-    let upstreams = upstreams::running(config, before, clock, metrics)?;
+    let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
-        let upstream = upstreams
-            .get(&route.upstream)
-            .ok_or_else(|| ReloadError::NoUpstream { route: name(), upstream: route.upstream.clone() })?;
+        let running = |upstream: &String| {
+            let none = || ReloadError::NoUpstream { route: name(), upstream: upstream.clone() };
+            upstreams.get(upstream).map(|upstream| &**upstream).ok_or_else(none)
+        };
+        let backup = match &route.fallback {
+            Some(RouteFallback::Upstream(upstream)) => Some(running(upstream)?),
+            Some(RouteFallback::Fixed(_)) | None => None,
+        };
+        // From the beginning, so that its counters are there at zero before anything is counted.
         let tally = metrics.tallies.route(&route.name);
-        let stack = stack::build(route, upstream, ledger, clock, spool, cache, &tally)
+        let stack = stack::build(route, running(&route.upstream)?, backup, shared, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),

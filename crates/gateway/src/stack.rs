@@ -9,15 +9,20 @@ use http::{HeaderName, Request, Response};
 use steadfast_layers::{
     AnswersLayer, AnswersService, CacheBody, CacheLayer, CachePolicy, CacheService, CacheStore,
     ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
-    DeadlineLayer, DeadlineService, FailureLayer, FailureService, GuardedBody, HeldBody, IdempotencyLayer,
-    IdempotencyPolicy, IdempotencyService, IdentityPolicy, InvalidPolicy, OutgoingLayer, OutgoingService,
-    RetryLayer, RetryService, Retrying, RouteTally, SharedRetryBudget, Slot, Spool,
+    DeadlineLayer, DeadlineService, FailureLayer, FailureService, Fallback, FallbackLayer, FallbackService,
+    FallbackSource, GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
+    IdentityPolicy, InvalidPolicy, OutgoingLayer, OutgoingService, RetryLayer, RetryService, Retrying,
+    RewritePolicy, RouteTally, SharedRetryBudget, Slot, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
 use tower::ServiceBuilder;
 
-use crate::{caller::CallerBody, config::Route, upstreams::RunningUpstream};
+use crate::{
+    caller::CallerBody,
+    config::{Route, RouteFallback},
+    upstreams::RunningUpstream,
+};
 
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
 pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
@@ -29,42 +34,66 @@ pub(crate) type EdgeRequest = Request<CallerBody>;
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
-pub(crate) type Stack =
-    AnswersService<CorsService<FailureService<DeadlineService<CacheService<IdempotencyService<Outgoing>>>>>>;
+pub(crate) type Stack = AnswersService<CorsService<FallbackService<Bounded, Bounded>>>;
 
-/// The innermost part of it, which makes the attempts.
+/// The part of it that answers in time, whatever becomes of the upstream.
+type Bounded = FailureService<DeadlineService<CacheService<IdempotencyService<Outgoing>>>>;
+
+/// The innermost part, which makes the attempts.
 type Outgoing = OutgoingService<RetryService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>>;
 
-/// Puts a route's layers round its upstream.
+/// What all routes share.
+pub(crate) struct Shared<'a> {
+    pub(crate) ledger: &'a SharedLedger,
+    pub(crate) clock: &'a Clock,
+    pub(crate) spool: &'a Arc<Spool>,
+    pub(crate) cache: &'a Arc<CacheStore>,
+}
+
+/// Puts a route's layers round its upstream, and round the one that its fallback comes from, where one is named.
 pub(crate) fn build(
     route: &Route,
     upstream: &RunningUpstream,
-    ledger: &SharedLedger,
-    clock: &Clock,
-    spool: &Arc<Spool>,
-    cache: &Arc<CacheStore>,
+    backup: Option<&RunningUpstream>,
+    shared: &Shared<'_>,
     tally: &Arc<RouteTally>,
 ) -> Result<Stack, InvalidPolicy> {
-    let claims: Arc<dyn Claims> = Arc::clone(ledger) as _;
     let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
     let rewrite = route.rewrite.clone().map(Arc::new);
+    let fallback = fallback(route, upstream, backup, shared, tally)?;
     Ok(ServiceBuilder::new()
         // What the route says of every answer's header, it says of refusals and replays too.
         .layer(AnswersLayer::new(rewrite.clone()))
         // A preflight goes no further; every answer, whoever gives it, is shown to the pages that may read it.
         .layer(CorsLayer::new(route.cors.clone()))
+        // The last rung before a refusal: what a safe request is answered when all inside has failed.
+        .layer(FallbackLayer::new(fallback))
+        .service(bounded(route, upstream, policy, rewrite, shared, tally)?))
+}
+
+/// The layers that keep an upstream's trouble its own: round the route's upstream, and round its fallback's.
+fn bounded(
+    route: &Route,
+    upstream: &RunningUpstream,
+    policy: IdempotencyPolicy,
+    rewrite: Option<Arc<RewritePolicy>>,
+    shared: &Shared<'_>,
+    tally: &Arc<RouteTally>,
+) -> Result<Bounded, InvalidPolicy> {
+    let claims: Arc<dyn Claims> = Arc::clone(shared.ledger) as _;
+    Ok(ServiceBuilder::new()
         // An attempt that failed is answered from here on.
         .layer(FailureLayer)
         // The caller's time runs from here, and everything inside counts against it.
         .layer(DeadlineLayer::new(route.deadline))
         // What is kept already is given; what comes is kept where the route says so.
-        .layer(cache_layer(route, upstream, clock, cache, tally))
+        .layer(cache_layer(route, upstream, shared, tally))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
-        .layer(IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(spool))?)
+        .layer(IdempotencyLayer::with_spool(policy, claims, shared.clock.clone(), Arc::clone(shared.spool))?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
         .layer(OutgoingLayer::new(rewrite))
         // What fails is tried again where that is safe; all tries are one attempt of a keyed request.
-        .layer(RetryLayer::new(retrying(route, upstream, clock)))
+        .layer(RetryLayer::new(retrying(route, upstream, shared.clock)))
         // An attempt takes one of the upstream's places, waits for one, or is refused.
         .layer(ConcurrencyLayer::new(upstream.bulkhead.clone(), route.priority))
         // What has its place still goes no sooner than the upstream wants to be called.
@@ -99,8 +128,7 @@ const FORWARDED: [HeaderName; 2] =
 fn cache_layer(
     route: &Route,
     upstream: &RunningUpstream,
-    clock: &Clock,
-    store: &Arc<CacheStore>,
+    shared: &Shared<'_>,
     tally: &Arc<RouteTally>,
 ) -> CacheLayer {
     let Some(policy) = &route.cache else { return CacheLayer::none() };
@@ -115,7 +143,7 @@ fn cache_layer(
             policy.key_headers.push(name);
         }
     }
-    CacheLayer::new(policy, Arc::clone(store), clock.clone(), Arc::clone(tally))
+    CacheLayer::new(policy, Arc::clone(shared.cache), shared.clock.clone(), Arc::clone(tally))
 }
 
 /// What sets the route's answers apart: its name, and everything that decides which answers it gets. After a reload that
@@ -124,6 +152,26 @@ fn space(route: &Route, upstream: &RunningUpstream) -> Arc<str> {
     let mut hasher = DefaultHasher::new();
     format!("{:?} {:?} {:?}", route.cache, route.rewrite, upstream.origin()).hash(&mut hasher);
     format!("{} {:016x}", route.name, hasher.finish()).into()
+}
+
+/// What safe requests of a route are answered where its upstream brings nothing.
+fn fallback(
+    route: &Route,
+    upstream: &RunningUpstream,
+    backup: Option<&RunningUpstream>,
+    shared: &Shared<'_>,
+    tally: &Arc<RouteTally>,
+) -> Result<Option<Fallback<Bounded>>, InvalidPolicy> {
+    let source = match (&route.fallback, backup) {
+        (Some(RouteFallback::Fixed(answer)), _) => FallbackSource::Fixed(answer.clone()),
+        (Some(RouteFallback::Upstream(_)), Some(backup)) => {
+            // It is asked for safe requests alone, which no ledger knows.
+            let rewrite = route.rewrite.clone().map(Arc::new);
+            FallbackSource::Other(bounded(route, backup, no_policy(&route.name), rewrite, shared, tally)?)
+        }
+        (Some(RouteFallback::Upstream(_)) | None, _) => return Ok(None),
+    };
+    Ok(Some(Fallback { source, completed: upstream.completed().to_vec() }))
 }
 
 /// A policy that applies to no method: everything streams straight through.

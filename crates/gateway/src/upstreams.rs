@@ -77,6 +77,13 @@ impl RunningUpstream {
     }
 }
 
+impl RunningUpstream {
+    /// Its statuses that are final though they would be unknown by default.
+    pub(crate) fn completed(&self) -> &[u16] {
+        &self.config.contract.answers.completed
+    }
+}
+
 /// The upstreams of `config`; those of `before` that are not different go on.
 ///
 /// # Errors

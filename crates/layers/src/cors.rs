@@ -20,12 +20,13 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{HeldBody, REQUEST_ID_HEADER, idempotency::SENT};
+use crate::{DEGRADED_HEADER, HeldBody, REQUEST_ID_HEADER, idempotency::SENT};
 
 /// What pages may read of any answer, beside what browsers always show them and [`SENT`]: what else the layers say
 /// in headers, and where a 202 points.
-const EXPOSED: [HeaderName; 7] = [
+const EXPOSED: [HeaderName; 8] = [
     REQUEST_ID_HEADER,
+    DEGRADED_HEADER,
     header::LOCATION,
     header::RETRY_AFTER,
     HeaderName::from_static("ratelimit"),

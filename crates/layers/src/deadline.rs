@@ -62,6 +62,11 @@ impl Deadline {
     }
 }
 
+/// When a request arrived, where that is not just now: what is left of its time is what counts. An extension of the
+/// request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived(pub(crate) Instant);
+
 /// Wraps a service in [`DeadlineService`].
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineLayer {
@@ -114,7 +119,8 @@ where
         let Some(allowed) = allowed else {
             return DeadlineFuture { inner: self.inner.call(request), sleep: None, request_id: None };
         };
-        let deadline = Instant::now() + allowed;
+        let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(then)| *then);
+        let deadline = arrived + allowed;
         request.extensions_mut().insert(Deadline(deadline));
         let request_id = request_id_of(request.extensions());
         // A layer inside that knows more (an operation to point to) answers first; this is the last word.

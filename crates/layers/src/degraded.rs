@@ -22,6 +22,9 @@ pub enum Rung {
 }
 
 impl Rung {
+    /// All of them, in the order of the ladder.
+    pub const ALL: [Self; 4] = [Self::Retry, Self::Endpoint, Self::Stale, Self::Fallback];
+
     /// The rung as the header names it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -35,16 +38,53 @@ impl Rung {
 
     /// Says in an answer's header that this rung was used; once, however often it was.
     pub fn mark(self, headers: &mut HeaderMap) {
-        let used = headers.get(&DEGRADED_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if used.split(", ").any(|rung| rung == self.as_str()) {
-            return;
-        }
-        let all =
-            if used.is_empty() { self.as_str().to_owned() } else { format!("{used}, {}", self.as_str()) };
-        if let Ok(value) = HeaderValue::try_from(all) {
-            headers.insert(DEGRADED_HEADER, value);
+        add(headers, self.as_str());
+    }
+
+    /// The same, with what made it necessary: a code or a status, `fallback;for=circuit-open`.
+    pub fn mark_for(self, headers: &mut HeaderMap, reason: &str) {
+        add(headers, &format!("{};for={reason}", self.as_str()));
+    }
+
+    /// The rungs that a header names, each once, in the order of the ladder. What it does not know it leaves out.
+    #[must_use]
+    pub fn used(headers: &HeaderMap) -> Vec<Self> {
+        let named: Vec<&str> = said(headers).map(name).collect();
+        Self::ALL.into_iter().filter(|rung| named.contains(&rung.as_str())).collect()
+    }
+}
+
+/// Says on an answer which rungs were used for the one that it replaces: they come first.
+pub(crate) fn inherit(headers: &mut HeaderMap, earlier: &HeaderMap) {
+    let Some(first) = earlier.get(&DEGRADED_HEADER) else { return };
+    if let Some(own) = headers.insert(DEGRADED_HEADER, first.clone()) {
+        for rung in own.to_str().unwrap_or_default().split(", ") {
+            add(headers, rung);
         }
     }
+}
+
+/// Adds a rung, with what is said of it, where it is not there.
+fn add(headers: &mut HeaderMap, rung: &str) {
+    if said(headers).any(|used| name(used) == name(rung)) {
+        return;
+    }
+    let used = headers.get(&DEGRADED_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let all = if used.is_empty() { rung.to_owned() } else { format!("{used}, {rung}") };
+    if let Ok(value) = HeaderValue::try_from(all) {
+        headers.insert(DEGRADED_HEADER, value);
+    }
+}
+
+/// The rungs that the header lists, with what is said of them.
+fn said(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let value = headers.get(&DEGRADED_HEADER).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().split(',').map(str::trim)
+}
+
+/// A rung without its parameters.
+fn name(rung: &str) -> &str {
+    rung.split_once(';').map_or(rung, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -58,5 +98,43 @@ mod tests {
             rung.mark(&mut headers);
         }
         assert_eq!(headers[DEGRADED_HEADER], "retry, endpoint");
+    }
+
+    #[test]
+    fn a_reason_is_told_beside_its_rung_and_makes_no_second_one_of_it() {
+        let mut headers = HeaderMap::new();
+        Rung::Retry.mark(&mut headers);
+        Rung::Fallback.mark_for(&mut headers, "circuit-open");
+        Rung::Fallback.mark_for(&mut headers, "503");
+        Rung::Fallback.mark(&mut headers);
+        assert_eq!(headers[DEGRADED_HEADER], "retry, fallback;for=circuit-open");
+        assert_eq!(Rung::used(&headers), [Rung::Retry, Rung::Fallback]);
+    }
+
+    #[test]
+    fn an_answer_that_replaces_another_tells_of_both() {
+        let marked = |rungs: &[Rung]| {
+            let mut headers = HeaderMap::new();
+            rungs.iter().for_each(|rung| rung.mark(&mut headers));
+            headers
+        };
+        for (earlier, own, together) in [
+            (&[Rung::Retry][..], &[Rung::Endpoint, Rung::Retry][..], Some("retry, endpoint")),
+            (&[], &[Rung::Endpoint], Some("endpoint")),
+            (&[Rung::Retry], &[], Some("retry")),
+            (&[], &[], None),
+        ] {
+            let mut headers = marked(own);
+            inherit(&mut headers, &marked(earlier));
+            let found = headers.get(DEGRADED_HEADER).map(|value| value.to_str().expect("text"));
+            assert_eq!(found, together);
+        }
+    }
+
+    #[test]
+    fn what_the_header_says_beyond_the_ladder_is_not_counted() {
+        let headers = [(DEGRADED_HEADER, HeaderValue::from_static("stale;x=1,  teapot, "))];
+        assert_eq!(Rung::used(&headers.into_iter().collect()), [Rung::Stale]);
+        assert_eq!(Rung::used(&HeaderMap::new()), []);
     }
 }

@@ -1,8 +1,8 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FailureLayer`],
-//! [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FallbackLayer`],
+//! [`FailureLayer`], [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
 //! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
@@ -16,6 +16,7 @@ mod courtesy;
 mod deadline;
 mod degraded;
 mod failure;
+mod fallback;
 mod guarded_body;
 mod idempotency;
 mod identity;
@@ -50,6 +51,7 @@ pub use courtesy::{Courtesy, CourtesyFuture, CourtesyLayer, CourtesyPolicy, Cour
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
 pub use degraded::{DEGRADED_HEADER, Rung};
 pub use failure::{FailureFuture, FailureLayer, FailureService};
+pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackService, FallbackSource, FixedAnswer};
 pub use guarded_body::GuardedBody;
 pub use idempotency::{
     AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Rung;
+
 /// A number that only grows, or that says how things are just now.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -134,5 +136,28 @@ tally! {
             "Answers that another request for the same brought";
         counter cache_misses = "steadfast_cache_misses", "Requests that the upstream answered";
         counter cache_stored = "steadfast_cache_stored", "Answers that were kept";
+        counter by_retry = "steadfast_route_degraded_by_retry", "Answers of a later attempt";
+        counter by_endpoint = "steadfast_route_degraded_by_endpoint",
+            "Answers of another endpoint than was tried first";
+        counter by_stale = "steadfast_route_degraded_by_stale", "Answers from the cache whose time had passed";
+        counter fallbacks = "steadfast_route_fallbacks", "Answers that were the route's fallback";
+    }
+}
+
+impl RouteTally {
+    /// Counts an answer for which these rungs were used; nothing where there are none.
+    pub fn count_degraded(&self, rungs: &[Rung]) {
+        if rungs.is_empty() {
+            return;
+        }
+        self.degraded.add();
+        for rung in rungs {
+            match rung {
+                Rung::Retry => self.by_retry.add(),
+                Rung::Endpoint => self.by_endpoint.add(),
+                Rung::Stale => self.by_stale.add(),
+                Rung::Fallback => self.fallbacks.add(),
+            }
+        }
     }
 }

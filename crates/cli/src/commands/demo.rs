@@ -1,7 +1,8 @@
 //! `steadfast demo`: the main job on real input. A box office and its bank, which execute whatever arrives, stand
 //! behind a gateway that is killed again and again, while clumsy customers ask through a network that loses
-//! answers. In the end three books are compared: the ledger, the box office's and the bank's.
+//! answers. Half-way the bank has a bad minute, through which the gateway carries whoever asks. In the end three books are compared: the ledger, the box office's and the bank's.
 
+mod bad_minute;
 mod books;
 mod chaos;
 mod client;
@@ -13,6 +14,7 @@ mod report;
 mod tally;
 mod traffic;
 mod verdict;
+mod watchers;
 mod world;
 
 use std::{
@@ -28,6 +30,7 @@ use tokio::{
 };
 
 use self::{
+    bad_minute::BadMinute,
     books::Books,
     gateway::Gateway,
     intent::Stream,
@@ -35,6 +38,7 @@ use self::{
     report::{Finding, LostAnswers, Report},
     tally::Tally,
     traffic::{Heard, Traffic},
+    watchers::Watchers,
     world::World,
 };
 use super::{print, serve};
@@ -102,10 +106,22 @@ async fn perform(
     let begun = Instant::now();
     let progress = Progress::start(Arc::clone(tally), begun + time);
     let traffic = Traffic::start(world.toward_gateway.addr(), stream.clone(), Arc::clone(tally));
+    let mut bad = BadMinute::within(time, begun);
+    let watchers = bad.map(|bad| Watchers::start(world.gateway.address(), bad));
     tokio::select! {
-        raged = chaos::rage(&mut world.gateway, stream.seed, time, tally) => raged?,
-        () = stopped(interrupt, terminate) => come_back(&mut world.gateway, tally).await?,
+        raged = trouble(world, stream.seed, time, tally, bad) => raged?,
+        () = stopped(interrupt, terminate) => {
+            // Half a bad minute says nothing, and customers who end their retries need the bank.
+            if let Some(bad) = bad.take() {
+                bad.is_over(&world.bank, &world.toward_bank, chaos::bank_temper(stream.seed), tally).await?;
+            }
+            come_back(&mut world.gateway, tally).await?;
+        }
     }
+    let bad_minute = match (bad, watchers) {
+        (Some(bad), Some(watchers)) => Some(watchers.finish(bad, tally).await?),
+        _ => None,
+    };
     let seconds = begun.elapsed().as_secs();
     tally.tell("the doors are closed; customers end their retries");
     let heard: Vec<Heard> = traffic.finish().await?;
@@ -116,7 +132,25 @@ async fn perform(
         to_customers: world.toward_gateway.stats().faults.replies_dropped,
         to_gateway: world.toward_office.stats().faults.replies_dropped,
     };
-    Ok(Report::new(stream.seed, seconds, tally, lost, &verdict::judge(&heard, &books)))
+    Ok(Report::new(stream.seed, seconds, tally, lost, &verdict::judge(&heard, &books), bad_minute))
+}
+
+/// Everything that goes wrong on purpose, until the time is up.
+async fn trouble(
+    world: &mut World,
+    seed: u64,
+    time: Duration,
+    tally: &Tally,
+    bad: Option<BadMinute>,
+) -> anyhow::Result<()> {
+    let World { gateway, bank, toward_bank, .. } = world;
+    let happens = async {
+        match bad {
+            Some(bad) => bad.happen(bank, toward_bank, chaos::bank_temper(seed), tally).await,
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(chaos::rage(gateway, seed, time, tally, bad), happens).map(|_| ())
 }
 
 /// Starts the gateway where the signal came between a kill and a restart.
@@ -153,10 +187,11 @@ fn introduce(world: &World, time: Duration, seed: u64) {
     let gateway = &world.gateway;
     say(&format!(
         "
-  bank          {bank}, slow and moody
+  bank          {bank}, slow and moody, and in for a bad minute
   box office    http://{office}, executes whatever arrives and ignores keys
-  gateway       http://{address}, between two proxies that lose answers
+  gateway       http://{address}, between proxies that lose answers
   its admin     http://{admin}
+  its config    {config}
   its ledger    {ledger}
   its logs      {access_log}
                 {messages}
@@ -171,6 +206,7 @@ Watch it from another terminal:
         office = world.office.addr(),
         address = gateway.address(),
         admin = gateway.admin(),
+        config = gateway.config().display(),
         ledger = gateway.ledger_to_show(),
         access_log = gateway.access_log().display(),
         messages = gateway.messages().display(),

@@ -17,11 +17,11 @@ use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFile
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
-    ServerTls, UpstreamConfig,
+    RouteFallback, ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
         At, PerTime, Percent, RawAnswer, RawBalance, RawCache, RawCacheStore, RawCircuit, RawCircuitMode,
-        RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFingerprint,
+        RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback, RawFingerprint,
         RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress,
         RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
         RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawSpool, RawTimeout, RawUpstream,
@@ -341,6 +341,7 @@ fn raw_route(route: &Route) -> RawRoute {
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
         retry: route.retry.as_ref().and_then(|policy| some(raw_retry(policy))),
         cache: route.cache.as_ref().and_then(|policy| some(cache(policy))),
+        fallback: route.fallback.as_ref().and_then(|answer| some(fallback(answer))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),
@@ -356,6 +357,26 @@ fn headers(conditions: &[HeaderCondition]) -> BTreeMap<String, At<RawHeaderCondi
         HeaderSays::This(value) => RawHeaderCondition::This(plain(value.to_str().unwrap_or_default())),
     };
     conditions.iter().map(|condition| (condition.name.to_string(), At::nowhere(raw(condition)))).collect()
+}
+
+fn fallback(fallback: &RouteFallback) -> RawFallback {
+    let fixed = match fallback {
+        RouteFallback::Upstream(name) => {
+            return RawFallback { upstream: some(name.clone()), ..RawFallback::default() };
+        }
+        RouteFallback::Fixed(fixed) => fixed,
+    };
+    // They were texts of the config before they were an answer.
+    let text = |bytes: &[u8]| plain(&String::from_utf8_lossy(bytes));
+    let field =
+        |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), At::nowhere(text(value.as_bytes())));
+    RawFallback {
+        upstream: None,
+        status: some(u64::from(fixed.status.as_u16())),
+        headers: some(fixed.headers.iter().map(field).collect()),
+        body: (!fixed.body.is_empty()).then(|| At::nowhere(text(&fixed.body))),
+        body_file: None,
+    }
 }
 
 fn cors(policy: &CorsPolicy) -> RawCors {

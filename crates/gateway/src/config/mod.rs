@@ -33,8 +33,8 @@ use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
-    AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, IdempotencyPolicy, Priority,
-    RetryPolicy, RewritePolicy, SpoolLimits,
+    AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, FixedAnswer, IdempotencyPolicy,
+    Priority, RetryPolicy, RewritePolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
@@ -279,10 +279,21 @@ pub struct Route {
     pub retry: Option<RetryPolicy>,
     /// How its answers are kept and given again; nothing for a route that keeps none.
     pub cache: Option<CachePolicy>,
+    /// What its safe requests are answered where the upstream brings nothing.
+    pub fallback: Option<RouteFallback>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
     /// What it changes of messages.
     pub rewrite: Option<RewritePolicy>,
+}
+
+/// What the safe requests of a route are answered where its upstream brings nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteFallback {
+    /// This.
+    Fixed(FixedAnswer),
+    /// What the upstream of this name answers; one of [`Config::upstreams`].
+    Upstream(String),
 }
 
 impl Route {

@@ -49,6 +49,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) attempts: Option<u32>,
     /// What the cache did, where the route has one.
     pub(crate) cache: Option<&'static str>,
+    /// Which rungs of the ladder of degradation were used.
+    pub(crate) degraded: Option<&'a str>,
     /// Whether the answer was sent whole.
     pub(crate) complete: bool,
 }
@@ -182,6 +184,10 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
         line.extend_from_slice(cache.as_bytes());
         line.push(b'"');
     }
+    if let Some(degraded) = entry.degraded {
+        line.extend_from_slice(b",\"degraded\":");
+        write_string(line, degraded);
+    }
     if !entry.complete {
         line.extend_from_slice(b",\"complete\":false");
     }
@@ -233,6 +239,9 @@ fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     }
     if let Some(cache) = entry.cache {
         write!(line, " cache {cache}")?;
+    }
+    if let Some(degraded) = entry.degraded {
+        write!(line, " ({degraded})")?;
     }
     if !entry.complete {
         line.extend_from_slice(b" (cut off)");
@@ -295,6 +304,7 @@ mod tests {
             operation: None,
             attempts: Some(3),
             cache: Some("hit"),
+            degraded: Some("retry, fallback;for=503"),
             complete: true,
         });
         drop(log);
@@ -306,5 +316,6 @@ mod tests {
         assert_eq!(document["idempotency"], "new");
         assert_eq!(document["attempts"], 3);
         assert_eq!(document["cache"], "hit");
+        assert_eq!(document["degraded"], "retry, fallback;for=503");
     }
 }

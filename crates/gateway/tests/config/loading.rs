@@ -2,10 +2,10 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use steadfast_gateway::config::{
-    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, after_reload,
-    effective, load, overridden, parse, restart_needed,
+    Environment, HeaderSays, HostPattern, LedgerLocation, Overrides, PathPattern, Place, Route,
+    RouteFallback, after_reload, effective, load, overridden, parse, restart_needed,
 };
 use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, InProgress, Kept, KeySource, OnLedgerLoss, SpoolLimits,
@@ -412,6 +412,47 @@ fn odd_but_possible_things_are_warned_about() {
     assert!(warnings[0].contains("leaves out 429"), "{warnings:?}");
     assert!(warnings[1].contains("no route uses the upstream `spare`"), "{warnings:?}");
     assert_eq!(read("").unwrap_or_else(|errors| panic!("{errors}")).warnings.len(), 1);
+}
+
+#[test]
+fn a_fallback_is_an_answer_in_force_and_reads_the_same_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("items.json");
+    fs::write(&file, "{\"price\": \"$5\"}\n").expect("a file");
+    let text = format!(
+        "[upstreams.bank]\nurl = \"http://bank\"\n[upstreams.backup]\nurl = \"http://backup\"\n\
+         [[routes]]\npath = \"/a\"\nupstream = \"bank\"\nfallback = {{ body_file = {file:?} }}\n\
+         [[routes]]\npath = \"/b\"\nupstream = \"bank\"\n\
+         fallback = {{ status = 404, body = \"no\", headers = {{ cache-control = \"max-age=1\", x-a = \"b\" }} }}\n\
+         [[routes]]\npath = \"/c\"\nupstream = \"bank\"\nfallback = {{ upstream = \"backup\" }}\n\
+         [[routes]]\npath = \"/d\"\nupstream = \"bank\"\nfallback = {{ status = 204 }}\n"
+    );
+    let loaded = read(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    // A backup is used, though no route forwards to it.
+    assert_eq!(loaded.warnings, []);
+    let [a, b, c, d] = loaded.config.routes.as_slice() else { panic!("four routes") };
+    let fixed = |route: &Route| match &route.fallback {
+        Some(RouteFallback::Fixed(fixed)) => fixed.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fixed(a).body, "{\"price\": \"$5\"}\n");
+    assert_eq!(
+        (fixed(a).status, &fixed(a).headers["content-type"]),
+        (StatusCode::OK, &"application/json".parse().unwrap())
+    );
+    assert_eq!(fixed(a).headers["cache-control"], "no-store");
+    assert_eq!(
+        (fixed(b).status, fixed(b).headers["content-type"].as_bytes()),
+        (StatusCode::NOT_FOUND, &b"text/plain; charset=utf-8"[..])
+    );
+    assert_eq!(
+        (&fixed(b).headers["cache-control"], &fixed(b).headers["x-a"]),
+        (&"max-age=1".parse().unwrap(), &"b".parse().unwrap())
+    );
+    assert_eq!(c.fallback, Some(RouteFallback::Upstream("backup".into())));
+    assert_eq!((fixed(d).status, fixed(d).headers.len()), (StatusCode::NO_CONTENT, 1));
+    let again = read(&effective(&loaded.config)).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(again.config, loaded.config);
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod circuits;
 mod cors;
 mod encryption;
 mod endpoints;
+mod fallback;
+mod golden;
 mod large_bodies;
 mod line;
 mod lost_answers;

@@ -101,6 +101,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         idempotency,
         retry: None,
         cache: None,
+        fallback: None,
         cors: None,
         rewrite: None,
     }

@@ -120,10 +120,10 @@ fn is_the_answers_own(name: &HeaderName) -> bool {
             | "x-amzn-trace-id"
             | "x-cloud-trace-context"
             | "b3"
+            | "steadfast-degraded"
             | "steadfast-operation"
             | "steadfast-outcome"
             | "steadfast-redacted"
-            | "steadfast-degraded"
     ) && !name.as_str().starts_with("x-b3-")
 }
 
@@ -263,6 +263,7 @@ mod tests {
             ("content-length", "3"),
             ("x-b3-traceid", "1"),
             ("steadfast-redacted", "body"),
+            ("steadfast-degraded", "retry"),
         ]);
         let answer = Kept::default().answer(200, &headers, Some(&Bytes::new()));
         assert_eq!(names(&answer), ["location", "etag", "content-type", "content-language"]);

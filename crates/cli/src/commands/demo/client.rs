@@ -42,6 +42,10 @@ pub(super) struct Reply {
     pub(super) replayed: bool,
     /// `X-Should-Retry`, where it was said.
     pub(super) should_retry: Option<bool>,
+    /// `Steadfast-Outcome`: `refused` or `in-doubt`, where the answer is not final.
+    pub(super) outcome: Option<String>,
+    /// Which rungs of the ladder of degradation were used.
+    pub(super) degraded: Option<String>,
     /// The `code` of a problem that the gateway answered itself.
     pub(super) code: Option<String>,
 }
@@ -140,6 +144,8 @@ async fn read(response: Response<Incoming>) -> Result<Reply, Lost> {
         location: text("location").map(str::to_owned),
         replayed: text("idempotent-replayed") == Some("true"),
         should_retry: text("x-should-retry").map(|hint| hint == "true"),
+        outcome: text("steadfast-outcome").map(str::to_owned),
+        degraded: text("steadfast-degraded").map(str::to_owned),
         code: if is_problem { problem_code(&body) } else { None },
         body,
     })

@@ -26,13 +26,24 @@ const PORT_TRIES: usize = 64;
 /// How much of its last words is shown.
 const LAST_WORDS_LINES: usize = 12;
 
+/// By when callers of the bank have an answer.
+pub(super) const BANK_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What guards everybody against the bank.
+const BANK_POLICIES: &str = r#"timeout = { connect = "300ms", first_byte = "400ms", total = "800ms", late = "5s" }
+"#;
+
+/// And what those get who only want to read its statement.
+const STATEMENT_POLICIES: &str = r#"fallback = { body = '{"count":null,"detail":"the bank does not answer just now"}' }
+"#;
+
 /// A gateway process; dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Gateway {
     address: SocketAddr,
     admin: SocketAddr,
     ledger: String,
-    upstream: SocketAddr,
+    config: PathBuf,
     access_log: PathBuf,
     messages: PathBuf,
     child: Option<Process>,
@@ -55,17 +66,76 @@ impl Gateway {
     ///
     /// # Errors
     /// No port is free.
-    pub(super) fn new(folder: &Path, ledger: String, upstream: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) fn new(folder: &Path, ledger: String) -> anyhow::Result<Self> {
         let (address, admin) = free_addresses()?;
         Ok(Self {
             address,
             admin,
             ledger,
-            upstream,
+            config: folder.join("steadfast.toml"),
             access_log: folder.join("gateway.access.log"),
             messages: folder.join("gateway.log"),
             child: None,
         })
+    }
+
+    /// Writes its config: it stands before the box office and before the bank.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn stand_before(&self, office: SocketAddr, bank: SocketAddr) -> anyhow::Result<()> {
+        let deadline_ms = BANK_DEADLINE.as_millis();
+        let (address, admin, ledger) = (self.address, self.admin, &self.ledger);
+        let text = format!(
+            r#"listen = "{address}"
+admin = "{admin}"
+ledger = {ledger:?}
+
+# The box office says 503 only when nothing stands.
+[upstreams.office]
+url = "http://{office}"
+refused = [425, 429, 503]
+timeout = {{ total = "2s" }}
+
+# Somebody else's service: guarded, because it has bad minutes.
+[upstreams.bank]
+url = "http://{bank}"
+refused = [425, 429, 503]
+{BANK_POLICIES}
+[[routes]]
+path = "/*"
+upstream = "office"
+idempotency = {{ anonymous = true }}
+
+[[routes]]
+name = "charges"
+path = "/bank/charges"
+methods = ["POST"]
+upstream = "bank"
+strip_prefix = "/bank"
+deadline = "{deadline_ms}ms"
+
+[[routes]]
+name = "statement"
+path = "/bank/statement"
+methods = ["GET"]
+upstream = "bank"
+strip_prefix = "/bank"
+deadline = "{deadline_ms}ms"
+{STATEMENT_POLICIES}"#
+        );
+        std::fs::write(&self.config, text)
+            .with_context(|| format!("{} cannot be written", self.config.display()))
+    }
+
+    /// Where the bank is reached through it.
+    pub(super) fn bank_url(&self) -> String {
+        format!("http://{}/bank", self.address)
+    }
+
+    /// The file of its config.
+    pub(super) fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Where it serves callers.
@@ -119,12 +189,9 @@ impl Gateway {
         let program = std::env::current_exe().context("this program's own file cannot be found")?;
         let mut command = Command::new(program);
         command
-            .arg("up")
-            .args(["--to", &format!("http://{}", self.upstream)])
-            .args(["--listen", &self.address.to_string(), "--admin", &self.admin.to_string()])
-            .args(["--ledger", &self.ledger])
-            // The box office says 503 only when nothing stands.
-            .args(["--refused", "503", "--timeout", "2s"])
+            .arg("serve")
+            .arg("--config")
+            .arg(&self.config)
             .stdin(Stdio::null())
             .stdout(append(&self.access_log)?)
             .stderr(append(&self.messages)?)

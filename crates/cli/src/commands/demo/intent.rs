@@ -23,6 +23,13 @@ pub(super) struct Intent {
     pub(super) manners: Manners,
 }
 
+impl Intent {
+    /// Whether it is an order of tickets, for which the box office asks the bank.
+    pub(super) fn is_order(&self) -> bool {
+        self.path == "/orders"
+    }
+}
+
 /// How a customer goes about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manners {

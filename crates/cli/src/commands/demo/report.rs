@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     tally::Tally,
     verdict::{Verdict, Violation},
+    watchers::BadMinuteReport,
 };
 
 /// Violations that the table shows; JSON has them all.
@@ -49,6 +50,8 @@ pub(super) struct Report {
     pub(super) lost_answers_to_customers: u64,
     /// Those of them that were lost on their way from the box office to the gateway.
     pub(super) lost_answers_to_gateway: u64,
+    /// What callers saw in the bank's bad minute; nothing where the run was too short for one.
+    pub(super) bad_minute: Option<BadMinuteReport>,
     /// Everything that must not be, in words.
     pub(super) violations: Vec<Found>,
     /// `passed`, `violated`, or `proved_nothing` where too little happened.
@@ -85,9 +88,18 @@ pub(super) struct LostAnswers {
 }
 
 impl Report {
-    pub(super) fn new(seed: u64, seconds: u64, tally: &Tally, lost: LostAnswers, verdict: &Verdict) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        seconds: u64,
+        tally: &Tally,
+        lost: LostAnswers,
+        verdict: &Verdict,
+        bad_minute: Option<BadMinuteReport>,
+    ) -> Self {
+        let is_bad_enough = bad_minute.as_ref().is_none_or(|bad| bad.is_meaningful);
         let meaningful = verdict.distinct > 0 && verdict.executed > 0 && tally.restarts.get() > 0;
-        let finding = match (verdict.violations.is_empty(), meaningful) {
+        let kept = bad_minute.as_ref().is_none_or(|bad| bad.broken_promises.is_empty());
+        let finding = match (verdict.violations.is_empty() && kept, meaningful && is_bad_enough) {
             (false, _) => Finding::Violated,
             (true, true) => Finding::Passed,
             (true, false) => Finding::ProvedNothing,
@@ -111,6 +123,7 @@ impl Report {
             lost_answers: lost.to_customers + lost.to_gateway,
             lost_answers_to_customers: lost.to_customers,
             lost_answers_to_gateway: lost.to_gateway,
+            bad_minute,
             violations: verdict.violations.iter().map(Found::from).collect(),
             verdict: finding,
         }
@@ -150,6 +163,9 @@ impl Report {
             text += &format!("  {name:<20}  {number:>7}  {meaning}\n");
         }
         text.push('\n');
+        if let Some(bad) = &self.bad_minute {
+            text += &story(bad);
+        }
         for found in self.violations.iter().take(SHOWN_MAX) {
             text += &format!("  {}: {}\n", found.key, found.what);
         }
@@ -175,11 +191,16 @@ impl Report {
                 ("\x1b[32m", words)
             }
             Finding::Violated => {
-                let words = format!(
-                    "{} of {} keys went wrong: this is a bug in Steadfast.",
-                    self.keys_in_violation(),
-                    self.distinct
-                );
+                let promises = self.bad_minute.as_ref().map_or(0, |bad| bad.broken_promises.len());
+                let words = match self.keys_in_violation() {
+                    0 => format!(
+                        "{promises} promises about the bank's bad minute were not kept: a bug in Steadfast, or a \
+                         machine\n  with too much else to do."
+                    ),
+                    keys => {
+                        format!("{keys} of {} keys went wrong: this is a bug in Steadfast.", self.distinct)
+                    }
+                };
                 ("\x1b[31m", words)
             }
             Finding::ProvedNothing => {
@@ -194,6 +215,23 @@ impl Report {
         keys.dedup();
         keys.len()
     }
+}
+
+/// What callers saw in the bank's bad minute, for people.
+fn story(bad: &BadMinuteReport) -> String {
+    let length = bad.length_ms as f64 / 1_000.0;
+    let title = format!("the bank's bad minute: {length:.1} s of slow, refusing, gone");
+    let mut text = format!("  {title:<54}  {:>9}  {:>9}\n", "before", "in it");
+    for (name, before, within) in bad.rows() {
+        text += &format!("  {name:<54}  {before:>9}  {within:>9}\n");
+    }
+    let recovered = bad.recovered_after_ms.map_or("never".to_owned(), |after| format!("{after} ms"));
+    text += &format!("  {:<54}  {:>9}  {recovered:>9}\n", "the bank itself again, after", "");
+    text += &format!("  {:<54}  {:>9}  {:>6} ms\n\n", "promised: an answer within", "", bad.deadline_ms);
+    for broken in &bad.broken_promises {
+        text += &format!("  not kept: {broken}\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -213,7 +251,7 @@ mod tests {
 
     fn report(restarts: u64, violations: Vec<Violation>) -> Report {
         let lost = LostAnswers { to_customers: 1_000_000, to_gateway: 100_000 };
-        Report::new(7, 20, &tally(restarts), lost, &verdict(violations))
+        Report::new(7, 20, &tally(restarts), lost, &verdict(violations), None)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// Counts that everybody adds to.
@@ -26,7 +26,23 @@ pub(super) struct Tally {
     pub(super) kills: Count,
     /// Times it came back.
     pub(super) restarts: Count,
+    /// What customers were told of their orders outside of the bank's bad minute.
+    pub(super) quiet_orders: Seen,
+    /// And in it.
+    pub(super) bad_orders: Seen,
+    is_bad: AtomicBool,
     event: Mutex<String>,
+}
+
+/// What customers were told, request by request.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) answered: Count,
+    pub(super) replayed: Count,
+    /// Nothing was executed: come again.
+    pub(super) refused: Count,
+    pub(super) in_doubt: Count,
+    pub(super) unanswered: Count,
 }
 
 /// A number that only grows.
@@ -44,6 +60,16 @@ impl Count {
 }
 
 impl Tally {
+    /// Says whether it is the bank's bad minute.
+    pub(super) fn in_bad_minute(&self, is_bad: bool) {
+        self.is_bad.store(is_bad, Ordering::Relaxed);
+    }
+
+    /// Where it is counted what is told of orders just now.
+    pub(super) fn orders(&self) -> &Seen {
+        if self.is_bad.load(Ordering::Relaxed) { &self.bad_orders } else { &self.quiet_orders }
+    }
+
     /// Says in words what happened last.
     pub(super) fn tell(&self, event: impl Into<String>) {
         *self.event.lock().unwrap_or_else(PoisonError::into_inner) = event.into();

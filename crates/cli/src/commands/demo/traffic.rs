@@ -181,6 +181,9 @@ impl Square {
                 },
                 Err(lost) => {
                     self.tally.unanswered.add_one();
+                    if intent.is_order() {
+                        self.tally.orders().unanswered.add_one();
+                    }
                     if lost != Lost::Unreachable {
                         self.tally.tell(format!("{}: {lost}; asking again with the same key", intent.key));
                     }
@@ -196,9 +199,26 @@ impl Square {
         }
     }
 
+    /// Counts what a customer was told of an order, for the story of the bank's bad minute.
+    fn note_order(&self, reply: &Reply) {
+        let seen = self.tally.orders();
+        match (reply.code.as_deref(), &reply.outcome) {
+            _ if reply.replayed => seen.replayed.add_one(),
+            (Some("outcome-in-doubt"), _) => seen.in_doubt.add_one(),
+            (None, Some(outcome)) if outcome == "in-doubt" => seen.in_doubt.add_one(),
+            // Turned away because it was running or its key belonged to another: that is no news of the bank.
+            (Some("operation-in-progress" | "idempotency-key-reused"), _) => {}
+            (Some(_), _) | (None, Some(_)) => seen.refused.add_one(),
+            (None, None) => seen.answered.add_one(),
+        }
+    }
+
     fn hear(&self, intent: &Intent, reply: Reply) -> Next {
         if reply.replayed {
             self.tally.replayed.add_one();
+        }
+        if intent.is_order() {
+            self.note_order(&reply);
         }
         match reply.code.as_deref() {
             Some("operation-in-progress") => self.tally.conflicts.add_one(),

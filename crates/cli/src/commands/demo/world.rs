@@ -1,15 +1,17 @@
 //! What is started, and how it is put together:
 //!
 //! ```text
-//! customers ─▶ fault proxy ─▶ gateway (a process) ─▶ fault proxy ─▶ box office ─▶ bank
-//!                               └─ ledger                             └─ database  └─ database
+//! customers ─▶ fault proxy ─▶ gateway (a process) ─▶ fault proxy ─▶ box office (its database)
+//!                               │ └─ ledger                           │
+//!                               │ ◀──────────── charges ──────────────┘
+//!                               └─▶ fault proxy ─▶ bank (its database)
 //! ```
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use box_office::{Bank, BankConfig, BoxOffice, OfficeConfig, RunningService};
-use steadfast_faults::FaultProxy;
+use steadfast_faults::{FaultProxy, Plan};
 use tempfile::TempDir;
 
 use super::{chaos, gateway::Gateway};
@@ -22,6 +24,8 @@ pub(super) struct World {
     pub(super) toward_gateway: FaultProxy,
     /// Between gateway and box office.
     pub(super) toward_office: FaultProxy,
+    /// Between gateway and bank.
+    pub(super) toward_bank: FaultProxy,
     pub(super) office: RunningService,
     pub(super) bank: RunningService,
     folder: TempDir,
@@ -40,30 +44,35 @@ impl World {
             ..BankConfig::new(folder.path().join("bank.db"))
         })
         .context("the bank cannot be started")?;
+        let toward_bank =
+            FaultProxy::start(bank.addr(), Plan::default()).context("the fault proxy cannot be started")?;
+        let ledger = match ledger {
+            Some(ledger) => ledger.to_owned(),
+            None => format!("sqlite:{}", folder.path().join("ledger.db").display()),
+        };
+        let mut gateway = Gateway::new(folder.path(), ledger)?;
         let office = BoxOffice::start(OfficeConfig {
-            bank: Some(bank.url()),
+            // Through the gateway: it guards the box office against its bank as well.
+            bank: Some(gateway.bank_url()),
             ..OfficeConfig::new(folder.path().join("office.db"))
         })
         .context("the box office cannot be started")?;
         let toward_office = FaultProxy::start(office.addr(), chaos::between_gateway_and_office(seed))
             .context("the fault proxy cannot be started")?;
-        let ledger = match ledger {
-            Some(ledger) => ledger.to_owned(),
-            None => format!("sqlite:{}", folder.path().join("ledger.db").display()),
-        };
-        let mut gateway = Gateway::new(folder.path(), ledger, toward_office.addr())?;
+        gateway.stand_before(toward_office.addr(), toward_bank.addr())?;
         let toward_gateway = FaultProxy::start(gateway.address(), chaos::between_customers_and_gateway(seed))
             .context("the fault proxy cannot be started")?;
         gateway.start().await?;
-        Ok(Self { gateway, toward_gateway, toward_office, office, bank, folder })
+        Ok(Self { gateway, toward_gateway, toward_office, toward_bank, office, bank, folder })
     }
 
     /// Ends everything; the folder stays where it is asked to.
     pub(super) async fn end(self, keep_folder: bool) -> Option<PathBuf> {
-        let Self { gateway, toward_gateway, toward_office, office, bank, folder } = self;
+        let Self { gateway, toward_gateway, toward_office, toward_bank, office, bank, folder } = self;
         drop(gateway);
         toward_gateway.stop().await;
         toward_office.stop().await;
+        toward_bank.stop().await;
         office.stop();
         bank.stop();
         keep_folder.then(|| folder.keep())

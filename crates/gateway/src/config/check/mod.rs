@@ -8,6 +8,7 @@ mod concurrency;
 mod cors;
 mod edge;
 mod encryption;
+mod fallback;
 mod health;
 mod matching;
 mod resolver;
@@ -23,7 +24,7 @@ use super::{
     Config, LedgerLocation, Listener, UpstreamConfig,
     error::{ConfigError, ConfigErrors, ConfigWarning},
     load::{Loaded, read},
-    raw::{At, RawConfig, Time},
+    raw::{At, RawConfig, RawRoute, Time},
     source::Source,
 };
 use address::{parse_ledger, parse_socket};
@@ -164,7 +165,11 @@ impl<'a> Checker<'a> {
             return;
         }
         for (name, upstream) in &raw.upstreams {
-            if !raw.routes.iter().any(|route| route.get().upstream.get() == name) {
+            let uses = |route: &RawRoute| {
+                let fallback = route.fallback.as_ref().and_then(|fallback| fallback.get().upstream.as_ref());
+                [Some(&route.upstream), fallback].into_iter().flatten().any(|used| used.get() == name)
+            };
+            if !raw.routes.iter().any(|route| uses(route.get())) {
                 self.warn(&upstream.span(), format!("no route uses the upstream `{name}`"));
             }
         }

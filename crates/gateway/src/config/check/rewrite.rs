@@ -81,7 +81,7 @@ fn parse_name(text: &str) -> Finding<HeaderName> {
     Ok(name)
 }
 
-fn parse_field(name: &str, value: &str) -> Finding<(HeaderName, HeaderValue)> {
+pub(super) fn parse_field(name: &str, value: &str) -> Finding<(HeaderName, HeaderValue)> {
     let name = parse_name(name)?;
     let value = HeaderValue::from_str(value).map_err(|_| {
         (

@@ -11,7 +11,7 @@ use steadfast_ledger::{KeepFrom, Retention};
 
 use super::{
     super::{
-        EdgePolicy, HostPattern, Route, UpstreamConfig, UpstreamContract,
+        EdgePolicy, HostPattern, Route, UpstreamContract,
         raw::{
             At, RawConfig, RawFingerprint, RawIdempotency, RawInProgress, RawKept, RawKey, RawNamespace,
             RawOnLedgerLoss, RawRoute,
@@ -53,7 +53,7 @@ impl Checker<'_> {
                 };
                 self.error(&upstream.span(), what, next);
             }
-            let Some(route) = self.route(raw_route.get(), upstreams.get(upstream.get()), edge) else {
+            let Some(route) = self.route(raw_route.get(), upstreams, &names, edge) else {
                 continue;
             };
             if !self.partial {
@@ -66,13 +66,15 @@ impl Checker<'_> {
         routes.into_iter().map(|(_, route)| route).collect()
     }
 
-    /// The route of `raw`, and its upstream, if that is all right.
+    /// The route of `raw`. `upstreams` are those that are all right, `names` those of all that there are.
     fn route(
         &mut self,
         raw: &RawRoute,
-        upstream: Option<&UpstreamConfig>,
+        upstreams: &Upstreams,
+        names: &[&str],
         edge: &EdgePolicy,
     ) -> Option<Route> {
+        let upstream = upstreams.get(raw.upstream.get());
         let path = self.take(&raw.path.span(), parse_path(raw.path.get()));
         let hosts = self.hosts(raw.hosts.as_ref());
         let methods = self.methods(raw);
@@ -98,6 +100,8 @@ impl Checker<'_> {
         if let (Some(cors), Some(policy)) = (&raw.cors, &idempotency) {
             self.warn_of_hidden_key(cors.get(), policy);
         }
+        let fallback =
+            raw.fallback.as_ref().and_then(|fallback| self.fallback(fallback, raw, &methods, names));
         Some(Route {
             name,
             hosts,
@@ -110,6 +114,7 @@ impl Checker<'_> {
             idempotency,
             retry,
             cache,
+            fallback,
             cors,
             rewrite: self.rewrite(raw),
         })

@@ -6,6 +6,7 @@ mod circuit;
 mod concurrency;
 mod courtesy;
 mod edge;
+mod fallback;
 mod health;
 mod idempotency;
 mod resolver;
@@ -24,6 +25,7 @@ pub(super) use circuit::{RawBalance, RawCircuit, RawCircuitMode};
 pub(super) use concurrency::{RawConcurrency, RawMode, RawPriority};
 pub(super) use courtesy::RawCourtesy;
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
+pub(super) use fallback::RawFallback;
 pub(super) use health::RawHealth;
 pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,

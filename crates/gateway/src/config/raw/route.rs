@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawCache, RawIdempotency, RawPriority, RawRetry, Time};
+use super::{At, RawCache, RawFallback, RawIdempotency, RawPriority, RawRetry, Time};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -51,6 +51,10 @@ pub(in crate::config) struct RawRoute {
     /// alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) cache: Option<At<RawCache>>,
+    /// What a GET or HEAD is answered where the upstream brings nothing, or a 500, 502, 503 or 504. Without it, the
+    /// caller gets the refusal, or what the upstream said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) fallback: Option<At<RawFallback>>,
     /// Which pages of other origins may use it from a browser. Preflights are then answered here, and the answers'
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
