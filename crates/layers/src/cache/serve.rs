@@ -284,7 +284,9 @@ fn for_nobody<B>(mut request: Request<B>) -> Request<B> {
 }
 
 fn not_cached<B, R>(request: &Request<B>) -> Given<R> {
-    let problem = Problem::new(Code::NotCached).instance(request_id_of(request.extensions()).as_ref());
+    let problem = Problem::new(Code::NotCached)
+        .detail("The request says only-if-cached, and no kept answer is for it.")
+        .instance(request_id_of(request.extensions()).as_ref());
     let mut response = problem.into_response();
     Said::NotCached.mark(response.headers_mut());
     response.extensions_mut().insert(CacheOutcome::Bypass);
