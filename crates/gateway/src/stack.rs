@@ -111,7 +111,7 @@ fn retrying(route: &Route, upstream: &RunningUpstream, clock: &Clock) -> Option<
         answers: config.policy.answers.clone(),
         try_timeout: config.policy.try_timeout,
         total_timeout: config.contract.times.total,
-        several_endpoints: config.policy.addresses.len() > 1,
+        several_endpoints: config.policy.may_have_several_endpoints(),
         route_budget: Arc::new(SharedRetryBudget::new(policy.budget)),
         upstream_budget: Arc::clone(&upstream.retry_budget),
         tally: Arc::clone(&upstream.tally),

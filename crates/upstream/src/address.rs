@@ -105,6 +105,11 @@ impl Address {
         }
     }
 
+    /// Whether addresses behind it have to be looked up.
+    pub(crate) fn is_name(&self) -> bool {
+        matches!(self.place, Place::Tcp { .. }) && self.sockets().is_none()
+    }
+
     /// What is connected to, one after the other, where nothing has to be looked up.
     pub(crate) fn sockets(&self) -> Option<Vec<SocketAddr>> {
         match &self.place {

@@ -79,6 +79,12 @@ pub enum HostPolicy {
 }
 
 impl UpstreamPolicy {
+    /// Whether it may have several endpoints: places of its own, or addresses behind a name.
+    #[must_use]
+    pub fn may_have_several_endpoints(&self) -> bool {
+        self.addresses.len() > 1 || self.addresses.iter().any(Address::is_name)
+    }
+
     /// The defaults: HTTP/1.1 and the caller's Host over `http` and Unix sockets, what ALPN agrees on and the
     /// upstream's own Host over `https`; 2 s to connect, 30 s to the first byte and in all, 5 min between bytes, 512
     /// connections kept for 4 s (below the 5 s after which the servers of Node and uvicorn close theirs).
