@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_ill_gets_nothing_unless_all_are() {
-        let upstream = upstream(&["http://a", "http://b", "http://c"]);
+        let upstream = upstream(&["http://10.0.0.1", "http://10.0.0.2", "http://10.0.0.3"]);
         let endpoints = upstream.endpoints();
         endpoints[1].set_healthy(false);
         let shares = chosen(&upstream, 300, || choice(None));
@@ -181,7 +181,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_tried_is_tried_again_only_where_nothing_else_is_left() {
-        let upstream = upstream(&["http://a", "http://b", "http://c"]);
+        let upstream = upstream(&["http://10.0.0.1", "http://10.0.0.2", "http://10.0.0.3"]);
         let endpoints = upstream.endpoints();
         let tried = Tried::default();
         let mut seen = Vec::new();
@@ -203,9 +203,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_new_endpoint_gets_its_share_by_and_by() {
-        let upstream = upstream(&["http://a", "http://b"]);
+        let upstream = upstream(&["http://10.0.0.1", "http://10.0.0.2"]);
         let slow_start = Duration::from_secs(10);
-        let all = ["http://a", "http://b", "http://c"]
+        let all = ["http://10.0.0.1", "http://10.0.0.2", "http://10.0.0.3"]
             .map(|text| Location { address: text.parse().expect("an address"), socket: None });
         advance(Duration::from_secs(1)).await;
         upstream.set_endpoints(all.to_vec()).expect("no TLS");
@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_lighter_of_two_is_chosen() {
-        let upstream = upstream(&["http://a", "http://b"]);
+        let upstream = upstream(&["http://10.0.0.1", "http://10.0.0.2"]);
         let (endpoints, now) = (upstream.endpoints(), Instant::now());
         endpoints[0].load.answered(Duration::from_millis(10), now);
         endpoints[1].load.answered(Duration::from_millis(30), now);
@@ -231,13 +231,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn endpoints_that_stay_are_the_same_ones() {
-        let upstream = upstream(&["http://a", "http://b"]);
+        let upstream = upstream(&["http://10.0.0.1", "http://10.0.0.2"]);
         let before = upstream.endpoints();
         let at = |text: &str| Location { address: text.parse().expect("an address"), socket: None };
-        upstream.set_endpoints(vec![at("http://c"), at("http://b"), at("http://b")]).expect("no TLS");
+        upstream
+            .set_endpoints(vec![at("http://10.0.0.3"), at("http://10.0.0.2"), at("http://10.0.0.2")])
+            .expect("no TLS");
         let after = upstream.endpoints();
         let places: Vec<_> = after.iter().map(|endpoint| endpoint.location().to_string()).collect();
-        assert_eq!(places, ["http://c", "http://b"]);
+        assert_eq!(places, ["http://10.0.0.3", "http://10.0.0.2"]);
         assert_eq!(after[1].id(), before[1].id());
         upstream.set_endpoints(Vec::new()).expect("no TLS");
         assert_eq!(upstream.endpoints().len(), 2, "no location at all changes nothing");
