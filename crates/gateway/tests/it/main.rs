@@ -5,6 +5,7 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod bounded;
 mod cors;
 mod encryption;
 mod large_bodies;
