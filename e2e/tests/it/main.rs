@@ -10,10 +10,13 @@ mod crash_points;
 mod deploying;
 mod faults;
 mod handover;
+mod isolation;
 mod kept;
+mod limited;
 mod load;
 mod names;
 mod notify;
+mod overload;
 mod packaging;
 mod pause;
 #[path = "../../../crates/ledger/tests/postgres/server.rs"]

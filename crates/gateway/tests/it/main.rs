@@ -5,6 +5,7 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod bounded;
 mod caching;
 mod circuits;
 mod cors;

@@ -72,7 +72,7 @@ async fn settle() {
 }
 
 async fn refused(asking: JoinHandle<Outcome>) -> Duration {
-    let failed = asking.await.expect("it ends").err().expect("it is refused");
+    let failed = asking.await.expect("it ends").expect_err("it is refused");
     let AttemptFailed::HeldBack { code: Code::TemporaryReducedCapacity, retry_after: Some(after), .. } =
         failed
     else {

@@ -17,7 +17,10 @@ type Answer = Result<Response<Full<Bytes>>, AttemptFailed>;
 
 /// The upstream; clones are the same one.
 #[derive(Clone, Default)]
-pub(crate) struct Upstream(Arc<Mutex<VecDeque<(String, oneshot::Sender<Answer>)>>>);
+pub(crate) struct Upstream(Arc<Mutex<VecDeque<Asked>>>);
+
+/// The path of a request, and where its answer goes.
+type Asked = (String, oneshot::Sender<Answer>);
 
 impl Upstream {
     /// What it was asked and has not answered, in the order in which it came.
