@@ -184,7 +184,7 @@ mod tests {
         let policy = CachePolicy { ttl: Some(Duration::from_secs(9)), ..CachePolicy::default() };
         let modified = ("last-modified", date(NOW - 1_000));
         assert_eq!(found(200, &[], &policy).0, 9);
-        assert_eq!(found(200, &[modified.clone()], &policy).0, 9);
+        assert_eq!(found(200, std::slice::from_ref(&modified), &policy).0, 9);
         assert_eq!(found(404, &[modified.clone(), ("date", date(NOW))], &policy).0, 100);
         assert_eq!(found(500, &[modified], &policy).0, 0);
         assert_eq!(found(200, &[("cache-control", "max-age=1".to_owned())], &policy).0, 1);
