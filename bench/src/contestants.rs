@@ -147,15 +147,8 @@ pub(crate) fn steadfast_with(
     upstream_says: &str,
     route_says: &str,
 ) -> anyhow::Result<Running> {
-    let (port, admin) = (free_port()?, free_port()?);
-    let ledger = sqlite_ledger(place, name);
-    let config = format!(
-        "listen = \"127.0.0.1:{port}\"
-admin = \"127.0.0.1:{admin}\"
-ledger = {ledger:?}
-workers = 1
-
-[upstreams.service]
+    let says = format!(
+        "[upstreams.service]
 url = \"http://127.0.0.1:{upstream}\"
 {upstream_says}
 
@@ -164,6 +157,24 @@ path = \"/*\"
 upstream = \"service\"
 {route_says}
 "
+    );
+    steadfast_that_says(place, name, &says)
+}
+
+/// The gateway with one worker, and upstreams and routes as its config `says`.
+///
+/// # Errors
+/// It does not start or is not ready in 30 s.
+pub(crate) fn steadfast_that_says(place: &Workplace, name: &str, says: &str) -> anyhow::Result<Running> {
+    let (port, admin) = (free_port()?, free_port()?);
+    let ledger = sqlite_ledger(place, name);
+    let config = format!(
+        "listen = \"127.0.0.1:{port}\"
+admin = \"127.0.0.1:{admin}\"
+ledger = {ledger:?}
+workers = 1
+
+{says}"
     );
     let path = place.folder().join(format!("{name}.toml"));
     fs::write(&path, config)?;

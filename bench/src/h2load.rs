@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::cores::CoreTicks;
-use crate::load::{Outcome, Until};
+use crate::load::{Outcome, Refused, Until};
 
 /// What to send, where to, and how.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ impl H2load {
             p99_ms: at(0.99),
             p999_ms: at(0.999),
             max_ms: at(1.0),
+            late: 0,
+            refused: Refused::default(),
             reconnected: 0,
             hung_up: 0,
             busy,

@@ -65,19 +65,23 @@ pub(crate) struct Expect {
     pub(crate) replayed: Option<bool>,
 }
 
-/// How clients treat their connections.
+/// How clients treat their connections, and what they put up with.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Manners {
     /// A connection is closed and opened anew after so many answers.
     pub(crate) answers_per_connection: Option<u64>,
     /// One request in so many is not waited for: the client sends it and hangs up.
     pub(crate) hang_up_every: Option<u64>,
+    /// 503 and 504 are answers too, told apart from the right ones; otherwise they are errors.
+    pub(crate) takes_refusals: bool,
+    /// For how many milliseconds a right answer is worth something; one that comes later is late.
+    pub(crate) patience_ms: Option<f64>,
 }
 
 /// What came of a load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// Right answers within the measured time.
+    /// Right answers within the measured time, but for late ones.
     pub(crate) answers: u64,
     /// Wrong answers, refused and broken connections, at any time.
     pub(crate) errors: u64,
@@ -85,9 +89,9 @@ pub(crate) struct Outcome {
     pub(crate) first_error: Option<String>,
     /// The measured time.
     pub(crate) seconds: f64,
-    /// Right answers a second.
+    /// Those a second.
     pub(crate) per_second: f64,
-    /// Half the answers took at most so long, in milliseconds.
+    /// Half the right answers, late ones too, took at most so long, in milliseconds.
     pub(crate) p50_ms: f64,
     /// 90 of 100.
     pub(crate) p90_ms: f64,
@@ -97,12 +101,31 @@ pub(crate) struct Outcome {
     pub(crate) p999_ms: f64,
     /// The slowest.
     pub(crate) max_ms: f64,
+    /// Right answers within the measured time that came too late to be of use.
+    pub(crate) late: u64,
+    /// Refusals from the beginning of the measured time to the last answer.
+    pub(crate) refused: Refused,
     /// Connections opened after the first ones.
     pub(crate) reconnected: u64,
     /// Requests not waited for.
     pub(crate) hung_up: u64,
     /// The share of the measured time that each core worked, 0 to 1.
     pub(crate) busy: Vec<f64>,
+}
+
+/// Refusals of a load, and how long they took, in milliseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    /// How many.
+    pub(crate) count: u64,
+    /// Half of them took at most so long.
+    pub(crate) p50_ms: f64,
+    /// 99 of 100.
+    pub(crate) p99_ms: f64,
+    /// 999 of 1000.
+    pub(crate) p999_ms: f64,
+    /// The slowest.
+    pub(crate) max_ms: f64,
 }
 
 /// Runs the load that `orders` describe and prints what came of it: the child's side of [`Load::begin`].

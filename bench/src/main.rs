@@ -9,11 +9,13 @@ mod cores;
 mod edge;
 mod h2load;
 mod idle;
+mod isolation;
 mod keyed;
 mod latency;
 mod load;
 mod lookup;
 mod machine;
+mod overload;
 mod policies;
 mod proxy;
 mod report;
@@ -54,6 +56,10 @@ enum Benchmark {
     Cache(cache::Cache),
     /// What all policies towards a healthy upstream cost, against plain proxying by the same gateway
     Policies(policies::Policies),
+    /// What those of one upstream notice while another hangs and has twice its usual load
+    Isolation(isolation::Isolation),
+    /// Three times as much as an upstream can do: goodput, latency of what is accepted, and how fast the rest is refused
+    Overload(overload::Overload),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
     Soak(soak::Soak),
     /// The load generator (started by the benchmarks, pinned)
@@ -64,11 +70,7 @@ enum Benchmark {
     },
     /// The upstream (started by the benchmarks, pinned)
     #[command(hide = true)]
-    Upstream {
-        /// The size of its answers
-        #[arg(long)]
-        bytes: usize,
-    },
+    Upstream(upstream::Manner),
 }
 
 fn main() -> ExitCode {
@@ -91,8 +93,10 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Edge(edge) => edge.run(),
         Benchmark::Cache(cache) => cache.run(),
         Benchmark::Policies(policies) => policies.run(),
+        Benchmark::Isolation(isolation) => isolation.run(),
+        Benchmark::Overload(overload) => overload.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),
-        Benchmark::Upstream { bytes } => upstream::run_child(bytes),
+        Benchmark::Upstream(manner) => upstream::run_child(manner),
     }
 }

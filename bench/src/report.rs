@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::load::Outcome;
 use crate::machine::{Conditions, median};
 use crate::rounds::{Measured, percents};
 use crate::workplace::OutputFormat;
@@ -76,11 +77,23 @@ impl Report {
     /// Adds the ratio of two contestants' throughput, if both took part: the median of the rounds' ratios, because
     /// what disturbs the machine disturbs neighbours in a round alike, and rounds differently.
     pub(crate) fn relate(&mut self, ratio: &'static str, ours: &str, theirs: &str, bar: Bar) {
+        self.compare(ratio, ours, theirs, bar, |ours, theirs| {
+            ours.per_second / theirs.per_second.max(f64::MIN_POSITIVE)
+        });
+    }
+
+    /// Adds the median of what `of` makes of two contestants' outcomes in a round, if both took part.
+    pub(crate) fn compare(
+        &mut self,
+        ratio: &'static str,
+        ours: &str,
+        theirs: &str,
+        bar: Bar,
+        of: impl Fn(&Outcome, &Outcome) -> f64,
+    ) {
         if let (Some(ours), Some(theirs)) = (self.contestant(ours), self.contestant(theirs)) {
             let rounds = ours.rounds.iter().zip(&theirs.rounds);
-            let ratios: Vec<_> = rounds
-                .map(|(ours, theirs)| ours.per_second / theirs.per_second.max(f64::MIN_POSITIVE))
-                .collect();
+            let ratios: Vec<_> = rounds.map(|(ours, theirs)| of(ours, theirs)).collect();
             self.ratios.insert(ratio, Ratio::of(median(&ratios), 1.0, bar));
         }
     }

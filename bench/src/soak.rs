@@ -81,8 +81,8 @@ impl Soak {
             expect: Expect { status: 200, bytes: BYTES, replayed: Some(false) },
             ..self.post(port, Keys::None, None)
         };
-        let reconnecting = Manners { answers_per_connection: Some(50), hang_up_every: None };
-        let hanging_up = Manners { answers_per_connection: None, hang_up_every: Some(20) };
+        let reconnecting = Manners { answers_per_connection: Some(50), ..Manners::default() };
+        let hanging_up = Manners { hang_up_every: Some(20), ..Manners::default() };
         vec![
             ("read_per_second", get),
             ("plain_per_second", Load { manners: reconnecting, ..self.post(port, Keys::None, Some(false)) }),

@@ -12,7 +12,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 
-use super::{Load, Outcome, Until};
+use super::{Load, Outcome, Refused, Until};
 use crate::cores::CoreTicks;
 use crate::wire;
 
@@ -54,7 +54,9 @@ struct Client {
 
 struct Tally {
     histogram: Histogram<u64>,
+    refused: Histogram<u64>,
     answers: u64,
+    late: u64,
     errors: u64,
     first_error: Option<String>,
     reconnected: u64,
@@ -88,7 +90,9 @@ impl Generator {
         };
         let tally = Tally {
             histogram: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?,
+            refused: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?,
             answers: 0,
+            late: 0,
             errors: 0,
             first_error: None,
             reconnected: 0,
@@ -206,12 +210,14 @@ impl Generator {
                 client.answers += 1;
                 let closes = head.closes
                     || self.load.manners.answers_per_connection.is_some_and(|most| client.answers >= most);
+                let took = began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+                let is_refusal = self.load.manners.takes_refusals && matches!(head.status, 503 | 504);
                 match self.complaint(&head) {
-                    Some(complaint) => self.tally.error(complaint),
-                    None if now >= self.times.measure && !finished => {
-                        let took = began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
-                        self.tally.answer(took);
-                    }
+                    Some(complaint) if !is_refusal => self.tally.error(complaint),
+                    _ if now < self.times.measure => {}
+                    // The last ones count: who waits longest is still waiting at the end.
+                    Some(_) => self.tally.refuse(took),
+                    None if !finished => self.tally.answer(took, self.load.manners.patience_ms),
                     None => {}
                 }
                 if closes { self.reopen(index) } else { self.idle.push(index) }
@@ -323,9 +329,14 @@ impl Client {
 }
 
 impl Tally {
-    fn answer(&mut self, took: Duration) {
-        self.answers += 1;
+    fn answer(&mut self, took: Duration, patience_ms: Option<f64>) {
+        let is_late = patience_ms.is_some_and(|patience_ms| took.as_secs_f64() * 1_000.0 > patience_ms);
+        *(if is_late { &mut self.late } else { &mut self.answers }) += 1;
         self.histogram.saturating_record(took.as_micros().max(1) as u64);
+    }
+
+    fn refuse(&mut self, took: Duration) {
+        self.refused.saturating_record(took.as_micros().max(1) as u64);
     }
 
     fn error(&mut self, what: String) {
@@ -335,6 +346,7 @@ impl Tally {
 
     fn outcome(self, measured: Duration, busy: Vec<f64>) -> Outcome {
         let at = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+        let refused_at = |quantile| self.refused.value_at_quantile(quantile) as f64 / 1_000.0;
         let seconds = measured.as_secs_f64();
         Outcome {
             answers: self.answers,
@@ -347,6 +359,14 @@ impl Tally {
             p999_ms: at(0.999),
             max_ms: self.histogram.max() as f64 / 1_000.0,
             first_error: self.first_error,
+            late: self.late,
+            refused: Refused {
+                count: self.refused.len(),
+                p50_ms: refused_at(0.5),
+                p99_ms: refused_at(0.99),
+                p999_ms: refused_at(0.999),
+                max_ms: self.refused.max() as f64 / 1_000.0,
+            },
             reconnected: self.reconnected,
             hung_up: self.hung_up,
             busy,
