@@ -19,6 +19,7 @@ const SHARE_OF_PLAIN: f64 = 0.9;
 /// what it costs to ask.
 const UPSTREAM_SAYS: &str = r#"
 timeout = { connect = "2s", first_byte = "5s", between_bytes = "1m", total = "8s", late = "30s" }
+circuit = { slow = "2s" }
 "#;
 
 /// And those of a route.

@@ -31,6 +31,7 @@ pub(super) const BANK_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What guards everybody against the bank.
 const BANK_POLICIES: &str = r#"timeout = { connect = "300ms", first_byte = "400ms", total = "800ms", late = "5s" }
+circuit = { volume_min = 10, window = "2s", open_for = "300ms", open_for_max = "1s", probes = 2 }
 "#;
 
 /// And what those get who only want to read its statement.

@@ -271,6 +271,31 @@ mod tests {
         assert!(report(1, vec![]).table(true).contains('\x1b'));
     }
 
+    /// A bad minute that `broken` is to be said of.
+    fn bad_minute(broken: &[&str], is_meaningful: bool) -> BadMinuteReport {
+        BadMinuteReport {
+            length_ms: 60_000,
+            deadline_ms: 1_000,
+            recovered_after_ms: Some(4_999),
+            broken_promises: broken.iter().map(|broken| (*broken).to_owned()).collect(),
+            is_meaningful,
+            ..BadMinuteReport::default()
+        }
+    }
+
+    #[test]
+    fn a_promise_that_was_not_kept_is_a_violation_and_is_told() {
+        let lost = LostAnswers { to_customers: 1, to_gateway: 1 };
+        let report = |bad| Report::new(7, 20, &tally(1), lost, &verdict(vec![]), Some(bad));
+        assert_eq!(report(bad_minute(&[], true)).verdict, Finding::Passed);
+        assert_eq!(report(bad_minute(&[], false)).verdict, Finding::ProvedNothing);
+        let broken = report(bad_minute(&["somebody waited"], true));
+        assert_eq!(broken.verdict, Finding::Violated);
+        let table = broken.table(false);
+        assert!(table.contains("not kept: somebody waited"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    }
+
     #[test]
     fn the_json_names_every_violation() {
         let violations = vec![Violation { key: "k".into(), wrong: Wrong::ChargedTwice { times: 2 } }];

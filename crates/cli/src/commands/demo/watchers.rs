@@ -124,7 +124,7 @@ fn saw(reply: &Reply) -> Saw {
 }
 
 /// What callers saw in the bank's bad minute, and in the quiet time before. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct BadMinuteReport {
     /// How long it was.
     pub(super) length_ms: u64,
