@@ -221,7 +221,7 @@ impl Report {
 fn story(bad: &BadMinuteReport) -> String {
     let length = bad.length_ms as f64 / 1_000.0;
     let title = format!("the bank's bad minute: {length:.1} s of slow, refusing, gone");
-    let mut text = format!("  {title:<54}  {:>9}  {:>9}\n", "before", "in it");
+    let mut text = format!("  {title:<54}  {:>9}  {:>9}\n", "otherwise", "in it");
     for (name, before, within) in bad.rows() {
         text += &format!("  {name:<54}  {before:>9}  {within:>9}\n");
     }

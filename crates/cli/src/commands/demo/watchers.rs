@@ -264,7 +264,7 @@ impl BadMinuteReport {
         broken
     }
 
-    /// The rows of the report for people: what, before, in it.
+    /// The rows of the report for people: what, otherwise (before it, or for orders outside of it), in it.
     pub(super) fn rows(&self) -> Vec<(&'static str, String, String)> {
         let (before, within) = (&self.statements_before, &self.statements);
         let (orders_before, orders) = (&self.orders_before, &self.orders);
