@@ -514,3 +514,71 @@ async fn an_upstream_that_refuses_for_a_while_walks_down_the_ladder_and_up_again
     assert_eq!((answer.status, answer.is_replay()), (200, false), "{answer:?}");
     town.is_quiet().await;
 }
+
+/// Every rung, on a route of its own.
+const LADDER: &str = r#"
+[upstreams.troubled.circuit]
+consecutive = 5
+open_for = "4s"
+open_for_max = "4s"
+probes = 1
+
+[[routes]]
+path = "/ladder/*"
+strip_prefix = "/ladder"
+upstream = "troubled"
+deadline = "2s"
+retry = { attempts = 2, base = "1ms", cap = "1ms" }
+cache = {}
+fallback = { body = "closed" }
+"#;
+
+#[tokio::test]
+async fn every_rung_of_the_ladder_is_taken_in_its_turn_and_told() {
+    let (wayward, well) = (Wayward::start().await, Wayward::start().await);
+    let town = Town::with(wayward.addr(), well.addr(), LADDER).await;
+    let rung = async |path: &str| {
+        let (answer, _) = town.ask(&Ask::get(path)).await;
+        let answer = answer.expect("an answer");
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        (answer.header("steadfast-degraded").unwrap_or("none").to_owned(), body)
+    };
+    let told = |rung: &str, body: &str| (rung.to_owned(), body.to_owned());
+    let busy = [Step::Say("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")];
+    // Stale at once, and good for two seconds of trouble.
+    let fine = [Step::Say(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=0, stale-if-error=2\r\nContent-Length: 4\r\n\r\nfine",
+    )];
+    wayward.will(&fine);
+    assert_eq!(rung("/ladder/a").await, told("none", "fine"));
+    wayward.will_once(&busy);
+    assert_eq!(rung("/ladder/a").await, told("retry", "fine"));
+    wayward.will(&busy);
+    let (stale, body) = rung("/ladder/a").await;
+    assert!(stale.contains("stale") && body == "fine", "{stale}: {body}");
+    // Of this one nothing is kept.
+    let (fallback, body) = rung("/ladder/b").await;
+    assert!(fallback.contains("fallback;for=") && body == "closed", "{fallback}: {body}");
+    await_that("the circuit opens", PATIENCE, async || {
+        rung("/ladder/b").await.0.contains("fallback;for=circuit-open").then_some(())
+    })
+    .await;
+    let (refused, _) = town.ask(&Ask::post("/ladder/orders", "{}")).await;
+    assert_eq!(code(&refused.expect("an answer")), (503, "circuit-open".to_owned()));
+    await_that("what was kept is too old", PATIENCE, async || {
+        let (rung, body) = rung("/ladder/a").await;
+        assert!(rung.contains("stale") || rung.contains("fallback"), "{rung}");
+        (rung.contains("fallback") && body == "closed").then_some(())
+    })
+    .await;
+    wayward.will(&fine);
+    await_that("it is itself again", PATIENCE, async || {
+        (rung("/ladder/a").await == told("none", "fine")).then_some(())
+    })
+    .await;
+    for counter in ["degraded", "degraded_by_retry", "degraded_by_stale", "fallbacks"] {
+        let counter = format!("steadfast_route_{counter}_total{{http_route=\"/ladder/*\"}}");
+        assert!(town.counted(&counter).await > 0, "{counter}");
+    }
+    town.is_quiet().await;
+}

@@ -153,7 +153,7 @@ pub(super) struct BadMinuteReport {
 /// What readers of the bank's statement saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Statements {
-    /// The bank's own answers.
+    /// The bank's own answers, at most a second old.
     pub(super) answered: u64,
     /// Those of them that came by another try.
     pub(super) retried: u64,
@@ -271,7 +271,7 @@ impl BadMinuteReport {
         let row = |name, before: u64, within: u64| (name, before.to_string(), within.to_string());
         let waits = |name, before: u64, within: u64| (name, format!("{before} ms"), format!("{within} ms"));
         vec![
-            row("statements from the bank itself", before.answered, within.answered),
+            row("fresh statements", before.answered, within.answered),
             row("  of these, by another try", before.retried, within.retried),
             row("stale statements, or the fallback", before.instead, within.instead),
             row("no statement (must be 0)", before.unanswered, within.unanswered),
