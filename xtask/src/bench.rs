@@ -11,7 +11,7 @@ use crate::workshop::{cargo, run, target};
 /// What `cargo xtask bench` may be told.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// proxy, keyed, latency, lookup, idle, edge or cache; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
+    /// proxy, keyed, latency, lookup, idle, edge, cache or policies; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     name_and_options: Vec<String>,
 }
