@@ -18,12 +18,18 @@ const SHARE_OF_PLAIN: f64 = 0.9;
 /// Every policy that the config has for an upstream. Limits lie where this load never meets them: what is measured is
 /// what it costs to ask.
 const UPSTREAM_SAYS: &str = r#"
-timeout = { connect = "2s", first_byte = "5s", between_bytes = "1m", total = "8s", late = "30s" }
+timeout = { connect = "2s", tls = "2s", write = "5s", first_byte = "5s", between_bytes = "1m", try = "4s", total = "8s", late = "30s", queue = "1s" }
+retry = { attempts = 3, budget = "20%" }
+circuit = { slow = "2s" }
+concurrency = { max = 1000, queue = 1000, adaptive = true }
+courtesy = { rate = "1000000/s", burst = 1000 }
 "#;
 
 /// And those of a route.
 const ROUTE_SAYS: &str = r#"
 deadline = "10s"
+priority = "critical"
+retry = { attempts = 2, budget = "10%" }
 fallback = { body = '{"items":[]}' }
 "#;
 

@@ -1,6 +1,7 @@
 //! An upstream that says, byte by byte, what a test wants said, right or wrong, and in its own time.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -42,6 +43,7 @@ pub struct Wayward {
 #[derive(Debug, Default)]
 struct Shared {
     steps: Mutex<Vec<Step>>,
+    once: Mutex<VecDeque<Vec<Step>>>,
     asked: AtomicUsize,
     open: AtomicUsize,
 }
@@ -71,6 +73,11 @@ impl Wayward {
     /// How every request is answered from now on.
     pub fn will(&self, steps: &[Step]) {
         *self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner) = steps.to_vec();
+    }
+
+    /// How the next request is answered that nothing else was said of; those after it as before.
+    pub fn will_once(&self, steps: &[Step]) {
+        self.shared.once.lock().unwrap_or_else(PoisonError::into_inner).push_back(steps.to_vec());
     }
 
     /// How many requests came.
@@ -104,7 +111,9 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut unread = Vec::new();
     while request(&mut stream, &mut unread).await? {
         shared.asked.fetch_add(1, Ordering::SeqCst);
-        let steps = shared.steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let once = shared.once.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let always = || shared.steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let steps = once.unwrap_or_else(always);
         for step in steps {
             match step {
                 Step::Say(text) => stream.write_all(text.as_bytes()).await?,

@@ -459,3 +459,126 @@ async fn a_body_that_dribbles_arrives_whole_and_one_that_stalls_is_cut() {
     assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(2), "{took:?}");
     town.is_quiet().await;
 }
+
+/// Three failures in a row open it. It stays open for long enough that nothing here takes as long.
+const CIRCUIT: &str = r#"
+[upstreams.troubled.circuit]
+consecutive = 3
+open_for = "3s"
+open_for_max = "3s"
+probes = 1
+"#;
+
+#[tokio::test]
+async fn an_upstream_that_refuses_for_a_while_walks_down_the_ladder_and_up_again() {
+    let (wayward, well) = (Wayward::start().await, Wayward::start().await);
+    let town = Town::with(wayward.addr(), well.addr(), CIRCUIT).await;
+    let rung = async || {
+        let (answer, _) = town.ask(&Ask::get("/shop/events")).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("steadfast-degraded").unwrap_or("none").to_owned()
+    };
+    assert_eq!(rung().await, "none");
+    wayward.will(&[Step::Say("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")]);
+    for _ in 0..3 {
+        assert_eq!(rung().await, "fallback;for=503");
+    }
+    // Nothing reaches it any more, and whoever cannot have a fallback is told so at once.
+    let asked = wayward.asked();
+    assert_eq!(rung().await, "fallback;for=circuit-open");
+    for ask in [Ask::get("/events"), Ask::post("/shop/orders", "{}"), Ask::order("refused")] {
+        let (answer, wait) = town.ask(&ask).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(code(&answer), (503, "circuit-open".to_owned()));
+        assert!(answer.header("retry-after").is_some() && answer.says_retry(), "{answer:?}");
+        assert_eq!(answer.header("steadfast-degraded"), None);
+        assert!(wait < DEADLINE / 2, "{wait:?}");
+    }
+    assert_eq!(rung().await, "fallback;for=circuit-open");
+    assert_eq!(wayward.asked(), asked);
+    assert_eq!(town.counted("steadfast_circuits_open{upstream=\"troubled\"}").await, 1);
+    // It is still refusing when it is asked once more, and it is left alone again.
+    await_that("it is asked once more", PATIENCE, async || {
+        (rung().await == "fallback;for=503").then_some(())
+    })
+    .await;
+    assert_eq!(wayward.asked(), asked + 1);
+    assert_eq!(rung().await, "fallback;for=circuit-open");
+    wayward.will(&[Step::Say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")]);
+    await_that("it is itself again", PATIENCE, async || (rung().await == "none").then_some(())).await;
+    assert_eq!(town.counted("steadfast_circuits_open{upstream=\"troubled\"}").await, 0);
+    // The key that was refused was not used up.
+    let (answer, _) = town.ask(&Ask::order("refused")).await;
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.status, answer.is_replay()), (200, false), "{answer:?}");
+    town.is_quiet().await;
+}
+
+/// Every rung, on a route of its own.
+const LADDER: &str = r#"
+[upstreams.troubled.circuit]
+consecutive = 5
+open_for = "4s"
+open_for_max = "4s"
+probes = 1
+
+[[routes]]
+path = "/ladder/*"
+strip_prefix = "/ladder"
+upstream = "troubled"
+deadline = "2s"
+retry = { attempts = 2, base = "1ms", cap = "1ms" }
+cache = {}
+fallback = { body = "closed" }
+"#;
+
+#[tokio::test]
+async fn every_rung_of_the_ladder_is_taken_in_its_turn_and_told() {
+    let (wayward, well) = (Wayward::start().await, Wayward::start().await);
+    let town = Town::with(wayward.addr(), well.addr(), LADDER).await;
+    let rung = async |path: &str| {
+        let (answer, _) = town.ask(&Ask::get(path)).await;
+        let answer = answer.expect("an answer");
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        (answer.header("steadfast-degraded").unwrap_or("none").to_owned(), body)
+    };
+    let told = |rung: &str, body: &str| (rung.to_owned(), body.to_owned());
+    let busy = [Step::Say("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")];
+    // Stale at once, and good for two seconds of trouble.
+    let fine = [Step::Say(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=0, stale-if-error=2\r\nContent-Length: 4\r\n\r\nfine",
+    )];
+    wayward.will(&fine);
+    assert_eq!(rung("/ladder/a").await, told("none", "fine"));
+    wayward.will_once(&busy);
+    assert_eq!(rung("/ladder/a").await, told("retry", "fine"));
+    wayward.will(&busy);
+    let (stale, body) = rung("/ladder/a").await;
+    assert!(stale.contains("stale") && body == "fine", "{stale}: {body}");
+    // Of this one nothing is kept.
+    let (fallback, body) = rung("/ladder/b").await;
+    assert!(fallback.contains("fallback;for=") && body == "closed", "{fallback}: {body}");
+    await_that("the circuit opens", PATIENCE, async || {
+        rung("/ladder/b").await.0.contains("fallback;for=circuit-open").then_some(())
+    })
+    .await;
+    let (refused, _) = town.ask(&Ask::post("/ladder/orders", "{}")).await;
+    assert_eq!(code(&refused.expect("an answer")), (503, "circuit-open".to_owned()));
+    await_that("what was kept is too old", PATIENCE, async || {
+        let (rung, body) = rung("/ladder/a").await;
+        assert!(rung.contains("stale") || rung.contains("fallback"), "{rung}");
+        (rung.contains("fallback") && body == "closed").then_some(())
+    })
+    .await;
+    wayward.will(&fine);
+    await_that("it is itself again", PATIENCE, async || {
+        (rung("/ladder/a").await == told("none", "fine")).then_some(())
+    })
+    .await;
+    for counter in ["degraded", "degraded_by_retry", "degraded_by_stale", "fallbacks"] {
+        let counter = format!("steadfast_route_{counter}_total{{http_route=\"/ladder/*\"}}");
+        assert!(town.counted(&counter).await > 0, "{counter}");
+    }
+    town.is_quiet().await;
+}

@@ -31,10 +31,14 @@ pub(super) const BANK_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What guards everybody against the bank.
 const BANK_POLICIES: &str = r#"timeout = { connect = "300ms", first_byte = "400ms", total = "800ms", late = "5s" }
+circuit = { volume_min = 10, window = "2s", open_for = "300ms", open_for_max = "1s", probes = 2 }
+retry = { attempts = 3, base = "20ms", cap = "200ms" }
+concurrency = { max = 64 }
 "#;
 
 /// And what those get who only want to read its statement.
-const STATEMENT_POLICIES: &str = r#"fallback = { body = '{"count":null,"detail":"the bank does not answer just now"}' }
+const STATEMENT_POLICIES: &str = r#"cache = { ttl = "1s", stale_if_error = "1m" }
+fallback = { body = '{"count":null,"detail":"the bank does not answer just now"}' }
 "#;
 
 /// A gateway process; dropping it kills it.

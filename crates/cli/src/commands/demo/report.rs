@@ -221,7 +221,7 @@ impl Report {
 fn story(bad: &BadMinuteReport) -> String {
     let length = bad.length_ms as f64 / 1_000.0;
     let title = format!("the bank's bad minute: {length:.1} s of slow, refusing, gone");
-    let mut text = format!("  {title:<54}  {:>9}  {:>9}\n", "before", "in it");
+    let mut text = format!("  {title:<54}  {:>9}  {:>9}\n", "otherwise", "in it");
     for (name, before, within) in bad.rows() {
         text += &format!("  {name:<54}  {before:>9}  {within:>9}\n");
     }
@@ -269,6 +269,31 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         assert!(!table.contains('\x1b'));
         assert!(report(1, vec![]).table(true).contains('\x1b'));
+    }
+
+    /// A bad minute that `broken` is to be said of.
+    fn bad_minute(broken: &[&str], is_meaningful: bool) -> BadMinuteReport {
+        BadMinuteReport {
+            length_ms: 60_000,
+            deadline_ms: 1_000,
+            recovered_after_ms: Some(4_999),
+            broken_promises: broken.iter().map(|broken| (*broken).to_owned()).collect(),
+            is_meaningful,
+            ..BadMinuteReport::default()
+        }
+    }
+
+    #[test]
+    fn a_promise_that_was_not_kept_is_a_violation_and_is_told() {
+        let lost = LostAnswers { to_customers: 1, to_gateway: 1 };
+        let report = |bad| Report::new(7, 20, &tally(1), lost, &verdict(vec![]), Some(bad));
+        assert_eq!(report(bad_minute(&[], true)).verdict, Finding::Passed);
+        assert_eq!(report(bad_minute(&[], false)).verdict, Finding::ProvedNothing);
+        let broken = report(bad_minute(&["somebody waited"], true));
+        assert_eq!(broken.verdict, Finding::Violated);
+        let table = broken.table(false);
+        assert!(table.contains("not kept: somebody waited"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     }
 
     #[test]

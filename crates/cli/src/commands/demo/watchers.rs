@@ -124,7 +124,7 @@ fn saw(reply: &Reply) -> Saw {
 }
 
 /// What callers saw in the bank's bad minute, and in the quiet time before. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct BadMinuteReport {
     /// How long it was.
     pub(super) length_ms: u64,
@@ -153,7 +153,7 @@ pub(super) struct BadMinuteReport {
 /// What readers of the bank's statement saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Statements {
-    /// The bank's own answers.
+    /// The bank's own answers, at most a second old.
     pub(super) answered: u64,
     /// Those of them that came by another try.
     pub(super) retried: u64,
@@ -264,14 +264,14 @@ impl BadMinuteReport {
         broken
     }
 
-    /// The rows of the report for people: what, before, in it.
+    /// The rows of the report for people: what, otherwise (before it, or for orders outside of it), in it.
     pub(super) fn rows(&self) -> Vec<(&'static str, String, String)> {
         let (before, within) = (&self.statements_before, &self.statements);
         let (orders_before, orders) = (&self.orders_before, &self.orders);
         let row = |name, before: u64, within: u64| (name, before.to_string(), within.to_string());
         let waits = |name, before: u64, within: u64| (name, format!("{before} ms"), format!("{within} ms"));
         vec![
-            row("statements from the bank itself", before.answered, within.answered),
+            row("fresh statements", before.answered, within.answered),
             row("  of these, by another try", before.retried, within.retried),
             row("stale statements, or the fallback", before.instead, within.instead),
             row("no statement (must be 0)", before.unanswered, within.unanswered),
