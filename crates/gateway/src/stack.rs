@@ -183,3 +183,17 @@ fn no_policy(route: &str) -> IdempotencyPolicy {
 pub(crate) fn identity(route: &Route) -> IdentityPolicy {
     route.idempotency.as_ref().map_or_else(IdentityPolicy::default, |policy| policy.identity.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use tower::Service;
+
+    use super::*;
+
+    /// What a request costs that no policy applies to is, not least, moving its future from layer to layer.
+    #[test]
+    fn a_request_through_all_layers_is_small_enough_to_be_moved_about() {
+        let bytes = size_of::<<Stack as Service<EdgeRequest>>::Future>();
+        assert!(bytes <= 384, "{bytes} bytes: what only some requests need belongs into a box");
+    }
+}

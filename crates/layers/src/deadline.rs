@@ -124,7 +124,7 @@ where
         request.extensions_mut().insert(Deadline(deadline));
         let request_id = request_id_of(request.extensions());
         // A layer inside that knows more (an operation to point to) answers first; this is the last word.
-        let sleep = Some(tokio::time::sleep_until(deadline + LAST_WORD_AFTER));
+        let sleep = Some(Box::pin(tokio::time::sleep_until(deadline + LAST_WORD_AFTER)));
         DeadlineFuture { inner: self.inner.call(request), sleep, request_id }
     }
 }
@@ -173,8 +173,7 @@ pin_project_lite::pin_project! {
     pub struct DeadlineFuture<F> {
         #[pin]
         inner: F,
-        #[pin]
-        sleep: Option<Sleep>,
+        sleep: Option<Pin<Box<Sleep>>>,
         request_id: Option<RequestId>,
     }
 }
@@ -190,7 +189,7 @@ where
         if let Poll::Ready(result) = this.inner.poll(context) {
             return Poll::Ready(result);
         }
-        match this.sleep.as_pin_mut().map(|sleep| sleep.poll(context)) {
+        match this.sleep.as_mut().map(|sleep| sleep.as_mut().poll(context)) {
             Some(Poll::Ready(())) => {
                 let problem = Problem::new(Code::DeadlineExceeded).instance(this.request_id.as_ref());
                 Poll::Ready(Ok(problem.into_response()))

@@ -59,7 +59,7 @@ where
         let request_id = request_id_of(request.extensions());
         match self.failed.take() {
             None => FailureFuture { inner: Some(self.inner.call(request)), failed: None, request_id },
-            failed => FailureFuture { inner: None, failed, request_id },
+            failed => FailureFuture { inner: None, failed: failed.map(Box::new), request_id },
         }
     }
 }
@@ -69,7 +69,7 @@ pin_project_lite::pin_project! {
     pub struct FailureFuture<F> {
         #[pin]
         inner: Option<F>,
-        failed: Option<AttemptFailed>,
+        failed: Option<Box<AttemptFailed>>,
         request_id: Option<RequestId>,
     }
 }
@@ -90,7 +90,7 @@ where
                 Err(failed) => failed.into(),
             },
             None => match this.failed.take() {
-                Some(failed) => failed,
+                Some(failed) => *failed,
                 // It was answered, and nobody may ask again.
                 None => return Poll::Pending,
             },

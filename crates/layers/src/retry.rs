@@ -240,7 +240,7 @@ where
         if kept.may_be_cut_short(1) {
             return RetryFuture { way: Way::Going { future: Box::pin(kept.go_on(First::UnderWay(future))) } };
         }
-        RetryFuture { way: Way::First { future, kept: Some(kept) } }
+        RetryFuture { way: Way::First { future, kept: Some(Box::new(kept)) } }
     }
 }
 
@@ -535,8 +535,8 @@ pin_project_lite::pin_project! {
     {
         // Nothing is tried again: the inner service's own future.
         Passing { #[pin] future: S::Future },
-        // The first try is under way.
-        First { #[pin] future: Instrumented<S::Future>, kept: Option<Kept<S, B>> },
+        // The first try is under way. What is kept is boxed: futures are moved, and most are of routes that retry nothing.
+        First { #[pin] future: Instrumented<S::Future>, kept: Option<Box<Kept<S, B>>> },
         // The first try failed, or may have to be given up.
         Going { future: Going<R> },
     }

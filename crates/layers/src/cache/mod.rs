@@ -128,7 +128,7 @@ where
         let variants = shared.store.get(&key);
         if let Verdict::Fresh(entry) = judge(variants.as_deref(), request.headers(), &asks, now) {
             let response = shared.hit(&entry, request.method(), request.headers(), now);
-            return CacheFuture { way: Way::Given { response: Some(response) } };
+            return CacheFuture { way: Way::Given { response: Some(Box::new(response)) } };
         }
         let (key, shared) = (key.to_key(), Arc::clone(shared));
         let inner = self.take_ready();
@@ -200,8 +200,8 @@ pin_project_lite::pin_project! {
     enum Way<F, R, E> {
         // The cache has no part in it: the inner service's own future.
         Passing { #[pin] future: F, why: Option<Why> },
-        // A kept answer is fresh.
-        Given { response: Option<Response<HeldBody<CacheBody<R>>>> },
+        // A kept answer is fresh. Boxed: futures are moved, and most are of routes that keep nothing.
+        Given { response: Option<Box<Response<HeldBody<CacheBody<R>>>>> },
         // The upstream is asked, or somebody else does.
         Asking { future: Asked<R, E> },
     }
@@ -230,7 +230,7 @@ where
                 Poll::Ready(result.map(|response| response.map(CacheBody::passed)))
             }
             WayProjected::Given { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response)),
+                Some(response) => Poll::Ready(Ok(*response)),
                 // It was given, and nobody may ask again.
                 None => Poll::Pending,
             },
