@@ -4,17 +4,17 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::Timestamp;
 
-/// How long it is from `now` until what a `Retry-After` of `text` names; nothing where it says neither. An instant that
-/// has passed is no time at all.
+/// How long it is from `now` until what a `Retry-After` of `text` names; nothing where it says neither, or names an instant
+/// and it is not known what is now. An instant that has passed is no time at all.
 #[must_use]
-pub fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+pub fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit mean: not soon.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))));
     }
     let instant = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(Timestamp::from_millis(i64::try_from(instant.as_millis()).ok()?).since(now))
+    Some(Timestamp::from_millis(i64::try_from(instant.as_millis()).ok()?).since(now?))
 }
 
 #[cfg(test)]
@@ -39,7 +39,9 @@ mod tests {
             ("soon", None),
             ("Sun, 06 Nov 1994", None),
         ] {
-            assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text}");
+            assert_eq!(retry_after(text, Some(now)), expected.map(Duration::from_secs), "{text}");
         }
+        assert_eq!(retry_after("120", None), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:47 GMT", None), None);
     }
 }

@@ -157,7 +157,7 @@ impl Courtesy {
             return None;
         }
         let text = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let said = text.and_then(|text| retry_after(text, self.clock.wall()));
+        let said = text.and_then(|text| retry_after(text, Some(self.clock.wall())));
         said.or_else(|| (status == StatusCode::TOO_MANY_REQUESTS).then_some(PAUSE_UNLESS_SAID))
     }
 

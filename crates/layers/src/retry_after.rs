@@ -1,8 +1,9 @@
 //! `Retry-After`: how long an upstream asks to be left alone (RFC 9110, section 10.2.3).
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, header};
+use steadfast_core::Timestamp;
 
 /// How long the answer with these headers asks to be left alone. An instant is compared with the answer's own `Date`,
 /// so that it does not matter whose clock is wrong; without one it is not understood.
@@ -10,12 +11,9 @@ use http::{HeaderMap, HeaderName, header};
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(&header::RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = httpdate::parse_http_date(asked).ok()?;
-    let now = httpdate::parse_http_date(text(&header::DATE)?).ok()?;
-    Some(until.duration_since(now).unwrap_or_default())
+    let dated = text(&header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    let dated = dated.and_then(|date| i64::try_from(date.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok());
+    steadfast_core::retry_after(asked, dated.map(Timestamp::from_millis))
 }
 
 #[cfg(test)]

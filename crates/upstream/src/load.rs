@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use steadfast_core::PeakEwma;
+use steadfast_layers::retry_after;
 use tokio::time::Instant;
 
 /// What a call costs at least that brought no answer, or one that says that there is too much to do, or trouble.
@@ -74,12 +75,6 @@ impl Load {
     }
 }
 
-/// How long an answer asks to be left alone, where it says so in seconds.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
-}
-
 /// One request that is counted until this is dropped.
 pub(crate) struct InFlight {
     load: Arc<Load>,
@@ -134,7 +129,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         loads[1].troubled(Duration::from_millis(1), Some(&headers), now);
         assert_eq!(loads[1].cost(now), Some(5.0));
-        headers.insert(header::RETRY_AFTER, "9000".parse().expect("a value"));
+        headers.insert(http::header::RETRY_AFTER, "9000".parse().expect("a value"));
         loads[2].troubled(Duration::from_millis(1), Some(&headers), now);
         assert_eq!(loads[2].cost(now), Some(300.0));
     }
