@@ -93,5 +93,7 @@ async fn the_cache_passes_what_others_do_not_and_fails_only_what_is_written_down
     let expected: Vec<_> = NOT_PASSED.iter().map(|(id, _)| *id).collect();
     assert_eq!(ids, expected, "the required cases that are not passed: {not_passed:#?}");
     assert!(passed("required").0 > BEST_OF_OTHERS);
-    assert!(passed("optimal").0 >= OPTIMAL_PASSED_MIN);
+    let optimal = judged.iter().filter(|(_, case)| case.kind == "optimal" && case.grade != "pass");
+    let optimal: Vec<_> = optimal.map(|(id, case)| format!("{id}: {}", case.grade)).collect();
+    assert!(passed("optimal").0 >= OPTIMAL_PASSED_MIN, "the optimal cases that are not passed: {optimal:#?}");
 }
