@@ -194,8 +194,8 @@ impl Report {
                 let promises = self.bad_minute.as_ref().map_or(0, |bad| bad.broken_promises.len());
                 let words = match self.keys_in_violation() {
                     0 => format!(
-                        "{promises} promises about the bank's bad minute were not kept: a bug in Steadfast, or a \
-                         machine\n  with too much else to do."
+                        "Promises about the bank's bad minute that were not kept: {promises}. That is a bug in\n  \
+                         Steadfast, or a machine with too much else to do."
                     ),
                     keys => {
                         format!("{keys} of {} keys went wrong: this is a bug in Steadfast.", self.distinct)
