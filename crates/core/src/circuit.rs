@@ -14,8 +14,8 @@
 
 use std::time::Duration;
 
-/// Into how many parts the window is divided: what is forgotten at once is a tenth of it.
-const BUCKETS: usize = 10;
+use crate::call_window::CallWindow;
+
 /// By how much of itself an open time may be shorter, so that many gateways do not probe at once: a tenth.
 const JITTER_PARTS: u64 = 10;
 /// When to come again while probes are under way: nobody knows how long they take.
@@ -42,8 +42,8 @@ pub struct CircuitPolicy {
     pub open_for_max: Duration,
     /// How many calls go through after that, and must succeed to close it; 3 unless stated.
     pub probes: u32,
-    /// Whether it is acted on; enforced unless stated.
-    pub mode: CircuitMode,
+    /// Whether it is not acted on: what it would have refused is counted, and goes through. Not unless stated.
+    pub is_shadow: bool,
 }
 
 impl Default for CircuitPolicy {
@@ -58,19 +58,9 @@ impl Default for CircuitPolicy {
             open_for: Duration::from_secs(5),
             open_for_max: Duration::from_secs(60),
             probes: 3,
-            mode: CircuitMode::Enforce,
+            is_shadow: false,
         }
     }
-}
-
-/// Whether a circuit is acted on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CircuitMode {
-    /// While it is open, nothing goes through.
-    #[default]
-    Enforce,
-    /// It opens and closes, and what it would have refused is counted; everything goes through.
-    Shadow,
 }
 
 /// A share of a whole, exact to a millionth.
@@ -256,7 +246,7 @@ pub struct CircuitView {
 pub struct Circuit {
     policy: CircuitPolicy,
     state: State,
-    window: Window,
+    window: CallWindow,
     /// Counts the changes: what a call of an earlier era brings says nothing of this one.
     era: u32,
     since: Duration,
@@ -291,15 +281,9 @@ impl Circuit {
     /// A closed one.
     #[must_use]
     pub fn new(policy: CircuitPolicy, seed: u64) -> Self {
-        let window = Window::new(policy.window);
+        let window = CallWindow::new(policy.window);
         let state = State::Closed { consecutive: 0, held_until: None };
         Self { policy, state, window, era: 0, since: Duration::ZERO, why: Why::Began, random: seed }
-    }
-
-    /// The policy that it keeps.
-    #[must_use]
-    pub fn policy(&self) -> &CircuitPolicy {
-        &self.policy
     }
 
     /// How it stands.
@@ -447,7 +431,7 @@ impl Circuit {
         if may_eject && self.policy.consecutive.is_some_and(|most| in_a_row >= most) {
             return Some(Why::Consecutive { failed: in_a_row });
         }
-        let Window { calls, failed, slow, .. } = self.window;
+        let CallWindow { calls, failed, slow, .. } = self.window;
         if calls < self.policy.volume_min {
             return None;
         }
@@ -472,7 +456,7 @@ impl Circuit {
         self.era += 1;
         (self.since, self.why) = (now, why);
         if self.phase() == Phase::Closed {
-            self.window = Window::new(self.policy.window);
+            self.window = CallWindow::new(self.policy.window);
         }
         Change { from, to: self.phase(), why, open_for }
     }
@@ -484,68 +468,6 @@ impl Circuit {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % most.saturating_add(1)
-    }
-}
-
-/// What became of the calls of the last while.
-#[derive(Clone, Debug)]
-struct Window {
-    /// How long one bucket lasts.
-    width_ms: u64,
-    /// Which bucket is being filled, counted since the origin.
-    tick: u64,
-    buckets: [Bucket; BUCKETS],
-    /// The sums over them.
-    calls: u32,
-    failed: u32,
-    slow: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    calls: u32,
-    failed: u32,
-    slow: u32,
-}
-
-impl Window {
-    fn new(length: Duration) -> Self {
-        let width_ms = (u64::try_from(length.as_millis()).unwrap_or(u64::MAX) / BUCKETS as u64).max(1);
-        Self { width_ms, tick: 0, buckets: [Bucket::default(); BUCKETS], calls: 0, failed: 0, slow: 0 }
-    }
-
-    fn add(&mut self, now: Duration, failed: bool, slow: bool) {
-        self.forget(now);
-        let bucket = &mut self.buckets[(self.tick % BUCKETS as u64) as usize];
-        let (failed, slow) = (u32::from(failed), u32::from(slow));
-        bucket.calls += 1;
-        bucket.failed += failed;
-        bucket.slow += slow;
-        self.calls += 1;
-        self.failed += failed;
-        self.slow += slow;
-    }
-
-    /// Forgets what is too long ago. Calls that end at once may come in another order than that of their times.
-    fn forget(&mut self, now: Duration) {
-        let tick = u64::try_from(now.as_millis()).unwrap_or(u64::MAX) / self.width_ms;
-        if tick <= self.tick {
-            return;
-        }
-        let passed = (tick - self.tick).min(BUCKETS as u64);
-        for step in 0..passed {
-            let bucket = &mut self.buckets[((tick - step) % BUCKETS as u64) as usize];
-            let Bucket { calls, failed, slow } = std::mem::take(bucket);
-            self.calls -= calls;
-            self.failed -= failed;
-            self.slow -= slow;
-        }
-        self.tick = tick;
-    }
-
-    fn totals(mut self, now: Duration) -> (u32, u32, u32) {
-        self.forget(now);
-        (self.calls, self.failed, self.slow)
     }
 }
 

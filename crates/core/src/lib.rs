@@ -7,6 +7,7 @@
 mod answer;
 mod attempt;
 mod backoff;
+mod call_window;
 mod canonical_json;
 pub mod circuit;
 mod digest;

@@ -1,7 +1,7 @@
 //! What a layer and the service that makes its attempts tell each other: until when the bytes may be handed over,
 //! and, where no answer came, whether they were.
 
-use std::{borrow::Cow, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use steadfast_core::{Code, NotSentCause, UnknownCause};
 use steadfast_ledger::BootInstant;
@@ -36,8 +36,8 @@ pub enum AttemptFailed {
         code: Code,
         /// When to come again.
         retry_after: Option<Duration>,
-        /// What happened, for the log.
-        detail: Cow<'static, str>,
+        /// What happened, in a sentence that its caller reads too.
+        detail: &'static str,
     },
     /// The request may have been executed.
     #[error("no answer: {detail}")]
@@ -69,7 +69,7 @@ impl AttemptFailed {
         match self {
             Self::NotSent { cause: NotSentCause::DeadlinePassed, .. } => Problem::new(Code::DeadlineExceeded),
             Self::NotSent { .. } => Problem::new(Code::UpstreamUnavailable),
-            Self::HeldBack { code, retry_after, .. } => held_back(*code, *retry_after),
+            Self::HeldBack { code, retry_after, detail } => held_back(*code, *retry_after, detail),
             Self::Lost { cause: UnknownCause::Timeout, .. } => {
                 Problem::new(Code::UpstreamAnswerLost).status(504)
             }
@@ -81,8 +81,8 @@ impl AttemptFailed {
 }
 
 /// The refusal for what a policy held back.
-pub(crate) fn held_back(code: Code, retry_after: Option<Duration>) -> Problem {
-    let problem = Problem::new(code);
+pub(crate) fn held_back(code: Code, retry_after: Option<Duration>, detail: &'static str) -> Problem {
+    let problem = Problem::new(code).detail(detail);
     match retry_after {
         Some(after) => problem.retry_after(after),
         None => problem,

@@ -8,7 +8,6 @@
 //! While there are places, taking one is a single atomic operation; the lock is for those who wait.
 
 use std::{
-    cmp::Ordering as By,
     collections::VecDeque,
     pin::Pin,
     sync::{
@@ -79,10 +78,10 @@ enum Shed {
 impl Shed {
     fn as_str(self) -> &'static str {
         match self {
-            Self::QueueFull => "the upstream is at its limit, and its queue is full",
-            Self::TooLate => "the upstream is at its limit, and its queue too long to be served in time",
-            Self::TimedOut => "no place at the upstream came free in time",
-            Self::Displaced => "a more important request took the place in the upstream's full queue",
+            Self::QueueFull => "The upstream is at its limit, and its queue is full.",
+            Self::TooLate => "The upstream is at its limit, and its queue too long to be served in time.",
+            Self::TimedOut => "No place at the upstream came free in time.",
+            Self::Displaced => "A more important request took the place in the upstream's full queue.",
         }
     }
 
@@ -384,7 +383,7 @@ impl Bulkhead {
         let found = gradient.lock().unwrap_or_else(PoisonError::into_inner).sample(sample);
         let Some(limit) = found else { return };
         let before = self.limit.swap(limit, Ordering::Relaxed);
-        if limit.cmp(&before) != By::Equal {
+        if limit != before {
             self.tally.concurrency_limit.set(u64::from(limit));
         }
         if limit > before && Word(self.word.load(Ordering::Acquire)).waiting() > 0 {
@@ -397,7 +396,7 @@ impl Bulkhead {
         AttemptFailed::HeldBack {
             code: Code::TemporaryReducedCapacity,
             retry_after: Some(expected.clamp(Duration::from_secs(1), RETRY_AFTER_MAX)),
-            detail: shed.as_str().into(),
+            detail: shed.as_str(),
         }
     }
 

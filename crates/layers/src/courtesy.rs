@@ -122,7 +122,7 @@ impl Courtesy {
         AttemptFailed::HeldBack {
             code: Code::TemporaryReducedCapacity,
             retry_after: Some(wait.max(RETRY_AFTER_MIN)),
-            detail: "the upstream is not to be called again that soon".into(),
+            detail: "The upstream is not to be called again that soon.",
         }
     }
 

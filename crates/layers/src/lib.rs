@@ -10,6 +10,7 @@ mod body;
 mod bulkhead;
 mod cache;
 mod circuit;
+mod circuit_layer;
 mod concurrency;
 mod cors;
 mod courtesy;
@@ -38,10 +39,8 @@ pub use cache::{
     CACHE_STATUS, CacheBody, CacheFuture, CacheLayer, CacheOutcome, CachePolicy, CacheService, CacheStats,
     CacheStore, Purge, Recorded,
 };
-pub use circuit::{
-    ByHand, Circuit, CircuitFuture, CircuitLayer, CircuitService, Permit, Siblings, call_answered,
-    call_failed, held_by_circuit,
-};
+pub use circuit::{ByHand, Circuit, Permit, Siblings, call_answered, call_failed, held_by_circuit};
+pub use circuit_layer::{CircuitFuture, CircuitLayer, CircuitService};
 pub use concurrency::{ConcurrencyFuture, ConcurrencyLayer, ConcurrencyService};
 pub use cors::{
     AllowedOrigins, CorsFuture, CorsLayer, CorsPolicy, CorsService, InvalidOrigin, OriginPattern,

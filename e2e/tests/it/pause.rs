@@ -84,13 +84,19 @@ async fn a_gateway_paused_past_its_lease_in_a_storm_executes_nothing_twice() {
     office.start().await;
     let mut steady = Gateway::up(folder.path(), "steady", office.addr(), &url, &[]);
     steady.start().await;
-    let mut paused = Gateway::up(folder.path(), "paused", office.addr(), &url, &[]);
+    let proxy = FaultProxy::start(office.addr(), Plan::default()).unwrap();
+    let mut paused = Gateway::up(folder.path(), "paused", proxy.addr(), &url, &[]);
     paused.start().await;
     let mut storm = Storm::of_test(vec![steady.addr(), paused.addr()]);
     let progress = storm.progress();
     let chaos = async {
         progress.reached(0.3).await;
+        // What it sends now goes no further, so that the pause meets an attempt under way.
+        proxy.hold(Direction::TowardUpstream);
+        let sent = proxy.stats().toward_upstream.received_bytes;
+        within(PATIENCE, proxy.wait_for(|stats| stats.toward_upstream.received_bytes > sent)).await;
         paused.pause();
+        proxy.release(Direction::TowardUpstream);
         // As long as a lease and a round of whoever ends leases: there is no signal for time.
         tokio::time::sleep(LEASE + LEASE / 2).await;
         paused.resume();

@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use steadfast_core::{
-    Reading,
-    circuit::{CircuitMode, CircuitPolicy},
-};
+use steadfast_core::{Reading, circuit::CircuitPolicy};
 use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
     IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss, Priority, RetryPolicy,
@@ -20,10 +17,10 @@ use super::{
     RouteFallback, ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, PerTime, Percent, RawAnswer, RawBalance, RawCache, RawCacheStore, RawCircuit, RawCircuitMode,
-        RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback, RawFingerprint,
-        RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress,
-        RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
+        At, PerTime, Percent, RawAnswer, RawBalance, RawCache, RawCacheStore, RawCircuit, RawConcurrency,
+        RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded,
+        RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson,
+        RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
         RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawSpool, RawTimeout, RawUpstream,
         RawUpstreamTls, Share, Size, Status, Time,
     },
@@ -239,10 +236,7 @@ fn circuit(policy: &CircuitPolicy) -> RawCircuit {
         open_for: some(Time(policy.open_for)),
         open_for_max: some(Time(policy.open_for_max)),
         probes: some(u64::from(policy.probes)),
-        mode: some(match policy.mode {
-            CircuitMode::Enforce => RawCircuitMode::Enforce,
-            CircuitMode::Shadow => RawCircuitMode::Shadow,
-        }),
+        mode: some(RawMode::of(policy.is_shadow)),
     }
 }
 
@@ -254,7 +248,7 @@ fn raw_retry(policy: &RetryPolicy) -> RawRetry {
         budget: some(Percent(policy.budget.percent)),
         budget_min: some(u64::from(policy.budget.per_second_min)),
         methods: all(&policy.methods, Method::to_string),
-        mode: some(if policy.is_shadow { RawMode::Shadow } else { RawMode::Enforce }),
+        mode: some(RawMode::of(policy.is_shadow)),
     }
 }
 
@@ -276,7 +270,7 @@ fn raw_concurrency(policy: &BulkheadPolicy) -> RawConcurrency {
         adaptive: some(policy.is_adaptive),
         min: some(policy.min.into()),
         reserve: some(Percent(policy.reserve_percent)),
-        mode: some(if policy.is_shadow { RawMode::Shadow } else { RawMode::Enforce }),
+        mode: some(RawMode::of(policy.is_shadow)),
     }
 }
 

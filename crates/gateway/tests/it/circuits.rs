@@ -87,7 +87,8 @@ async fn a_failing_upstream_is_left_alone_and_its_callers_know_at_once() {
         let refused = bank.ask().await;
         let after: u64 = refused.header("retry-after").expect("when to come again").parse().expect("seconds");
         assert!((54..=60).contains(&after), "{after}");
-        refused.refused(503, "circuit-open", Again::HelpsAfter);
+        let told = refused.refused(503, "circuit-open", Again::HelpsAfter);
+        assert_eq!(told["detail"], "The upstream's circuit is open.");
     }
     assert_eq!(bank.upstream.backend().count(), 5, "nothing was sent");
     assert_eq!((bank.metric("steadfast_circuits_open").as_str(), bank.phase()), ("1", Phase::Open));

@@ -335,8 +335,8 @@ fn failure(failed: AttemptFailed, repeatable: bool) -> Problem {
             }
         }
         AttemptFailed::HeldBack { code, retry_after, detail } => {
-            tracing::debug!(%detail, "an attempt was held back");
-            held_back(code, retry_after)
+            tracing::debug!(detail, "an attempt was held back");
+            held_back(code, retry_after, detail)
         }
         AttemptFailed::Lost { cause, detail } => {
             tracing::info!(detail, "an attempt's answer was lost");

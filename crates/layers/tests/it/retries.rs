@@ -175,7 +175,7 @@ async fn what_was_not_executed_is_sent_again_whatever_its_method() {
 #[tokio::test(start_paused = true)]
 async fn what_a_policy_held_back_is_not_tried_again() {
     let held =
-        || Err(AttemptFailed::HeldBack { code: Code::CircuitOpen, retry_after: None, detail: "open".into() });
+        || Err(AttemptFailed::HeldBack { code: Code::CircuitOpen, retry_after: None, detail: "Open." });
     let causes = [NotSentCause::DeadlinePassed, NotSentCause::SendByPassed, NotSentCause::HeldBack];
     for failed in causes.map(not_sent).into_iter().chain([held()]) {
         let mut stand = stand();
@@ -359,7 +359,7 @@ async fn doubt_is_not_undone_by_a_later_try_of_the_same_attempt() {
     // Held back.
     let mut stand = self::stand();
     stand.service.will(answer(503));
-    let detail = "open".into();
+    let detail = "Open.";
     stand.service.will(Err(AttemptFailed::HeldBack { code: Code::CircuitOpen, retry_after: None, detail }));
     let asked = repeatable(&stand);
     let ended = stand.ask(asked).await;

@@ -1,9 +1,9 @@
 //! Checks what a config says of an upstream's circuits.
 
-use steadfast_core::circuit::{CircuitMode, CircuitPolicy, Ratio};
+use steadfast_core::circuit::{CircuitPolicy, Ratio};
 
 use super::{
-    super::raw::{At, RawCircuit, RawCircuitMode, Share},
+    super::raw::{At, RawCircuit, Share},
     Checker, time_or,
 };
 
@@ -46,10 +46,7 @@ impl Checker<'_> {
             open_for,
             open_for_max,
             probes: number(&raw.probes).unwrap_or(default.probes),
-            mode: match raw.mode.as_ref().map(At::get) {
-                Some(RawCircuitMode::Shadow) => CircuitMode::Shadow,
-                Some(RawCircuitMode::Enforce) | None => CircuitMode::Enforce,
-            },
+            is_shadow: raw.mode.as_ref().is_some_and(|mode| mode.get().is_shadow()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use steadfast_layers::{BulkheadPolicy, CourtesyPolicy, Priority};
 
 use super::{
-    super::raw::{At, RawConcurrency, RawCourtesy, RawMode, RawPriority, RawTimeout},
+    super::raw::{At, RawConcurrency, RawCourtesy, RawPriority, RawTimeout},
     Checker,
 };
 
@@ -49,7 +49,7 @@ impl Checker<'_> {
             queue: raw.queue.as_ref().map_or(max, |queue| count(*queue.get())),
             wait_max: stated_wait.map_or(QUEUE_WAIT, |wait| wait.get().0),
             reserve_percent: raw.reserve.as_ref().map_or(RESERVE_PERCENT, |reserve| reserve.get().0),
-            is_shadow: matches!(raw.mode.as_ref().map(At::get), Some(RawMode::Shadow)),
+            is_shadow: raw.mode.as_ref().is_some_and(|mode| mode.get().is_shadow()),
         })
     }
 

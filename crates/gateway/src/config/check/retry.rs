@@ -5,7 +5,7 @@ use steadfast_layers::RetryPolicy;
 use steadfast_upstream::{AnswerRule, AnswerRules, InvalidRule};
 
 use super::{
-    super::raw::{At, RawAnswer, RawMeans, RawMode, RawRetry},
+    super::raw::{At, RawAnswer, RawMeans, RawRetry},
     Checker, time_or,
 };
 
@@ -50,11 +50,7 @@ impl Checker<'_> {
                 percent: raw.budget.as_ref().map_or(otherwise.budget.percent, |share| share.get().0),
                 per_second_min: number(&raw.budget_min, otherwise.budget.per_second_min),
             },
-            is_shadow: match raw.mode.as_ref().map(At::get) {
-                None => otherwise.is_shadow,
-                Some(RawMode::Enforce) => false,
-                Some(RawMode::Shadow) => true,
-            },
+            is_shadow: raw.mode.as_ref().map_or(otherwise.is_shadow, |mode| mode.get().is_shadow()),
         }
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Share, Time};
+use super::{At, RawMode, Share, Time};
 
 /// When an endpoint that fails is left alone, and for how long. `{}` takes all defaults.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -49,17 +49,7 @@ pub(in crate::config) struct RawCircuit {
     /// Whether it is acted on.
     #[schemars(extend("default" = "enforce"))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) mode: Option<At<RawCircuitMode>>,
-}
-
-/// Whether a circuit is acted on.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum RawCircuitMode {
-    /// While it is open, nothing is sent.
-    Enforce,
-    /// What it would refuse is counted and logged, and sent.
-    Shadow,
+    pub(in crate::config) mode: Option<At<RawMode>>,
 }
 
 /// How the endpoints of an upstream share its requests.

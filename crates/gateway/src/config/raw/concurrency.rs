@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Percent};
+use super::{At, Percent, RawMode};
 
 /// How many requests an upstream is given at once. Others wait, or are refused with 503 and Retry-After.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -33,16 +33,6 @@ pub(in crate::config) struct RawConcurrency {
     #[schemars(extend("default" = "enforce"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) mode: Option<At<RawMode>>,
-}
-
-/// Whether a policy is acted on.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::config) enum RawMode {
-    /// It is.
-    Enforce,
-    /// It is not: what it would refuse is counted, and let through.
-    Shadow,
 }
 
 /// How important a route's requests are where not all can be served.

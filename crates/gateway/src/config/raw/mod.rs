@@ -21,8 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use cache::{RawCache, RawCacheStore};
-pub(super) use circuit::{RawBalance, RawCircuit, RawCircuitMode};
-pub(super) use concurrency::{RawConcurrency, RawMode, RawPriority};
+pub(super) use circuit::{RawBalance, RawCircuit};
+pub(super) use concurrency::{RawConcurrency, RawPriority};
 pub(super) use courtesy::RawCourtesy;
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
 pub(super) use fallback::RawFallback;
@@ -35,7 +35,7 @@ pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
-pub(super) use values::{At, PerTime, Percent, Share, Size, Status, Time};
+pub(super) use values::{At, PerTime, Percent, RawMode, Share, Size, Status, Time};
 
 /// What belongs to the gateway as a whole.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]

@@ -237,6 +237,28 @@ impl JsonSchema for PerTime {
     }
 }
 
+/// Whether a policy is acted on.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum RawMode {
+    /// It is.
+    Enforce,
+    /// It is not: what it would refuse is counted, and let through.
+    Shadow,
+}
+
+impl RawMode {
+    /// Whether it only counts.
+    pub(in crate::config) fn is_shadow(self) -> bool {
+        matches!(self, Self::Shadow)
+    }
+
+    /// What to write for it.
+    pub(in crate::config) fn of(is_shadow: bool) -> Self {
+        if is_shadow { Self::Shadow } else { Self::Enforce }
+    }
+}
+
 /// A status of an answer.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(in crate::config) struct Status(pub(in crate::config) u16);
