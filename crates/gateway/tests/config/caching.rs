@@ -38,6 +38,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         (r#"{ tag_headers = ["a b"] }"#, "not the name of a header"),
         (r#"{ ignore_query = ["a=b"] }"#, "not the name of a parameter"),
         (r#"{ tll = "1s" }"#, "tll"),
+        (r#"{ ttl = "1500ms" }"#, "in whole seconds"),
     ] {
         // The table comes last: what stands behind it would be in it.
         let text = format!("{}\n[cache]\nmemory_max = \"16MB\"\n", with(cache));

@@ -37,6 +37,11 @@ cache = { stale_if_error = "1h" }
 idempotency = { credential_headers = ["X-Api-Key"] }
 
 [[routes]]
+path = "/asked"
+upstream = "shop"
+cache = { ttl = "0s", stale_if_error = "1h" }
+
+[[routes]]
 path = "/plain"
 upstream = "shop"
 "#;
@@ -69,6 +74,20 @@ async fn only_a_route_that_says_so_keeps_answers() {
     }
     let head = stand.ask(&Ask::new("HEAD", "/kept/a")).await;
     assert_eq!((head.status, head.text().as_str(), head.header("content-length")), (200, "", Some("3")));
+}
+
+#[tokio::test]
+async fn no_time_at_all_asks_every_time_and_keeps_the_answer_for_a_failure() {
+    let (stand, _upstream) = stand().await;
+    for body in ["one", "two"] {
+        stand.backend.will(Act::answer(200, body));
+        assert_eq!(stand.ask(&Ask::new("GET", "/asked")).await.text(), body);
+    }
+    stand.backend.will(Act::answer(503, "busy"));
+    let answer = stand.ask(&Ask::new("GET", "/asked")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "two"));
+    assert_eq!(answer.header("steadfast-degraded"), Some("stale"));
+    assert_eq!(stand.backend.count(), 3);
 }
 
 #[tokio::test]

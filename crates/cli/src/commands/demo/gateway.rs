@@ -36,8 +36,9 @@ retry = { attempts = 3, base = "20ms", cap = "200ms" }
 concurrency = { max = 64 }
 "#;
 
-/// And what those get who only want to read its statement.
-const STATEMENT_POLICIES: &str = r#"cache = { ttl = "1s", stale_if_error = "1m" }
+/// And what those get who only want to read its statement. The bank is always asked: a statement that stayed fresh for a
+/// second could hide the whole of a short bad minute.
+const STATEMENT_POLICIES: &str = r#"cache = { ttl = "0s", stale_if_error = "1m" }
 fallback = { body = '{"count":null,"detail":"the bank does not answer just now"}' }
 "#;
 

@@ -153,7 +153,7 @@ pub(super) struct BadMinuteReport {
 /// What readers of the bank's statement saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Statements {
-    /// The bank's own answers, at most a second old.
+    /// The bank's own answers, fresh.
     pub(super) answered: u64,
     /// Those of them that came by another try.
     pub(super) retried: u64,

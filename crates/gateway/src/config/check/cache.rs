@@ -1,11 +1,13 @@
 //! Checks what a config says of caches.
 
+use std::time::Duration;
+
 use http::{HeaderName, Method, header};
 use steadfast_layers::CachePolicy;
 
 use super::{
     super::{
-        raw::{At, RawCache, RawConfig},
+        raw::{At, RawCache, RawConfig, Time},
         size::write_size,
     },
     Checker, time_or, whole,
@@ -46,7 +48,7 @@ impl Checker<'_> {
         let raw = raw.get();
         let default = CachePolicy::default();
         CachePolicy {
-            ttl: raw.ttl.as_ref().map(|time| time.get().0),
+            ttl: raw.ttl.as_ref().map(|time| self.whole_seconds(time)),
             stale_while_revalidate: time_or(
                 raw.stale_while_revalidate.as_ref(),
                 default.stale_while_revalidate,
@@ -63,6 +65,15 @@ impl Checker<'_> {
             credential_headers: default.credential_headers,
             space: default.space,
         }
+    }
+
+    /// Ages are counted in whole seconds (RFC 9111, section 1.2.2).
+    fn whole_seconds(&mut self, time: &At<Time>) -> Duration {
+        if time.get().0.subsec_nanos() > 0 {
+            let what = "`cache.ttl` is in whole seconds".to_owned();
+            self.error(&time.span(), what, "write 0s to ask every time, or 1s at least".into());
+        }
+        time.get().0
     }
 
     fn cache_headers(

@@ -21,8 +21,9 @@ pub(in crate::config) struct RawCacheStore {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct RawCache {
     /// How long an answer stays fresh whose headers do not say so, in whole seconds: those with status 200, 203, 204,
-    /// 300, 301 and 308. Unless stated, a tenth of the time since it was last modified, a day at most.
-    #[schemars(extend("x-min" = "1s", "x-max" = "8760h"))]
+    /// 300, 301 and 308. Unless stated, a tenth of the time since it was last modified, a day at most. `0s` asks the
+    /// upstream every time, and keeps its answers for when it fails.
+    #[schemars(extend("x-max" = "8760h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) ttl: Option<At<Time>>,
     /// For how long after its time an answer is still given while a new one is fetched, where it does not say so itself
