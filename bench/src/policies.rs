@@ -21,7 +21,7 @@ const UPSTREAM_SAYS: &str = r#"
 timeout = { connect = "2s", tls = "2s", write = "5s", first_byte = "5s", between_bytes = "1m", try = "4s", total = "8s", late = "30s", queue = "1s" }
 retry = { attempts = 3, budget = "20%" }
 circuit = { slow = "2s" }
-concurrency = { max = 1000, queue = 1000, adaptive = true }
+concurrency = { max = 1000, min = 100, queue = 1000, adaptive = true }
 courtesy = { rate = "1000000/s", burst = 1000 }
 "#;
 

@@ -18,12 +18,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer,
-    Rung, Spool, Tries, announced_method, owner_of,
+    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, IdentityPolicy, Problem, RequestId, Rung, Spool,
+    Tries, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
-use tower::{Layer, Service, service_fn};
+use tower::Service;
 
 use crate::{
     caller::{Caller, CallerBody},
@@ -96,9 +96,10 @@ impl Edge {
     /// Serves one request.
     pub(crate) async fn serve(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         caller: &Arc<Caller>,
     ) -> Result<Response<ToldBody>, Infallible> {
+        let request_id = RequestId::give(&mut request);
         let policy = self.policy.load_full();
         let mut told = Told {
             edge: Arc::clone(self),
@@ -109,7 +110,7 @@ impl Edge {
             method: request.method().clone(),
             uri: request.uri().clone(),
             trace_id: trace_id(request.headers()),
-            request_id: None,
+            request_id: request_id.clone(),
             route: None,
             status: 0,
             bytes: 0,
@@ -124,21 +125,16 @@ impl Edge {
         let grpc = grpc::is_spoken(request.headers());
         let request =
             request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
-        let routed = service_fn(|request: EdgeRequest| self.route(request, caller, &policy));
-        let outcome = RequestIdLayer.layer(routed).call(request).await;
-        let (mut response, route) = match outcome {
-            Ok(mut response) => {
-                let route = response.extensions_mut().remove::<RouteMark>();
-                (response, route)
-            }
-            Err(never) => match never {},
-        };
-        told.request_id = response.extensions_mut().remove::<RequestId>();
+        let mut response = self.route(request, caller, &policy, &mut told.route).await;
+        request_id.name_in(response.headers_mut());
         told.decision = response.extensions_mut().remove::<Decision>();
         told.tries = response.extensions_mut().remove::<Tries>();
         told.cache = response.extensions_mut().remove::<CacheOutcome>();
         told.degraded = response.headers().get(DEGRADED_HEADER).cloned();
-        told.route = route;
+        if let (Some(_), Some(route)) = (&told.degraded, &told.route) {
+            // Looked up by its name: that is the rare case's work, and no other's.
+            self.metrics.tallies.route(&route.name).count_degraded(&Rung::used(response.headers()));
+        }
         told.status = response.status().as_u16();
         if grpc {
             response = grpc::translate(response);
@@ -146,47 +142,43 @@ impl Edge {
         Ok(response.map(|body| ToldBody { body, broken: None, told }))
     }
 
-    /// Finds the route and goes through its stack.
+    /// Finds the route, notes it in `found`, and goes through its stack.
     async fn route(
         self: &Arc<Self>,
         mut request: EdgeRequest,
         caller: &Caller,
         policy: &EdgePolicy,
-    ) -> Result<EdgeResponse, Infallible> {
+        found: &mut Option<RouteMark>,
+    ) -> EdgeResponse {
         if !framing::is_plain(request.headers()) {
-            return Ok(unclear_framing(request.extensions().get::<RequestId>()));
+            return unclear_framing(request.extensions().get::<RequestId>());
         }
         if let Some(refused) = too_large(&request, policy) {
-            return Ok(refused.instance(request.extensions().get::<RequestId>()).into_response());
+            return refused.instance(request.extensions().get::<RequestId>()).into_response();
         }
         if let Err(error) = request.body_mut().end_if_empty().await {
             tracing::debug!(%error, "a body that was to be empty was not, or had no end");
             let problem =
                 Problem::new(Code::BodyInvalid).detail("The body did not arrive as it was announced.");
-            return Ok(problem.instance(request.extensions().get::<RequestId>()).into_response());
+            return problem.instance(request.extensions().get::<RequestId>()).into_response();
         }
         if let Err(unclear) = one_host(&mut request) {
-            return Ok(no_route(NoRoute::Unclear(unclear), &request));
+            return no_route(NoRoute::Unclear(unclear), &request);
         }
         let routes = self.routes.load();
         if request.uri().path().starts_with(OWN_BASE) {
-            return Ok(self.serve_own(&routes, &request).await);
+            return self.serve_own(&routes, &request).await;
         }
         let route = match routes.find(&request) {
             Ok(route) => route,
-            Err(none) => return Ok(no_route(none, &request)),
+            Err(none) => return no_route(none, &request),
         };
-        let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
+        *found = Some(RouteMark { name: Arc::clone(&route.name), number: route.number });
         let mut stack = route.stack.clone();
         drop(routes);
         policy.forwarding.stamp(caller, &mut request);
-        let Ok(mut response) = stack.call(request).await;
-        if response.headers().contains_key(DEGRADED_HEADER) {
-            // Looked up by its name: that is the rare case's work, and no other's.
-            self.metrics.tallies.route(&mark.name).count_degraded(&Rung::used(response.headers()));
-        }
-        response.extensions_mut().insert(mark);
-        Ok(response)
+        let Ok(response) = stack.call(request).await;
+        response
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
@@ -280,8 +272,8 @@ fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
     valid.then(|| trace_id.into())
 }
 
-/// Which route served a request. An extension of its answer.
-#[derive(Clone, Debug)]
+/// Which route served a request.
+#[derive(Debug)]
 struct RouteMark {
     name: Arc<str>,
     number: u32,
@@ -299,7 +291,7 @@ struct Told {
     method: Method,
     uri: Uri,
     trace_id: Option<Box<str>>,
-    request_id: Option<RequestId>,
+    request_id: RequestId,
     route: Option<RouteMark>,
     status: u16,
     bytes: u64,
@@ -333,7 +325,7 @@ impl Drop for Told {
         };
         edge.access_log.write(&Entry {
             at_ms: self.at_ms,
-            request_id: self.request_id.as_ref().map_or("", RequestId::as_str),
+            request_id: self.request_id.as_str(),
             trace_id: self.trace_id.as_deref(),
             client: &client,
             method: &self.method,

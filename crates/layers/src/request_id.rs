@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -34,6 +34,21 @@ impl RequestId {
         let valid = (1..=CHARS_MAX).contains(&value.len())
             && value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte));
         valid.then(|| Self(value.clone()))
+    }
+
+    /// Gives a request its id: in its header, and as an extension.
+    pub fn give<B>(request: &mut Request<B>) -> Self {
+        let mut values = request.headers().get_all(REQUEST_ID_HEADER).iter();
+        let id = values.next().filter(|_| values.next().is_none()).and_then(Self::accept);
+        let id = id.unwrap_or_else(Self::new);
+        request.headers_mut().insert(REQUEST_ID_HEADER, id.0.clone());
+        request.extensions_mut().insert(id.clone());
+        id
+    }
+
+    /// Says it in the header of an answer.
+    pub fn name_in(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID_HEADER, self.0.clone());
     }
 
     /// A new one: 32 hexadecimal digits. Unique, not secret.
@@ -77,11 +92,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut values = request.headers().get_all(REQUEST_ID_HEADER).iter();
-        let id = values.next().filter(|_| values.next().is_none()).and_then(RequestId::accept);
-        let id = id.unwrap_or_else(RequestId::new);
-        request.headers_mut().insert(REQUEST_ID_HEADER, id.0.clone());
-        request.extensions_mut().insert(id.clone());
+        let id = RequestId::give(&mut request);
         RequestIdFuture { inner: self.inner.call(request), id }
     }
 }
@@ -105,7 +116,7 @@ where
         let this = self.project();
         let mut result = ready!(this.inner.poll(context));
         if let Ok(response) = &mut result {
-            response.headers_mut().insert(REQUEST_ID_HEADER, this.id.0.clone());
+            this.id.name_in(response.headers_mut());
             response.extensions_mut().insert(this.id.clone());
         }
         Poll::Ready(result)
