@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use steadfast_core::{Answer, AttemptEnd, Fence, OperationDigest, OperationId};
+use steadfast_core::{Answer, AttemptEnd, CredentialId, Fence, OperationDigest, OperationId, Timestamp};
 use steadfast_ledger::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Erase, Erased, Erasure,
-    Filter, Finished, LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, SettleError,
-    Settled, Settlement, Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, CredentialChanges,
+    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims,
+    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
+    SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
 };
 use tokio::sync::watch;
 
@@ -165,6 +166,24 @@ impl Erasure for Fickle {
 
     fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.scour()
+    }
+}
+
+impl Credentials for Fickle {
+    fn issue(&self, order: Issue) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.issue(order)
+    }
+
+    fn revoke(&self, id: CredentialId, at: Timestamp) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.revoke(id, at)
+    }
+
+    fn credentials(&self, since: Revision) -> BoxFuture<'_, Result<CredentialChanges, LedgerError>> {
+        self.ledger.credentials(since)
+    }
+
+    fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.note_used(uses)
     }
 }
 
