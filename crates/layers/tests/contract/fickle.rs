@@ -33,6 +33,8 @@ pub(crate) struct Fickle {
     finish_error: Mutex<Option<LedgerError>>,
     claim_gate: Mutex<Option<Gate>>,
     finish_gate: Mutex<Option<Gate>>,
+    /// What every question about credentials fails with.
+    credentials_error: Mutex<Option<LedgerError>>,
     tally: watch::Sender<Tally>,
 }
 
@@ -44,6 +46,7 @@ impl Fickle {
             finish_error: Mutex::default(),
             claim_gate: Mutex::default(),
             finish_gate: Mutex::default(),
+            credentials_error: Mutex::default(),
             tally: watch::Sender::new(Tally::default()),
         })
     }
@@ -56,6 +59,11 @@ impl Fickle {
     /// From now on outcomes cannot be written, or can.
     pub(crate) fn fail_outcomes(&self, error: Option<LedgerError>) {
         *self.finish_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// From now on nobody is told of credentials, or is again.
+    pub(crate) fn fail_credentials(&self, error: Option<LedgerError>) {
+        *self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
     /// From now on claims wait for this gate before they are written.
@@ -179,7 +187,10 @@ impl Credentials for Fickle {
     }
 
     fn credentials(&self, since: Revision) -> BoxFuture<'_, Result<CredentialChanges, LedgerError>> {
-        self.ledger.credentials(since)
+        match &*self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Box::pin(std::future::ready(Err(error.clone()))),
+            None => self.ledger.credentials(since),
+        }
     }
 
     fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -111,10 +111,10 @@ pub(in crate::config) enum RawNamespace {
     /// All callers of the route share it; on a route with a wildcard among its `hosts`, all callers of one host.
     #[serde(rename = "route")]
     Route,
-    /// The verified principal, on every route. Not available yet: nothing verifies principals.
+    /// The verified principal, on every route. Only with `authentication`.
     #[serde(rename = "principal")]
     Principal,
-    /// The verified principal, on this route. Not available yet: nothing verifies principals.
+    /// The verified principal, on this route. Only with `authentication`, where it is the default.
     #[serde(rename = "principal+route")]
     PrincipalAndRoute,
     /// Everything shares it.
