@@ -147,6 +147,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "pass_on",
                 "by",
                 "attributes",
+                "namespace",
             ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(

@@ -26,8 +26,8 @@ pub(in crate::config) struct RawIdempotency {
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) anonymous: Option<At<bool>>,
-    /// In what room a key is unique.
-    #[schemars(extend("default" = "route"))]
+    /// In what room a key is unique. `route` unless stated, and `principal+route` where the route has `authentication` that
+    /// is not `optional`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) namespace: Option<At<RawNamespace>>,
     /// Where a request's key comes from.
