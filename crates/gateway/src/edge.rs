@@ -18,18 +18,19 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, IdentityPolicy, Problem, RequestId, Rung, Spool,
-    Tries, announced_method, owner_of,
+    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, Head, IdentityPolicy, Problem, RequestId,
+    RouteAuthentication, Rung, Spool, Tries, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
 use tower::Service;
 
 use crate::{
+    authenticators::Authenticators,
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     framing, grpc,
-    operations_api::{self, OWN_BASE},
+    operations_api::{self, CallerOfOwn, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
@@ -59,6 +60,8 @@ pub(crate) struct Routes {
     pub(crate) answer_preflights: bool,
     /// The upstreams that they forward to.
     pub(crate) upstreams: Upstreams,
+    /// Those who find out who is calling.
+    pub(crate) authenticators: Arc<Authenticators>,
 }
 
 impl Routes {
@@ -85,6 +88,8 @@ pub(crate) struct RouteEntry {
     pub(crate) number: u32,
     pub(crate) stack: Stack,
     pub(crate) identity: IdentityPolicy,
+    /// Who finds out who is calling, where the route asks.
+    pub(crate) authentication: Option<Arc<RouteAuthentication>>,
     /// Whether its stack answers preflights.
     pub(crate) answers_preflights: bool,
 }
@@ -182,14 +187,18 @@ impl Edge {
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
-        let identity = |name: &str| {
+        let caller = |name: &str| {
             let route = routes.table.targets().find(|route| &*route.name == name);
-            route.map_or_else(IdentityPolicy::default, |route| route.identity.clone())
+            let identity = route.map(|route| route.identity.clone()).unwrap_or_default();
+            let asked = route.and_then(|route| route.authentication.clone());
+            CallerOfOwn {
+                owner: owner_of(request, &identity),
+                asked: asked.map(|asked| (asked, Head::of(request))),
+            }
         };
         operations_api::serve(
             &self.ledger,
-            identity,
-            |policy| owner_of(request, policy),
+            caller,
             request.method(),
             request.uri().path(),
             request.extensions().get::<RequestId>(),

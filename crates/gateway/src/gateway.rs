@@ -23,12 +23,14 @@ use steadfast_upstream::{EndpointView, NoCircuit, TlsError};
 use steadfast_worker::WorkerCounters;
 
 use crate::{
+    authenticators::Authenticators,
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
+    key_keeper::KeyKeeper,
     routing::Table,
     server,
     stack::{self, Shared},
@@ -61,6 +63,7 @@ pub struct Gateway {
     drain: Drain,
     unready: AtomicBool,
     workers: Vec<JoinHandle<()>>,
+    keys: KeyKeeper,
 }
 
 /// A gateway could not start. Nothing is running.
@@ -114,6 +117,17 @@ pub enum ReloadError {
         route: String,
         /// The contradiction.
         error: InvalidPolicy,
+    },
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(io::Error),
+    /// TLS towards somebody who is asked who is calling cannot be set up.
+    #[error("authentication {name}: {error}")]
+    Authentication {
+        /// The authenticator's name.
+        name: String,
+        /// Why not.
+        error: TlsError,
     },
     /// TLS towards an upstream cannot be set up.
     #[error("upstream {upstream}: {error}")]
@@ -198,7 +212,16 @@ impl Gateway {
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
-        let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache };
+        let keys = KeyKeeper::default();
+        let authenticators = Arc::new(Authenticators::running(config, &Authenticators::default(), &clock)?);
+        keys.keep(authenticators.rings(), authenticators.issuers(), &ledger).map_err(StartError::Thread)?;
+        let shared = Shared {
+            ledger: &ledger,
+            clock: &clock,
+            spool: &spool,
+            cache: &cache,
+            authenticators: &authenticators,
+        };
         let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
@@ -249,7 +272,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), workers })
+        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), workers, keys })
     }
 
     /// Where callers are served: the address of the first listener.
@@ -271,9 +294,21 @@ impl Gateway {
     /// [`ReloadError`]: nothing changed.
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
-        let before = &edge.routes.load().upstreams;
-        let (ledger, clock, spool, cache) = (&edge.ledger, &edge.clock, &edge.spool, &edge.cache);
-        let routes = routes(config, before, &edge.metrics, &Shared { ledger, clock, spool, cache });
+        let before = edge.routes.load();
+        let authenticators = Arc::new(Authenticators::running(config, &before.authenticators, &edge.clock)?);
+        let shared = Shared {
+            ledger: &edge.ledger,
+            clock: &edge.clock,
+            spool: &edge.spool,
+            cache: &edge.cache,
+            authenticators: &authenticators,
+        };
+        let routes = routes(config, &before.upstreams, &edge.metrics, &shared).and_then(|routes| {
+            self.keys
+                .keep(authenticators.rings(), authenticators.issuers(), &edge.ledger)
+                .map_err(ReloadError::Thread)?;
+            Ok(routes)
+        });
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -305,6 +340,18 @@ impl Gateway {
             Ok(circuits) => Ok(circuits),
             Err(NoCircuit) => Err(NotOrdered::NoCircuit),
         }
+    }
+
+    /// Returns when every change of credentials that the ledger has is known to this process.
+    pub async fn refresh_credentials(&self) {
+        self.keys.refresh().await;
+    }
+
+    /// The authenticators that take keys of the ledger, by their names, and what such keys begin with.
+    #[must_use]
+    pub fn key_prefixes(&self) -> Vec<(String, String)> {
+        let rings = self.edge.routes.load().authenticators.rings();
+        rings.iter().map(|ring| (ring.by().to_owned(), ring.prefix().to_owned())).collect()
     }
 
     /// The ledger.
@@ -373,6 +420,7 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.keys.note_uses().await;
         self.drain.open_count()
     }
 }
@@ -397,18 +445,21 @@ fn routes(
         };
         // From the beginning, so that its counters are there at zero before anything is counted.
         let tally = metrics.tallies.route(&route.name);
-        let stack = stack::build(route, running(&route.upstream)?, backup, shared, &tally)
+        let authentication = shared.authenticators.of_route(route, shared.clock, &tally);
+        let upstream = running(&route.upstream)?;
+        let stack = stack::build(route, upstream, backup, shared, authentication.clone(), &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
             number: metrics.route_number(&route.name),
             stack,
-            identity: stack::identity(route),
+            identity: stack::identity(route, shared.authenticators),
+            authentication,
             answers_preflights: route.cors.is_some(),
         };
         Ok((route.matching(), entry))
     });
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
-    Ok(Routes { table, answer_preflights, upstreams })
+    Ok(Routes { table, answer_preflights, upstreams, authenticators: Arc::clone(shared.authenticators) })
 }

@@ -1,11 +1,12 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FallbackLayer`],
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`AuthenticationLayer`], [`FallbackLayer`],
 //! [`FailureLayer`], [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
 //! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
+mod authentication;
 mod body;
 mod bulkhead;
 mod cache;
@@ -21,6 +22,7 @@ mod fallback;
 mod guarded_body;
 mod idempotency;
 mod identity;
+mod principal;
 mod problem;
 mod random;
 mod repeating;
@@ -33,6 +35,12 @@ mod tally;
 mod tried;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
+pub use authentication::{
+    Algorithm, ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
+    CredentialSource, Forward, ForwardPolicy, Head, Introspection, IntrospectionPolicy, InvalidKeySet, Jwt,
+    JwtPolicy, KeyRing, KeySet, KeyUse, Keys, Kind, Known, NamedAs, Outbound, Reserved, RouteAuthentication,
+    RouteAuthenticationPolicy, Verified, form_encoded,
+};
 pub use body::{BodyTooLarge, HeldBody};
 pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};
 pub use cache::{
@@ -58,6 +66,7 @@ pub use idempotency::{
     OperationContext, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
+pub use principal::{PLAN, Principal, PrincipalFacts, TENANT};
 pub use problem::Problem;
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};

@@ -16,7 +16,8 @@ use steadfast_admin::{
     EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, router, serve,
 };
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
+    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, Timestamp,
+    UnknownCause,
     circuit::{Circuit, CircuitPolicy},
 };
 use steadfast_ledger::{
@@ -38,6 +39,9 @@ pub(crate) struct Gateway {
     /// What was last wanted of the circuits of `bank`.
     pub(crate) ordered: Mutex<Option<CircuitOrder>>,
     pub(crate) forgotten: Mutex<Vec<Forget>>,
+    pub(crate) key_prefixes: Mutex<Vec<(String, String)>>,
+    /// How often it was told that credentials changed.
+    pub(crate) credentials_changed: std::sync::atomic::AtomicUsize,
 }
 
 impl Readiness for Gateway {
@@ -94,6 +98,19 @@ impl Control for Gateway {
         }
     }
 
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000)
+    }
+
+    fn key_prefixes(&self) -> Vec<(String, String)> {
+        self.key_prefixes.lock().unwrap().clone()
+    }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        self.credentials_changed.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
+    }
+
     fn cache(&self) -> CacheHolds {
         CacheHolds { targets: 3, bytes: 4_096, bytes_max: 65_536 }
     }
@@ -147,6 +164,8 @@ impl Desk {
             reload: Mutex::new(Ok(ReloadReport::default())),
             ordered: Mutex::new(None),
             forgotten: Mutex::default(),
+            key_prefixes: Mutex::new(vec![("customers".to_owned(), "sf".to_owned())]),
+            credentials_changed: std::sync::atomic::AtomicUsize::new(0),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

@@ -13,6 +13,7 @@ use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
     EndpointReport, Forget, OrderRefused, Readiness, ReloadReport,
 };
+use steadfast_core::Timestamp;
 use steadfast_gateway::{
     CacheStats, Gateway, LogTo, NotOrdered, Purge,
     config::{self, Config, Environment, Loaded, Overrides},
@@ -319,6 +320,18 @@ impl Control for Running {
             file: Some(file.display().to_string()),
             overridden: overridden.into_iter().map(|one| (one.path, one.by)).collect(),
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.gateway.clock().wall()
+    }
+
+    fn key_prefixes(&self) -> Vec<(String, String)> {
+        self.gateway.key_prefixes()
+    }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.gateway.refresh_credentials())
     }
 
     fn cache(&self) -> CacheHolds {

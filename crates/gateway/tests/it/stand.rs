@@ -79,6 +79,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         cache_memory_max: 8 << 20,
         drain_timeout: Duration::from_secs(5),
         resolver: Vec::new(),
+        authentication: BTreeMap::new(),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         routes: all,
     }
@@ -97,6 +98,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         headers: Vec::new(),
         upstream: "upstream".into(),
         deadline: None,
+        authentication: None,
         priority: Priority::default(),
         idempotency,
         retry: None,

@@ -2,6 +2,8 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod authentication;
+mod authorities;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -79,6 +81,7 @@ impl<'a> Checker<'a> {
                 upstreams.insert(name.clone(), upstream);
             }
         }
+        let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
@@ -97,6 +100,7 @@ impl<'a> Checker<'a> {
             cache_memory_max,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
+            authentication,
             upstreams,
             routes,
         })

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawCache, RawFallback, RawIdempotency, RawPriority, RawRetry, Time};
+use super::{At, RawCache, RawFallback, RawIdempotency, RawPriority, RawRetry, RawRouteAuthentication, Time};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub(in crate::config) struct RawRoute {
     #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) deadline: Option<At<Time>>,
+    /// Who may use it, and who finds out who is calling. Anybody without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) authentication: Option<At<RawRouteAuthentication>>,
     /// How important its requests are where the upstream's `concurrency` does not let all of them in.
     #[schemars(extend("default" = "normal"))]
     #[serde(skip_serializing_if = "Option::is_none")]
