@@ -22,6 +22,7 @@ mod guarded_body;
 mod idempotency;
 mod identity;
 mod limits;
+mod principal;
 mod problem;
 mod random;
 mod repeating;
@@ -60,6 +61,7 @@ pub use idempotency::{
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use limits::{LimitStore, LimitedKey, Look, LookedUp, Standing, Take, Taken, TakenLater};
+pub use principal::{PLAN, Principal, PrincipalFacts, TENANT};
 pub use problem::Problem;
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
