@@ -52,7 +52,7 @@ pub use gradient::{Gradient, GradientPolicy, Sample};
 pub use header_fields::{HeaderFields, NotHeaderFields};
 pub use health::{Health, HealthThresholds};
 pub use key::{InvalidKey, KEY_CHARS_MAX, Key};
-pub use limit::{LimitAlgorithm, LimitDecision, LimitState, Period, Quota};
+pub use limit::{LimitAlgorithm, LimitDecision, LimitDigest, LimitState, Period, Quota};
 pub use multipart::MultipartFingerprint;
 pub use operation_id::{InvalidOperationId, OperationId};
 pub use owner::{CredentialDigest, EmptyNamespace, Namespace, Owner, Principal};
