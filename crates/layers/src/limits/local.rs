@@ -117,6 +117,12 @@ impl LocalLimits {
         self.evicted.load(Ordering::Relaxed)
     }
 
+    /// How many counts there are.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().by_key.len() as u64).sum()
+    }
+
     /// How many counts there are of each limit, by its name.
     #[must_use]
     pub fn tracked(&self) -> BTreeMap<Arc<str>, u64> {
