@@ -199,6 +199,7 @@ impl Desk {
             reload: Mutex::new(Ok(ReloadReport::default())),
             ordered: Mutex::new(None),
             forgotten: Mutex::default(),
+            limits_changed: Mutex::default(),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

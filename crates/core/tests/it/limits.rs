@@ -97,11 +97,8 @@ fn what_a_caller_is_told_step_by_step() {
     ];
     for (quota, steps) in cases {
         let mut state = LimitState::new(quota.algorithm);
-        // A slot of seven a second begins at midnight of this day by luck alone.
-        let midnight = Duration::from_secs(MIDNIGHT.as_secs() / 7 * 7).max(MS(0));
-        let midnight = if quota.algorithm == SlidingWindow { midnight } else { MIDNIGHT };
         for (step, (at, cost, expected)) in steps.iter().enumerate() {
-            let told = match take(&mut state, &quota, *cost, midnight + MS(*at)) {
+            let told = match take(&mut state, &quota, *cost, MIDNIGHT + MS(*at)) {
                 LimitDecision::Allowed { remaining, reset, .. } => Ok((remaining, reset.as_millis() as u64)),
                 LimitDecision::Refused { remaining, after } => {
                     Err((remaining, after.map(|after| after.as_millis() as u64)))
