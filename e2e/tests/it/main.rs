@@ -8,6 +8,7 @@ mod config;
 mod crash;
 mod crash_points;
 mod deploying;
+mod fairness;
 mod faults;
 mod handover;
 mod isolation;
