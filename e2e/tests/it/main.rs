@@ -14,6 +14,7 @@ mod handover;
 mod isolation;
 mod kept;
 mod limited;
+mod limits;
 mod load;
 mod names;
 mod notify;
