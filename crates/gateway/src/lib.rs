@@ -6,6 +6,7 @@
 
 pub mod config;
 
+mod authenticators;
 mod caller;
 mod certificates;
 mod connection;
@@ -16,6 +17,7 @@ mod framing;
 mod gateway;
 mod grpc;
 mod handover;
+mod key_keeper;
 mod limits;
 mod operations_api;
 mod pages;

@@ -1,11 +1,12 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FallbackLayer`],
-//! [`FailureLayer`], [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
-//! [`ConcurrencyLayer`], [`CourtesyLayer`].
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`AuthenticationLayer`], [`FallbackLayer`],
+//! [`FailureLayer`], [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`],
+//! [`RetryLayer`], [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
+mod authentication;
 mod body;
 mod bulkhead;
 mod cache;
@@ -37,6 +38,11 @@ mod tally;
 mod tried;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
+pub use authentication::{
+    ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
+    CredentialSource, Head, KeyRing, KeyUse, Kind, Known, NamedAs, Reserved, RouteAuthentication,
+    RouteAuthenticationPolicy, Verified,
+};
 pub use body::{BodyTooLarge, HeldBody};
 pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};
 pub use cache::{

@@ -8,23 +8,23 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_core::{Reading, circuit::CircuitPolicy};
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
-    IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss, Priority, RetryPolicy,
-    SpoolLimits,
+    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy,
+    CredentialSource, HeaderEdits, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    Priority, RetryPolicy, RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
 use super::{
-    Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
-    RouteFallback, ServerTls, UpstreamConfig,
+    AuthenticationConfig, AuthenticationKind, Config, EdgePolicy, ForwardingStyle, HeaderCondition,
+    HeaderSays, LedgerLocation, Listener, Route, RouteFallback, ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, PerTime, Percent, RawAnswer, RawBalance, RawCache, RawCacheStore, RawCircuit, RawConcurrency,
-        RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded,
-        RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson,
-        RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
-        RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawSpool, RawTimeout, RawUpstream,
-        RawUpstreamTls, Share, Size, Status, Time,
+        At, PerTime, Percent, RawAnswer, RawApiKeys, RawAuthentication, RawBalance, RawCache, RawCacheStore,
+        RawCircuit, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback,
+        RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency,
+        RawInProgress, RawJson, RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode,
+        RawMultipart, RawNamespace, RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute,
+        RawRouteAuthentication, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
     },
 };
 
@@ -57,6 +57,11 @@ pub fn effective(config: &Config) -> String {
         spool: some(spool(&config.spool)),
         cache: some(RawCacheStore { memory_max: some(Size(config.cache_memory_max)) }),
         resolver: resolver(&config.resolver),
+        authentication: config
+            .authentication
+            .iter()
+            .map(|(name, config)| (name.clone(), At::nowhere(authentication(config))))
+            .collect(),
         upstreams: config
             .upstreams
             .iter()
@@ -144,6 +149,37 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
         bytes_max: some(Size(limits.bytes_max)),
         requests_max: some(limits.requests_max),
         memory_max: some(Size(limits.memory_max)),
+    }
+}
+
+fn authentication(config: &AuthenticationConfig) -> RawAuthentication {
+    let mut raw = RawAuthentication {
+        header: match &config.source {
+            CredentialSource::Bearer => None,
+            CredentialSource::Header(name) => some(name.to_string()),
+        },
+        name_prefix: some(plain(&config.name_prefix)),
+        pass_on: some(config.pass_on),
+        ..RawAuthentication::default()
+    };
+    match &config.kind {
+        AuthenticationKind::ApiKeys { prefix } => {
+            raw.api_keys = some(RawApiKeys { prefix: some(prefix.to_string()) });
+        }
+    }
+    raw
+}
+
+/// What a route asks of its callers.
+fn asked(policy: &RouteAuthenticationPolicy) -> RawRouteAuthentication {
+    let attributes = policy.attributes.iter();
+    let attributes =
+        attributes.filter_map(|(name, values)| Some((name.clone(), all(values, |value| plain(value))?)));
+    RawRouteAuthentication {
+        by: At::nowhere(policy.by.iter().map(|name| At::nowhere(name.to_string())).collect()),
+        scopes: all(&policy.scopes, |scope| plain(scope)),
+        attributes: some(attributes.collect()),
+        optional: some(policy.optional),
     }
 }
 
@@ -330,6 +366,7 @@ fn raw_route(route: &Route) -> RawRoute {
         headers: if route.headers.is_empty() { None } else { some(headers(&route.headers)) },
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
+        authentication: route.authentication.as_ref().and_then(|policy| some(asked(policy))),
         priority: some(match route.priority {
             Priority::Critical => RawPriority::Critical,
             Priority::Normal => RawPriority::Normal,

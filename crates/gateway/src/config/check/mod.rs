@@ -2,6 +2,7 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod authentication;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -81,6 +82,7 @@ impl<'a> Checker<'a> {
             }
         }
         let limits = self.limits(raw);
+        let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
@@ -99,6 +101,7 @@ impl<'a> Checker<'a> {
             cache_memory_max,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
+            authentication,
             upstreams,
             limits,
             routes,
