@@ -122,6 +122,14 @@ pub enum ReloadError {
     /// A thread could not be started.
     #[error("a thread could not be started: {0}")]
     Thread(io::Error),
+    /// TLS towards somebody who is asked who is calling cannot be set up.
+    #[error("authentication {name}: {error}")]
+    Authentication {
+        /// The authenticator's name.
+        name: String,
+        /// Why not.
+        error: TlsError,
+    },
     /// TLS towards an upstream cannot be set up.
     #[error("upstream {upstream}: {error}")]
     Tls {
@@ -207,8 +215,8 @@ impl Gateway {
         let cache = CacheStore::new(config.cache_memory_max);
         let limits = SharedLimits::new(&clock);
         let keys = KeyKeeper::default();
-        let authenticators = Arc::new(Authenticators::running(config, &Authenticators::default()));
-        keys.keep(authenticators.rings(), &ledger).map_err(StartError::Thread)?;
+        let authenticators = Arc::new(Authenticators::running(config, &Authenticators::default(), &clock)?);
+        keys.keep(authenticators.rings(), authenticators.issuers(), &ledger).map_err(StartError::Thread)?;
         let shared = Shared {
             ledger: &ledger,
             clock: &clock,
@@ -291,7 +299,7 @@ impl Gateway {
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
         let before = edge.routes.load();
-        let authenticators = Arc::new(Authenticators::running(config, &before.authenticators));
+        let authenticators = Arc::new(Authenticators::running(config, &before.authenticators, &edge.clock)?);
         let shared = Shared {
             ledger: &edge.ledger,
             clock: &edge.clock,
@@ -301,7 +309,9 @@ impl Gateway {
             limits: &edge.limits,
         };
         let routes = routes(config, &before.upstreams, &edge.metrics, &shared).and_then(|routes| {
-            self.keys.keep(authenticators.rings(), &edge.ledger).map_err(ReloadError::Thread)?;
+            self.keys
+                .keep(authenticators.rings(), authenticators.issuers(), &edge.ledger)
+                .map_err(ReloadError::Thread)?;
             Ok(routes)
         });
         edge.metrics.reloaded(routes.is_ok());

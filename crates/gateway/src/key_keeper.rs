@@ -1,12 +1,13 @@
-//! Keeps what this process knows of API keys up to date: a thread of its own asks the ledger every second what changed,
-//! and tells it now and then which keys were used. A ledger that is lost changes nothing about what is known.
+//! Keeps what this process knows of keys up to date: a thread of its own asks the ledger every second which API keys
+//! changed, tells it now and then which were used, and fetches issuers' keys before they are old. Whoever is lost changes
+//! nothing about what is known.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use steadfast_layers::KeyRing;
+use steadfast_layers::{KeyRing, Keys};
 use steadfast_ledger::{LedgerError, SharedLedger};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -28,8 +29,15 @@ const WAITING_MAX: usize = 64;
 /// The keeper; its thread ends with it.
 #[derive(Debug, Default)]
 pub(crate) struct KeyKeeper {
-    rings: Arc<Mutex<Vec<Arc<KeyRing>>>>,
+    kept: Arc<Mutex<Kept>>,
     thread: Mutex<Option<mpsc::Sender<Told>>>,
+}
+
+/// What is kept up to date.
+#[derive(Debug, Default)]
+struct Kept {
+    rings: Vec<Arc<KeyRing>>,
+    issuers: Vec<Arc<Keys>>,
 }
 
 /// Who waits until all is known, and whether the uses are to be told as well.
@@ -43,9 +51,14 @@ impl KeyKeeper {
     ///
     /// # Errors
     /// No thread could be started.
-    pub(crate) fn keep(&self, rings: Vec<Arc<KeyRing>>, ledger: &SharedLedger) -> std::io::Result<()> {
-        let needed = !rings.is_empty();
-        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) = rings;
+    pub(crate) fn keep(
+        &self,
+        rings: Vec<Arc<KeyRing>>,
+        issuers: Vec<Arc<Keys>>,
+        ledger: &SharedLedger,
+    ) -> std::io::Result<()> {
+        let needed = !(rings.is_empty() && issuers.is_empty());
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept { rings, issuers };
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*thread {
             // New ones are read at once; where it is busy, it will come round to them by itself.
@@ -53,11 +66,11 @@ impl KeyKeeper {
             let _ = running.try_send(Told { done, also_uses: false });
         } else if needed {
             let (sender, told) = mpsc::channel(WAITING_MAX);
-            let (rings, ledger) = (Arc::clone(&self.rings), Arc::clone(ledger));
+            let (kept, ledger) = (Arc::clone(&self.kept), Arc::clone(ledger));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new()
-                .name("api-keys".into())
-                .spawn(move || runtime.block_on(run(&rings, &ledger, told)))?;
+                .name("keys".into())
+                .spawn(move || runtime.block_on(run(&kept, &ledger, told)))?;
             *thread = Some(sender);
         }
         Ok(())
@@ -88,16 +101,34 @@ impl KeyKeeper {
     }
 }
 
-async fn run(rings: &Mutex<Vec<Arc<KeyRing>>>, ledger: &SharedLedger, mut told: mpsc::Receiver<Told>) {
+async fn run(kept: &Mutex<Kept>, ledger: &SharedLedger, told: mpsc::Receiver<Told>) {
+    // An issuer that does not answer must not keep the keys that were revoked here alive.
+    tokio::select! {
+        () = follow_ledger(kept, ledger, told) => {}
+        () = fetch_issuers(kept) => {}
+    }
+}
+
+async fn fetch_issuers(kept: &Mutex<Kept>) {
+    loop {
+        let issuers = kept.lock().unwrap_or_else(PoisonError::into_inner).issuers.clone();
+        for issuer in issuers {
+            issuer.keep_fresh().await;
+        }
+        sleep(FOLLOW_EVERY).await;
+    }
+}
+
+async fn follow_ledger(kept: &Mutex<Kept>, ledger: &SharedLedger, mut told: mpsc::Receiver<Told>) {
     let mut lost = false;
     let mut note_at = Instant::now() + NOTE_EVERY;
     loop {
-        let kept = rings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for ring in &kept {
+        let rings = kept.lock().unwrap_or_else(PoisonError::into_inner).rings.clone();
+        for ring in &rings {
             lost = follow(ring, ledger, lost).await;
         }
         if Instant::now() >= note_at {
-            note(&kept, ledger).await;
+            note(&rings, ledger).await;
             note_at = Instant::now() + NOTE_EVERY;
         }
         let waiting = tokio::select! {
@@ -105,12 +136,12 @@ async fn run(rings: &Mutex<Vec<Arc<KeyRing>>>, ledger: &SharedLedger, mut told: 
             () = sleep(FOLLOW_EVERY) => continue,
         };
         let Some(Told { done, also_uses }) = waiting else { return };
-        let kept = rings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for ring in &kept {
+        let rings = kept.lock().unwrap_or_else(PoisonError::into_inner).rings.clone();
+        for ring in &rings {
             lost = follow(ring, ledger, lost).await;
         }
         if also_uses {
-            note(&kept, ledger).await;
+            note(&rings, ledger).await;
         }
         // Whoever waited may have left.
         let _ = done.send(());

@@ -6,6 +6,7 @@
 
 pub mod config;
 
+mod asking;
 mod authenticators;
 mod caller;
 mod certificates;

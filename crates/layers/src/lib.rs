@@ -39,9 +39,10 @@ mod tried;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use authentication::{
-    ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
-    CredentialSource, Head, KeyRing, KeyUse, Kind, Known, NamedAs, Reserved, RouteAuthentication,
-    RouteAuthenticationPolicy, Verified,
+    Algorithm, ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
+    CredentialSource, Forward, ForwardPolicy, Head, Introspection, IntrospectionPolicy, InvalidKeySet, Jwt,
+    JwtPolicy, KeyRing, KeySet, KeyUse, Keys, Kind, Known, NamedAs, Outbound, Reserved, RouteAuthentication,
+    RouteAuthenticationPolicy, Verified, form_encoded,
 };
 pub use body::{BodyTooLarge, HeldBody};
 pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};

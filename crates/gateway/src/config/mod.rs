@@ -45,7 +45,10 @@ use steadfast_upstream::UpstreamPolicy;
 use crate::routing::{Matching, Rule};
 
 pub use crate::routing::{HeaderCondition, HeaderSays, HostPattern, PathPattern};
-pub use authentication::{AuthenticationConfig, AuthenticationKind};
+pub use authentication::{
+    AskedUrl, AuthenticationConfig, AuthenticationKind, ForwardConfig, IntrospectionConfig, JwtConfig,
+    JwtKeys,
+};
 pub use diff::{Difference, diff};
 pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;

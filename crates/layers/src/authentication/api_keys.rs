@@ -135,6 +135,18 @@ impl KeyRing {
         &self.named_as.by
     }
 
+    /// How many keys it has, the ended ones among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.load().as_ref().map_or(0, |keys| keys.by_head.len())
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Takes in what changed in the ledger since it was asked last.
     ///
     /// # Errors
@@ -292,7 +304,7 @@ mod tests {
         /// Who the key is taken for, or what is wrong with it.
         fn check(&self, key: &str, now: Timestamp) -> String {
             match self.keys.check(key.as_bytes(), now) {
-                Some(Verdict::Known(known)) => known.principal().name().to_owned(),
+                Some(Verdict::Known(known)) => known.principal().expect("a principal").name().to_owned(),
                 Some(Verdict::Bad(detail)) => detail.into_owned(),
                 Some(Verdict::NotMine) => "not mine".to_owned(),
                 other => format!("{other:?}"),

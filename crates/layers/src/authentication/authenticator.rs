@@ -8,6 +8,9 @@ use steadfast_core::Timestamp;
 use super::{
     api_keys::ApiKeys,
     credential::{CredentialSource, Found, Head},
+    forward::Forward,
+    introspection::Introspection,
+    jwt::Jwt,
     known::Known,
     refusal::Theirs,
 };
@@ -28,6 +31,12 @@ pub struct Authenticator {
 pub enum Kind {
     /// It is one that the gateway gave out.
     ApiKeys(ApiKeys),
+    /// It is a token of an issuer's, signed.
+    Jwt(Jwt),
+    /// It is a token that its issuer is asked about.
+    Introspection(Introspection),
+    /// Another service sees the request's head and decides.
+    Forward(Forward),
 }
 
 /// What an authenticator makes of a request.
@@ -50,18 +59,27 @@ impl Authenticator {
     pub(super) fn at_once(&self, found: Found<'_>, now: Timestamp) -> Option<Verdict> {
         match (&self.kind, found) {
             (Kind::ApiKeys(keys), Found::Token(token)) => keys.check(token, now),
-            (Kind::ApiKeys(_), Found::Nothing | Found::OtherScheme | Found::Unclear(_)) => {
-                Some(Verdict::NotMine)
-            }
+            (Kind::Jwt(jwt), Found::Token(token)) => jwt.check(token, now),
+            (Kind::Introspection(introspection), Found::Token(token)) => introspection.check(token, now),
+            (Kind::Forward(_), _) => None,
+            (
+                Kind::ApiKeys(_) | Kind::Jwt(_) | Kind::Introspection(_),
+                Found::Nothing | Found::OtherScheme | Found::Unclear(_),
+            ) => Some(Verdict::NotMine),
         }
     }
 
     /// What there is to say in the end.
     pub(super) async fn ask(&self, head: &Head, now: Timestamp) -> Verdict {
-        let found = self.read(&head.headers);
-        match (&self.kind, found) {
+        match (&self.kind, self.read(&head.headers)) {
             (Kind::ApiKeys(keys), Found::Token(token)) => keys.check_when_loaded(token, now).await,
-            (Kind::ApiKeys(_), Found::Nothing | Found::OtherScheme | Found::Unclear(_)) => Verdict::NotMine,
+            (Kind::Jwt(jwt), Found::Token(token)) => jwt.check_with_keys(token, now).await,
+            (Kind::Introspection(introspection), Found::Token(token)) => introspection.ask(token, now).await,
+            (Kind::Forward(forward), _) => forward.ask(head, now).await,
+            (
+                Kind::ApiKeys(_) | Kind::Jwt(_) | Kind::Introspection(_),
+                Found::Nothing | Found::OtherScheme | Found::Unclear(_),
+            ) => Verdict::NotMine,
         }
     }
 

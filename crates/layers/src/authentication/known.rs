@@ -23,7 +23,7 @@ pub struct NamedAs {
 /// A caller who is known.
 #[derive(Clone, Debug)]
 pub struct Known {
-    principal: Principal,
+    principal: Option<Principal>,
     told: Box<[(HeaderName, HeaderValue)]>,
 }
 
@@ -42,13 +42,19 @@ impl Known {
             }
         }
         told.extend(also);
-        Self { principal: Principal::new(facts), told: told.into() }
+        Self { principal: Some(Principal::new(facts)), told: told.into() }
+    }
+
+    /// One who is let through without a name.
+    #[must_use]
+    pub fn without_principal(told: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self { principal: None, told: told.into() }
     }
 
     /// Who it is.
     #[must_use]
-    pub fn principal(&self) -> &Principal {
-        &self.principal
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
     }
 
     /// Tells everything inside, and the upstream, who makes `request`.
@@ -58,7 +64,9 @@ impl Known {
         for (name, value) in &self.told {
             headers.insert(name.clone(), value.clone());
         }
-        request.extensions_mut().insert(self.principal.clone());
+        if let Some(principal) = &self.principal {
+            request.extensions_mut().insert(principal.clone());
+        }
     }
 }
 

@@ -7,7 +7,12 @@
 mod api_keys;
 mod authenticator;
 mod credential;
+mod forward;
+mod introspection;
+mod jwt;
 mod known;
+mod learned;
+mod outbound;
 mod refusal;
 mod reserved;
 mod route;
@@ -25,7 +30,11 @@ use tower_service::Service;
 pub use api_keys::{ApiKeys, KeyRing, KeyUse};
 pub use authenticator::{Authenticator, Kind};
 pub use credential::{CredentialSource, Head};
+pub use forward::{Forward, ForwardPolicy};
+pub use introspection::{Introspection, IntrospectionPolicy, form_encoded};
+pub use jwt::{Algorithm, InvalidKeySet, Jwt, JwtPolicy, KeySet, Keys};
 pub use known::{Known, NamedAs};
+pub use outbound::Outbound;
 pub use reserved::Reserved;
 pub use route::{RouteAuthentication, RouteAuthenticationPolicy, Verified};
 

@@ -45,7 +45,7 @@ impl Verified {
     /// Who is calling.
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
-        self.0.as_ref().map(|known| known.principal())
+        self.0.as_ref().and_then(|known| known.principal())
     }
 
     pub(super) fn stamp<B>(&self, request: &mut http::Request<B>) {
@@ -78,7 +78,7 @@ impl RouteAuthentication {
     pub async fn who(self: Arc<Self>, head: Head) -> Option<Principal> {
         for authenticator in &self.authenticators {
             if let Verdict::Known(known) = authenticator.ask(&head, self.clock.wall()).await {
-                return Some(known.principal().clone());
+                return known.principal().cloned();
             }
         }
         None
@@ -132,8 +132,15 @@ impl RouteAuthentication {
 
     /// Whether somebody who is known may do what they ask for.
     fn permitted(&self, authenticator: &Authenticator, known: Arc<Known>) -> Result<Verified, Refusal> {
-        let principal = known.principal();
         let RouteAuthenticationPolicy { scopes, attributes, .. } = &self.policy;
+        let Some(principal) = known.principal() else {
+            if scopes.is_empty() && attributes.is_empty() {
+                return Ok(Verified(Some(known)));
+            }
+            self.tally.forbidden.add();
+            let detail = "It is not known what you may do here.".to_owned();
+            return Err(Refusal::Forbidden { challenge: None, detail });
+        };
         if scopes.iter().any(|scope| !principal.has_scope(scope)) {
             self.tally.forbidden.add();
             return Err(lacks_scopes(authenticator, principal, scopes));

@@ -44,7 +44,8 @@ impl Checker<'_> {
         name: &str,
         raw: &At<RawAuthentication>,
     ) -> Option<AuthenticationConfig> {
-        let RawAuthentication { header, name_prefix, pass_on, api_keys } = raw.get();
+        let RawAuthentication { header, name_prefix, pass_on, api_keys, jwt, introspection, forward } =
+            raw.get();
         let source = match header {
             None => CredentialSource::Bearer,
             Some(header) => {
@@ -54,17 +55,27 @@ impl Checker<'_> {
         if let Some(prefix) = name_prefix {
             self.take(&prefix.span(), check_name_prefix(prefix.get()));
         }
-        let kind = match api_keys {
-            Some(api_keys) => self.api_keys(api_keys.get())?,
-            None => {
-                self.error(
-                    &raw.span(),
-                    format!("`authentication.{name}` does not say how credentials are checked"),
-                    "add `api_keys = {}`".into(),
-                );
-                return None;
+        let kind = match (api_keys, jwt, introspection, forward) {
+            (Some(api_keys), None, None, None) => self.api_keys(api_keys.get()),
+            (None, Some(jwt), None, None) => self.jwt(jwt.get()).map(AuthenticationKind::Jwt),
+            (None, None, Some(introspection), None) => {
+                self.introspection(introspection).map(AuthenticationKind::Introspection)
             }
-        };
+            (None, None, None, Some(forward)) => self.forward(forward.get()).map(AuthenticationKind::Forward),
+            (None, None, None, None) => {
+                let what = format!("`authentication.{name}` does not say how credentials are checked");
+                let next = "add one of `api_keys`, `jwt`, `introspection` and `forward`; `api_keys = {}` is the shortest";
+                self.error(&raw.span(), what, next.into());
+                None
+            }
+            _ => {
+                let what =
+                    format!("`authentication.{name}` says in several ways how credentials are checked");
+                let next = "leave one, and give each of the others a name of its own: a route may name several in `by`";
+                self.error(&raw.span(), what, next.into());
+                None
+            }
+        }?;
         let passes_on = !matches!(kind, AuthenticationKind::ApiKeys { .. });
         Some(AuthenticationConfig {
             source,
@@ -109,7 +120,7 @@ impl Checker<'_> {
     fn prefixes_of_keys(&mut self, raw: &RawConfig, all: &Authentication) {
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, one) in all {
-            let AuthenticationKind::ApiKeys { prefix } = &one.kind;
+            let AuthenticationKind::ApiKeys { prefix } = &one.kind else { continue };
             if let Some(other) = seen.insert(prefix, name) {
                 let span = raw.authentication.get(name).map_or(0..0, At::span);
                 let what = format!("the keys of `{name}` and of `{other}` both begin with `{prefix}`");

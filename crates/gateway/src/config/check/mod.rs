@@ -3,6 +3,7 @@
 
 mod address;
 mod authentication;
+mod authorities;
 mod cache;
 mod circuit;
 mod concurrency;

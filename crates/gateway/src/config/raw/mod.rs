@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use authentication::{RawApiKeys, RawAuthentication, RawRouteAuthentication};
+pub(super) use authentication::{
+    RawApiKeys, RawAuthentication, RawForward, RawIntrospection, RawJwt, RawRouteAuthentication,
+};
 pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit};
 pub(super) use concurrency::{RawConcurrency, RawPriority};

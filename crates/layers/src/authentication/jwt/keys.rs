@@ -68,8 +68,12 @@ impl Keys {
     /// Keys that are found at `target`.
     #[must_use]
     pub fn fetched(issuer: &str, outbound: Arc<dyn Outbound>, target: http::Uri) -> Self {
-        let fetching =
-            Fetching { outbound, target, one_at_a_time: tokio::sync::Mutex::default(), asked: Mutex::default() };
+        let fetching = Fetching {
+            outbound,
+            target,
+            one_at_a_time: tokio::sync::Mutex::default(),
+            asked: Mutex::default(),
+        };
         Self { issuer: issuer.into(), current: ArcSwapOption::empty(), fetching: Some(fetching) }
     }
 
@@ -120,7 +124,11 @@ impl Keys {
                 }
             }
             Err(error) if was_failing => {
-                tracing::debug!(issuer = &*self.issuer, error, "the keys of the issuer still cannot be fetched");
+                tracing::debug!(
+                    issuer = &*self.issuer,
+                    error,
+                    "the keys of the issuer still cannot be fetched"
+                );
             }
             Err(error) => tracing::warn!(
                 issuer = &*self.issuer,

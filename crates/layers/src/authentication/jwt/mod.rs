@@ -2,6 +2,7 @@
 //! found good is remembered until it expires, so that only its first request costs a signature.
 
 mod algorithm;
+pub(super) mod claims;
 mod key_set;
 mod keys;
 #[cfg(test)]
@@ -76,7 +77,12 @@ enum Looked {
 impl Jwt {
     /// Tokens that keep `policy`, signed with `keys`. `hides` is the header whose credential goes no further.
     #[must_use]
-    pub fn new(policy: JwtPolicy, keys: Arc<Keys>, named_as: NamedAs, hides: Option<http::HeaderName>) -> Self {
+    pub fn new(
+        policy: JwtPolicy,
+        keys: Arc<Keys>,
+        named_as: NamedAs,
+        hides: Option<http::HeaderName>,
+    ) -> Self {
         Self { policy, named_as, hides, keys, remembered: Cache::new(REMEMBERED_MAX) }
     }
 
@@ -119,7 +125,8 @@ impl Jwt {
         {
             return Looked::Verdict(Verdict::Known(Arc::clone(&remembered.known)));
         }
-        let Some(token) = Token::read(text).filter(|token| token.issuer() == Some(&self.policy.issuer)) else {
+        let Some(token) = Token::read(text).filter(|token| token.issuer() == Some(&self.policy.issuer))
+        else {
             return Looked::Verdict(Verdict::NotMine);
         };
         match self.signature(&token, keys) {
@@ -145,7 +152,8 @@ impl Jwt {
 
     /// Whether the token is signed as it must be; `None` where the key that it names is not known.
     fn signature(&self, token: &Token<'_>, keys: &Fetched) -> Option<Result<(), Cow<'static, str>>> {
-        let Some(algorithm) = token.algorithm.filter(|algorithm| self.policy.algorithms.contains(algorithm)) else {
+        let Some(algorithm) = token.algorithm.filter(|algorithm| self.policy.algorithms.contains(algorithm))
+        else {
             return Some(Err("The token is not signed with an algorithm that is taken here.".into()));
         };
         if token.is_critical {
@@ -158,17 +166,17 @@ impl Jwt {
 
     fn known(&self, token: &Token<'_>, digest: Option<CredentialDigest>) -> Option<Known> {
         let JwtPolicy { principal, attributes, scopes, .. } = &self.policy;
-        let claims = &token.claims;
-        let name = token::text(claims, principal)?;
+        let said = &token.claims;
+        let name = claims::text(said, principal)?;
         let attributes = attributes
             .iter()
-            .filter_map(|(name, claim)| Some((name.as_str().into(), token::text(claims, claim)?.into())));
+            .filter_map(|(name, claim)| Some((name.as_str().into(), claims::text(said, claim)?.into())));
         let facts = PrincipalFacts {
             name: format!("{}{name}", self.named_as.prefix).into(),
             by: Arc::clone(&self.named_as.by),
             credential: digest.map(credential_id),
             attributes: attributes.collect(),
-            scopes: token::words(claims, scopes),
+            scopes: claims::words(said, scopes),
             hidden: self.hides.clone(),
         };
         Some(Known::new(facts, Vec::new()))

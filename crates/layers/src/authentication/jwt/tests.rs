@@ -175,7 +175,8 @@ fn no_token_is_believed_that_its_issuer_did_not_sign() {
     let (header, _) = message.split_once('.').expect("two parts");
     let altered = format!("{header}.{other_claims}.{signature}");
     assert_eq!(told(jwt.check(altered.as_bytes(), NOW)), not_theirs);
-    let critical = authority.sign(&json!({"alg": "ES256", "kid": "k1", "crit": ["b64"], "b64": false}), &claims());
+    let critical =
+        authority.sign(&json!({"alg": "ES256", "kid": "k1", "crit": ["b64"], "b64": false}), &claims());
     let not_understood = "The token's header asks for something that is not understood here.";
     assert_eq!(told(jwt.check(critical.as_bytes(), NOW)), not_understood);
     for nonsense in ["", ".", "..", "a.b.c", "x", &good[..good.len() / 3]] {
@@ -266,7 +267,8 @@ impl Outbound for Network {
     fn ask(&self, _: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, String>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let published = self.published.lock().expect("a lock").clone();
-        let answer = published.map(|set| Response::new(Bytes::from(set))).ok_or_else(|| "it is down".to_owned());
+        let answer =
+            published.map(|set| Response::new(Bytes::from(set))).ok_or_else(|| "it is down".to_owned());
         Box::pin(std::future::ready(answer))
     }
 }

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use steadfast_core::Timestamp;
 
-use super::{Algorithm, JwtPolicy};
+use super::{
+    Algorithm, JwtPolicy,
+    claims::{instant, is_for},
+};
 
 /// A token in its parts; nothing of it is verified.
 #[derive(Debug)]
@@ -67,13 +70,7 @@ pub(super) fn good_until(
     claims: &Map<String, Value>,
     now: Timestamp,
 ) -> Result<Timestamp, Cow<'static, str>> {
-    let for_us = |audience: &str| policy.audience.iter().any(|ours| ours == audience);
-    let is_for_us = match claims.get("aud") {
-        Some(Value::String(audience)) => for_us(audience),
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).any(for_us),
-        _ => false,
-    };
-    if !is_for_us {
+    if !is_for(claims, &policy.audience) {
         return Err("The token is for another audience.".into());
     }
     if let Some(begins) = claims.get("nbf")
@@ -84,40 +81,4 @@ pub(super) fn good_until(
     let expires = claims.get("exp").ok_or("The token has no `exp`: it would never expire.")?;
     let until = instant(expires).ok_or("The token's `exp` is not a time.")?.after(policy.leeway);
     if until <= now { Err("The token has expired.".into()) } else { Ok(until) }
-}
-
-/// Seconds since 1970, perhaps with a fraction.
-#[expect(clippy::cast_possible_truncation, reason = "it saturates, which is as good as the end of time")]
-fn instant(value: &Value) -> Option<Timestamp> {
-    let seconds = value.as_f64().filter(|seconds| seconds.is_finite())?;
-    Some(Timestamp::from_millis((seconds * 1e3) as i64))
-}
-
-/// The claim at `path`: that of this very name, or else the one that its parts lead to.
-pub(super) fn claim<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
-    if let Some(value) = claims.get(path) {
-        return Some(value);
-    }
-    let mut parts = path.split('.');
-    let first = claims.get(parts.next()?)?;
-    parts.try_fold(first, |value, part| value.as_object()?.get(part))
-}
-
-/// The claim at `path` as a text: a number or a truth value as it is written.
-pub(super) fn text(claims: &Map<String, Value>, path: &str) -> Option<String> {
-    match claim(claims, path)? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
-    }
-}
-
-/// The claim at `path` as a list: of a text, its words.
-pub(super) fn words(claims: &Map<String, Value>, path: &str) -> Vec<Box<str>> {
-    match claim(claims, path) {
-        Some(Value::String(text)) => text.split_ascii_whitespace().map(Into::into).collect(),
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).map(Into::into).collect(),
-        _ => Vec::new(),
-    }
 }
