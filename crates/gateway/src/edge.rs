@@ -18,8 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, Head, IdentityPolicy, Problem, RequestId,
-    RouteAuthentication, Rung, Spool, Tries, announced_method, owner_of,
+    CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, Head, IdentityPolicy, Problem,
+    RefusalTemplate, RequestId, RouteAuthentication, Rung, Spool, Tries, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -30,6 +30,7 @@ use crate::{
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     framing, grpc,
+    limits::{Limits, SharedLimits},
     operations_api::{self, CallerOfOwn, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
@@ -51,6 +52,8 @@ pub(crate) struct Edge {
     pub(crate) spool: Arc<Spool>,
     /// Where answers are kept; it outlives a reload too.
     pub(crate) cache: Arc<CacheStore>,
+    /// What limits count; it outlives a reload too.
+    pub(crate) limits: SharedLimits,
 }
 
 /// The routes of one config.
@@ -60,6 +63,8 @@ pub(crate) struct Routes {
     pub(crate) answer_preflights: bool,
     /// The upstreams that they forward to.
     pub(crate) upstreams: Upstreams,
+    /// The limits that they name.
+    pub(crate) limits: Limits,
     /// Those who find out who is calling.
     pub(crate) authenticators: Arc<Authenticators>,
 }
@@ -92,6 +97,10 @@ pub(crate) struct RouteEntry {
     pub(crate) authentication: Option<Arc<RouteAuthentication>>,
     /// Whether its stack answers preflights.
     pub(crate) answers_preflights: bool,
+    /// Whether its stack asks who is calling.
+    pub(crate) has_limits: bool,
+    /// What its refusals look like.
+    pub(crate) refusal: Option<Arc<RefusalTemplate>>,
 }
 
 /// The name that stands in logs for what the gateway serves itself, and for what nothing serves.
@@ -180,9 +189,18 @@ impl Edge {
         };
         *found = Some(RouteMark { name: Arc::clone(&route.name), number: route.number });
         let mut stack = route.stack.clone();
+        // Who speaks gRPC reads no body of a refusal, in whichever words.
+        let refusal = route.refusal.clone().filter(|_| !grpc::is_spoken(request.headers()));
+        if route.has_limits {
+            let client = policy.forwarding.client(caller, request.headers()).unwrap_or(caller.ip);
+            request.extensions_mut().insert(ClientAddress(client));
+        }
         drop(routes);
         policy.forwarding.stamp(caller, &mut request);
-        let Ok(response) = stack.call(request).await;
+        let Ok(mut response) = stack.call(request).await;
+        if let Some(refusal) = &refusal {
+            refusal.apply(&mut response);
+        }
         response
     }
 

@@ -31,6 +31,7 @@ use crate::{
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
     key_keeper::KeyKeeper,
+    limits::{LimitsDesk, SharedLimits},
     routing::Table,
     server,
     stack::{self, Shared},
@@ -212,6 +213,7 @@ impl Gateway {
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
+        let limits = SharedLimits::new(&clock);
         let keys = KeyKeeper::default();
         let authenticators = Arc::new(Authenticators::running(config, &Authenticators::default(), &clock)?);
         keys.keep(authenticators.rings(), authenticators.issuers(), &ledger).map_err(StartError::Thread)?;
@@ -221,6 +223,7 @@ impl Gateway {
             spool: &spool,
             cache: &cache,
             authenticators: &authenticators,
+            limits: &limits,
         };
         let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
@@ -233,6 +236,7 @@ impl Gateway {
             clock,
             spool,
             cache,
+            limits,
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
@@ -302,6 +306,7 @@ impl Gateway {
             spool: &edge.spool,
             cache: &edge.cache,
             authenticators: &authenticators,
+            limits: &edge.limits,
         };
         let routes = routes(config, &before.upstreams, &edge.metrics, &shared).and_then(|routes| {
             self.keys
@@ -340,6 +345,13 @@ impl Gateway {
             Ok(circuits) => Ok(circuits),
             Err(NoCircuit) => Err(NotOrdered::NoCircuit),
         }
+    }
+
+    /// Where its limits are looked at.
+    #[must_use]
+    pub fn limits(&self) -> LimitsDesk {
+        let limits = self.edge.routes.load().limits.values().cloned().collect();
+        LimitsDesk { limiter: Arc::clone(&self.edge.limits.limiter), limits }
     }
 
     /// Returns when every change of credentials that the ledger has is known to this process.
@@ -381,6 +393,8 @@ impl Gateway {
     pub fn metrics(&self) -> String {
         self.edge.metrics.spool(&self.edge.spool);
         self.edge.metrics.cache(self.edge.cache.stats());
+        let counts = self.edge.limits.limiter.local();
+        self.edge.metrics.limits(counts.held(), counts.evicted());
         self.edge.metrics.render()
     }
 
@@ -433,6 +447,7 @@ fn routes(
     shared: &Shared<'_>,
 ) -> Result<Routes, ReloadError> {
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
+    let limits = shared.limits.running(config, metrics);
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let running = |upstream: &String| {
@@ -445,9 +460,11 @@ fn routes(
         };
         // From the beginning, so that its counters are there at zero before anything is counted.
         let tally = metrics.tallies.route(&route.name);
+        let of_route = shared.limits.of_route(route, &limits);
+        let has_limits = of_route.is_some();
         let authentication = shared.authenticators.of_route(route, shared.clock, &tally);
         let upstream = running(&route.upstream)?;
-        let stack = stack::build(route, upstream, backup, shared, authentication.clone(), &tally)
+        let stack = stack::build(route, upstream, backup, shared, authentication.clone(), of_route, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
@@ -456,10 +473,13 @@ fn routes(
             identity: stack::identity(route, shared.authenticators),
             authentication,
             answers_preflights: route.cors.is_some(),
+            has_limits,
+            refusal: route.refusal.clone(),
         };
         Ok((route.matching(), entry))
     });
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
-    Ok(Routes { table, answer_preflights, upstreams, authenticators: Arc::clone(shared.authenticators) })
+    let authenticators = Arc::clone(shared.authenticators);
+    Ok(Routes { table, answer_preflights, upstreams, authenticators, limits })
 }

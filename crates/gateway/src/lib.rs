@@ -19,6 +19,7 @@ mod gateway;
 mod grpc;
 mod handover;
 mod key_keeper;
+mod limits;
 mod operations_api;
 mod pages;
 mod patient;
@@ -33,5 +34,6 @@ mod upstreams;
 mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
-pub use steadfast_layers::{CacheStats, Purge};
+pub use limits::{LimitReport, LimitsDesk};
+pub use steadfast_layers::{CacheStats, NoSuchSubject, Purge, RefusedSubject, Standing};
 pub use upstreams::{CircuitOrder, NotOrdered};

@@ -9,6 +9,8 @@ mod credentials;
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
+mod limits;
+mod limits_desk;
 mod operations;
 mod print;
 mod serve;
@@ -32,6 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Operations(arguments) => operations::run(arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
+        Command::Limits(arguments) => limits::run(arguments),
         Command::Credentials(arguments) => credentials::run(arguments),
         Command::Reload(arguments) => status::reload(&arguments),
         Command::Status(arguments) => status::status(&arguments),

@@ -59,9 +59,12 @@ fn what_the_starter_file_comments_out_is_valid_too() {
 /// The defaults that the schema and the reference state are those that the smallest config gets.
 #[test]
 fn every_default_in_the_schema_is_the_one_in_force() {
-    let smallest = "retry = {}\nconcurrency = {}\ncourtesy = { rate = \"1/s\" }\n\n[[routes]]";
+    let smallest = "retry = {}\nconcurrency = {}\ncourtesy = { rate = \"1/s\" }\n\n\
+                    [limits.bank]\nper = \"ip\"\nrate = \"1/s\"\nplans = { bank = { rate = \"2/s\" } }\n\n[[routes]]";
     let smallest = SMALLEST.replacen("[[routes]]", smallest, 1);
-    let routed = format!("{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\n");
+    let routed = format!(
+        "{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
+    );
     let routed =
         format!("{routed}authentication = {{ by = [\"bank\"] }}\n\n[authentication.bank]\napi_keys = {{}}\n");
     let all = format!("listen = \"127.0.0.1:8080\"\n{routed}\n[[listeners]]\naddress = \":8443\"\n");
@@ -93,6 +96,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "circuit",
                 "balance",
                 "fallback",
+                "refusal",
                 "jwt",
                 "introspection",
                 "forward",
@@ -127,6 +131,8 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "when",
                 "means",
                 "ttl",
+                "max",
+                "cost_from_answer",
                 "header",
             ];
             // What depends on the machine, on another key, or on what is wanted.
@@ -143,6 +149,10 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "origins",
                 "queue",
                 "rate",
+                "burst",
+                "per",
+                "cost",
+                "limits",
                 "name_prefix",
                 "pass_on",
                 "by",

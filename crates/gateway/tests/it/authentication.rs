@@ -103,7 +103,7 @@ impl House {
         }
     }
 
-    async fn key(&self, change: impl FnOnce(CredentialRecord) -> CredentialRecord) -> ApiKey {
+    pub(crate) async fn key(&self, change: impl FnOnce(CredentialRecord) -> CredentialRecord) -> ApiKey {
         self.key_of("sf", change).await
     }
 

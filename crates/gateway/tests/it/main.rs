@@ -15,6 +15,7 @@ mod endpoints;
 mod fallback;
 mod golden;
 mod large_bodies;
+mod limits;
 mod line;
 mod lost_answers;
 mod meanings;

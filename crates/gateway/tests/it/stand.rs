@@ -14,7 +14,7 @@ use steadfast_gateway::{
         UpstreamConfig, parse,
     },
 };
-use steadfast_layers::{IdempotencyPolicy, Priority, SpoolLimits};
+use steadfast_layers::{IdempotencyPolicy, LimitHeaders, Priority, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::{
@@ -81,6 +81,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         resolver: Vec::new(),
         authentication: BTreeMap::new(),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
+        limits: BTreeMap::new(),
         routes: all,
     }
 }
@@ -105,6 +106,9 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         cache: None,
         fallback: None,
         cors: None,
+        limits: Vec::new(),
+        limit_headers: LimitHeaders { standard: true, older: false },
+        refusal: None,
         rewrite: None,
     }
 }

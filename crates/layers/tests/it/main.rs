@@ -8,6 +8,7 @@ mod cache;
 mod concurrency;
 mod courtesy;
 mod key_ring;
+mod limits;
 mod principals;
 mod retries;
 mod scripted;

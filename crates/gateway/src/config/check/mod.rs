@@ -12,6 +12,7 @@ mod edge;
 mod encryption;
 mod fallback;
 mod health;
+mod limits;
 mod matching;
 mod resolver;
 mod retry;
@@ -81,6 +82,7 @@ impl<'a> Checker<'a> {
                 upstreams.insert(name.clone(), upstream);
             }
         }
+        let limits = self.limits(raw);
         let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
@@ -102,6 +104,7 @@ impl<'a> Checker<'a> {
             resolver,
             authentication,
             upstreams,
+            limits,
             routes,
         })
     }
