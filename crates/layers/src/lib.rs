@@ -21,6 +21,7 @@ mod fallback;
 mod guarded_body;
 mod idempotency;
 mod identity;
+mod limits;
 mod problem;
 mod random;
 mod repeating;
@@ -58,6 +59,7 @@ pub use idempotency::{
     OperationContext, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
+pub use limits::{LimitStore, LimitedKey, Look, LookedUp, Standing, Take, Taken, TakenLater};
 pub use problem::Problem;
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
