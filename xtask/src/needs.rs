@@ -21,6 +21,7 @@ pub(crate) struct Need {
 /// What `cargo xtask test` needs.
 pub(crate) const FOR_TESTS: &[Need] = &[
     POSTGRES,
+    REDIS,
     PYTHON_VENV,
     SYSTEMD_ANALYZE,
     NODE,
@@ -49,6 +50,9 @@ const POSTGRES: Need = Need {
     packages: &["postgresql"],
     is_here: || on_path("postgres") || debian_has_postgres(),
 };
+
+/// Any version does for limits.
+const REDIS: Need = Need { what: "Redis", packages: &["redis-server"], is_here: || on_path("redis-server") };
 
 const PYTHON_VENV: Need = Need {
     what: "Python with venv",

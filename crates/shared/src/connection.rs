@@ -62,7 +62,7 @@ impl Connection {
         script: &Script,
         text: &str,
         keys: &[Vec<u8>],
-        arguments: &[Vec<u8>],
+        arguments: &[&[u8]],
     ) -> RedisResult<T> {
         let call = |name: &str, what: &str| {
             let mut command = redis::cmd(name);

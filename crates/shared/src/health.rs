@@ -6,7 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -48,6 +48,9 @@ pub(crate) struct Health {
     losses: AtomicU64,
     standing: Mutex<Standing>,
     lost: Notify,
+    /// When it was last lost or found again, in milliseconds since it began; zero: never.
+    changed_ms: AtomicU64,
+    began: Instant,
 }
 
 impl Health {
@@ -57,7 +60,22 @@ impl Health {
             losses: AtomicU64::new(0),
             standing: Mutex::new(Standing::Well),
             lost: Notify::new(),
+            changed_ms: AtomicU64::new(0),
+            began: Instant::now(),
         }
+    }
+
+    /// Whether it has been as it is for so long.
+    pub(crate) fn has_stood_for(&self, time: Duration) -> bool {
+        match self.changed_ms.load(Ordering::Relaxed) {
+            0 => true,
+            changed => self.now_ms().saturating_sub(changed) >= time.as_millis() as u64,
+        }
+    }
+
+    /// Never zero.
+    fn now_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
     }
 
     /// Whether it is worth asking.
@@ -82,6 +100,7 @@ impl Health {
         }
         tracing::warn!(%reason, "the shared store is lost: limits go by `on_loss` until it answers again");
         *standing = Standing::Lost { since: Instant::now(), reason };
+        self.changed_ms.store(self.now_ms(), Ordering::Relaxed);
         self.losses.fetch_add(1, Ordering::Relaxed);
         self.is_well.store(false, Ordering::Relaxed);
         self.lost.notify_one();
@@ -94,6 +113,7 @@ impl Health {
             let lost_for = since.elapsed();
             tracing::info!(?lost_for, "the shared store answers again: limits are counted in it");
             *standing = Standing::Well;
+            self.changed_ms.store(self.now_ms(), Ordering::Relaxed);
             self.is_well.store(true, Ordering::Relaxed);
         }
     }

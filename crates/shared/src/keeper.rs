@@ -40,7 +40,9 @@ pub(crate) async fn keep(inner: Weak<Inner>) {
             }
             Err(_) => {
                 connection = None;
-                store.health.lose(connection::reason(&std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+                store
+                    .health
+                    .lose(connection::reason(&std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
                 next(&mut backoff)
             }
         };

@@ -12,7 +12,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use redis::RedisResult;
@@ -20,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     ask::{Answers, Question},
-    call,
+    call::{self, Carried},
     connection::{self, Connection},
     health::Reason,
     store::Inner,
@@ -28,8 +27,8 @@ use crate::{
 
 /// How many calls of a lane are under way at once: while one is answered, the next is on its way.
 const DRIVERS: usize = 2;
-/// How many questions go in one call. The store does nothing else meanwhile, so a call should take it well below a
-/// millisecond.
+/// How many questions go in one call. The store does nothing else meanwhile, so a call should take it about a
+/// millisecond at most.
 const BATCH_MAX: usize = 128;
 /// How many questions wait in a lane at most. More than that can only be when the store is slower than the callers
 /// come; they go by `on_loss`.
@@ -168,10 +167,11 @@ impl Driver {
         if !inner.health.is_well() {
             return;
         }
+        inner.calls.fetch_add(1, Ordering::Relaxed);
         let (questions, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|waiting| (waiting.question, waiting.reply)).unzip();
-        let answers = match tokio::time::timeout(inner.patience, self.answers(inner, &questions)).await {
-            Ok(Ok(answers)) => answers,
+        let carried = match tokio::time::timeout(inner.patience, self.answers(inner, &questions)).await {
+            Ok(Ok(carried)) => carried,
             Ok(Err(error)) => {
                 if connection::is_broken(&error) {
                     self.disconnect();
@@ -185,15 +185,21 @@ impl Driver {
                 return;
             }
         };
-        for (answers, reply) in answers.into_iter().zip(replies) {
+        for (answers, reply) in carried.answers.into_iter().zip(replies) {
             if let Some(reply) = reply {
                 let _ = reply.send(answers);
             }
         }
+        for question in carried.undo {
+            let _ = self.lane.push(Waiting { question, reply: None });
+        }
+        if let Some(error) = carried.failure {
+            inner.health.lose(connection::reason(&error));
+        }
     }
 
     /// What the store says to each question; to some nothing, where a node of a Cluster did not answer.
-    async fn answers(&self, inner: &Inner, questions: &[Question]) -> RedisResult<Vec<Option<Answers>>> {
+    async fn answers(&self, inner: &Inner, questions: &[Question]) -> RedisResult<Carried> {
         let (mut connection, was_open) = self.connection(inner).await?;
         match call::ask(&mut connection, &inner.script, questions).await {
             // One that the server closed while it was idle, say. Where the server did count before it was lost, it

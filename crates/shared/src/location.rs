@@ -105,6 +105,8 @@ impl fmt::Debug for Location {
     }
 }
 
+impl Eq for Location {}
+
 impl PartialEq for Location {
     fn eq(&self, other: &Self) -> bool {
         let same = |(a, b): (&ConnectionInfo, &ConnectionInfo)| {

@@ -55,7 +55,7 @@ impl Node {
 
     async fn call(&self, connection: &mut Connection, what: &str) -> RedisResult<u64> {
         let counts_for = COUNTS_FOR.as_millis().to_string();
-        let arguments = [self.name.clone().into_bytes(), counts_for.into_bytes(), what.as_bytes().to_vec()];
+        let arguments = [self.name.as_bytes(), counts_for.as_bytes(), what.as_bytes()];
         connection.run(&self.script, TEXT, std::slice::from_ref(&self.key), &arguments).await
     }
 }

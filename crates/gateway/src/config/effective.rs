@@ -14,15 +14,15 @@ use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFile
 
 use super::{
     Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
-    RouteFallback, ServerTls, UpstreamConfig,
+    RouteFallback, ServerTls, SharedStore, UpstreamConfig,
     error::secrets,
     raw::{
         At, PerTime, Percent, RawAnswer, RawBalance, RawCache, RawCacheStore, RawCircuit, RawConcurrency,
         RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded,
         RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson,
         RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
-        RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawSpool, RawTimeout, RawUpstream,
-        RawUpstreamTls, Share, Size, Status, Time,
+        RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawShared, RawSpool, RawTimeout,
+        RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
     },
 };
 
@@ -45,6 +45,11 @@ pub fn effective(config: &Config) -> String {
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
+        shared: config.shared.as_ref().and_then(shared),
+        shared_password_file: config.shared.as_ref().and_then(|shared| {
+            let file = shared.password_file.as_ref()?;
+            some(plain(&file.display().to_string()))
+        }),
         encryption: config.encryption.as_ref().and_then(|encryption| {
             let key_file = At::nowhere(plain(&encryption.key_file.display().to_string()));
             some(RawEncryption { key_file })
@@ -83,14 +88,25 @@ fn all<T, R>(values: impl IntoIterator<Item = T>, raw: impl Fn(T) -> R) -> Optio
 fn ledger(location: &LedgerLocation) -> String {
     match location {
         LedgerLocation::Sqlite(path) => format!("sqlite:{}", path.display()),
-        LedgerLocation::Postgres(url) => {
-            let mut url = url.clone();
-            for secret in secrets(&url).into_iter().rev() {
-                url.replace_range(secret, REDACTED);
-            }
-            url
-        }
+        LedgerLocation::Postgres(url) => redacted(url),
     }
+}
+
+/// A URL without its password.
+fn redacted(url: &str) -> String {
+    let mut url = url.to_owned();
+    for secret in secrets(&url).into_iter().rev() {
+        url.replace_range(secret, REDACTED);
+    }
+    url
+}
+
+fn shared(store: &SharedStore) -> Option<At<RawShared>> {
+    let mut urls = store.urls.iter().map(|url| plain(&redacted(url)));
+    if store.is_cluster {
+        return some(RawShared::Cluster(urls.collect()));
+    }
+    urls.next().and_then(|url| some(RawShared::Server(url)))
 }
 
 fn raw_listener(listener: &Listener) -> RawListener {

@@ -96,6 +96,8 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
         } else {
             let unset = [
                 "ledger_file",
+                "shared",
+                "shared_password_file",
                 "repeatable_for",
                 "methods",
                 "deadline",

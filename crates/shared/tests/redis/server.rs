@@ -90,7 +90,9 @@ impl Server {
                 // Whoever needs a password says so to a PING without one.
                 Ok(answer) if answer == "PONG" || answer.starts_with("NOAUTH") => return,
                 _ if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
-                other => panic!("{other:?}; {INSTALL}; {}", fs::read_to_string(self.log()).unwrap_or_default()),
+                other => {
+                    panic!("{other:?}; {INSTALL}; {}", fs::read_to_string(self.log()).unwrap_or_default())
+                }
             }
         }
     }
@@ -134,7 +136,14 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let nodes = std::array::from_fn(|_| {
             let bus = free_port().to_string();
-            Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"])
+            Server::start(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-port",
+                &bus,
+                "--cluster-node-timeout",
+                "2000",
+            ])
         });
         let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
         for (node, (first, last)) in nodes.iter().zip(slots) {

@@ -15,6 +15,7 @@ mod resolver;
 mod retry;
 mod rewrite;
 mod route;
+mod shared;
 mod spool;
 mod upstream;
 
@@ -70,6 +71,7 @@ impl<'a> Checker<'a> {
         let listeners = self.listeners(raw);
         let admin = self.admin(raw, listeners.as_deref().unwrap_or_default());
         let ledger = self.ledger(raw);
+        let shared = self.shared(raw);
         let encryption = raw.encryption.as_ref().map(|encryption| self.encryption(encryption.get()));
         let edge = self.edge(raw.edge.as_ref());
         let resolver = self.resolver(raw.resolver.as_ref());
@@ -87,6 +89,7 @@ impl<'a> Checker<'a> {
             listeners: listeners?,
             admin: admin?,
             ledger: ledger?,
+            shared,
             encryption: match encryption {
                 None => None,
                 Some(encryption) => Some(encryption?),
