@@ -5,6 +5,7 @@
 //! Instants are times since 1970, on a clock that whoever counts keeps: windows lie on its days and hours.
 
 mod bucket;
+mod digest;
 mod fixed_window;
 mod period;
 mod places;
@@ -13,6 +14,7 @@ mod sliding_window;
 use std::time::Duration;
 
 use bucket::Bucket;
+pub use digest::LimitDigest;
 use fixed_window::FixedWindow;
 pub use period::Period;
 use places::Places;

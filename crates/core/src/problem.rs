@@ -115,6 +115,9 @@ codes! {
     /// Nothing is known of who is calling.
     Unauthenticated = "unauthenticated", 401, "A credential is required", No,
         "Send the credential that this API asks for.";
+    /// The caller asked for more than a limit allows it.
+    QuotaExceeded = "quota-exceeded", 429, "A limit was reached; nothing was sent", Yes,
+        "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";
     /// More requests are under way than can be held.
     TemporaryReducedCapacity = "temporary-reduced-capacity", 503, "Too much is under way; nothing was sent", Yes,
         "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";
@@ -145,6 +148,16 @@ codes! {
 }
 
 impl Code {
+    /// The type that IANA registers for it, where it does: every client knows that one, whoever sends it
+    /// (draft-ietf-httpapi-ratelimit-headers).
+    #[must_use]
+    pub const fn registered_type(self) -> Option<&'static str> {
+        match self {
+            Self::QuotaExceeded => Some("https://iana.org/assignments/http-problem-types#quota-exceeded"),
+            _ => None,
+        }
+    }
+
     /// The code that callers see as `text`.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {

@@ -2,7 +2,7 @@
 //! or an axum handler.
 //!
 //! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FallbackLayer`],
-//! [`FailureLayer`], [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
+//! [`FailureLayer`], [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
 //! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
@@ -16,14 +16,17 @@ mod cors;
 mod courtesy;
 mod deadline;
 mod degraded;
+mod expression;
 mod failure;
 mod fallback;
 mod guarded_body;
 mod idempotency;
 mod identity;
 mod limits;
+mod principal;
 mod problem;
 mod random;
+mod refusal_template;
 mod repeating;
 mod request_body;
 mod request_id;
@@ -50,6 +53,7 @@ pub use cors::{
 pub use courtesy::{Courtesy, CourtesyFuture, CourtesyLayer, CourtesyPolicy, CourtesyService};
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
 pub use degraded::{DEGRADED_HEADER, Rung};
+pub use expression::{Expression, InvalidExpression, expression_context, headers_value};
 pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackService, FallbackSource, FixedAnswer};
 pub use guarded_body::GuardedBody;
@@ -59,8 +63,15 @@ pub use idempotency::{
     OperationContext, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
-pub use limits::{LimitStore, LimitedKey, Look, LookedUp, Standing, Take, Taken, TakenLater};
+pub use limits::{
+    ClientAddress, Cost, CostFromAnswer, ENFORCED_ON_ALL, LIMIT_VARIABLES, LIMITED_KEYS_MAX, LIMITS_MAX,
+    Limit, LimitClock, LimitHeaders, LimitPolicy, LimitStore, LimitedBody, LimitedKey, Limiter, LimitsFuture,
+    LimitsLayer, LimitsService, LocalLimits, Look, LookedUp, MostRefused, NoSuchSubject, Per, Raise,
+    RefusedSubject, RouteLimits, Standing, Take, Taken, TakenLater,
+};
+pub use principal::{PLAN, Principal, PrincipalFacts, TENANT};
 pub use problem::Problem;
+pub use refusal_template::{InvalidTemplate, RefusalTemplate};
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 pub use retry::{
@@ -70,5 +81,5 @@ pub use retry_after::retry_after;
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
-pub use tally::{Count, Counted, RouteTally, UpstreamTally};
+pub use tally::{Count, Counted, LimitTally, RouteTally, UpstreamTally};
 pub use tried::{EndpointId, Tried};

@@ -144,6 +144,19 @@ tally! {
     }
 }
 
+tally! {
+    /// What is counted of one limit.
+    LimitTally {
+        counter allowed = "steadfast_limit_allowed", "Requests that the limit let through";
+        counter refused = "steadfast_limit_refused", "Requests that the limit refused";
+        counter would_refuse = "steadfast_limit_would_refuse",
+            "Requests that shadow mode let through and that would have been refused";
+        counter delayed = "steadfast_limit_delayed", "Requests that waited for their turn";
+        counter refunded = "steadfast_limit_refunded", "Charges given back because the answer was a replay";
+        counter uncounted = "steadfast_limit_uncounted", "Requests let through because nobody could count them";
+    }
+}
+
 impl RouteTally {
     /// Counts an answer for which these rungs were used; nothing where there are none.
     pub fn count_degraded(&self, rungs: &[Rung]) {

@@ -6,23 +6,21 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use steadfast_core::{LimitDecision, Quota};
 
-/// Whose count of a limit it is: a digest of the limit's name and of what it is `per`. The upper half is that of the
-/// first thing that it is per alone (its subject: a principal, an address), the same for every limit that is per such a
-/// thing, so that all that is counted of one subject can be found.
+/// Whose count of a limit it is: a digest of the limit's name and of all that it is per.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LimitedKey(pub u128);
+pub struct LimitedKey {
+    /// A digest of the first thing that the limit is per alone: a principal, an address. It is the same for every limit
+    /// that is per such a thing, so that all that is counted of one can be found.
+    pub subject: u64,
+    /// A digest of the limit's name and of everything that it is per.
+    pub rest: u64,
+}
 
 impl LimitedKey {
-    /// The key with these two halves.
+    /// All 128 bits.
     #[must_use]
-    pub const fn new(subject: u64, rest: u64) -> Self {
-        Self((subject as u128) << 64 | rest as u128)
-    }
-
-    /// Whose it is, whatever else it is per.
-    #[must_use]
-    pub const fn subject(self) -> u64 {
-        (self.0 >> 64) as u64
+    pub const fn digest(self) -> u128 {
+        (self.subject as u128) << 64 | self.rest as u128
     }
 }
 

@@ -1,0 +1,173 @@
+//! Tells callers how their limits stand: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10),
+//! and the older `X-RateLimit-…` where a route asks for them.
+
+use std::{fmt::Write as _, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use steadfast_core::Quota;
+
+use super::policy::{LimitPolicy, told_quota};
+use crate::random::next_random;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// A reset is told up to this much later than it is, by chance, so that those who wait for it do not come back at once;
+/// but not by more than that.
+const LATER_BY_MAX: f64 = 0.1;
+const LATER_MAX: Duration = Duration::from_secs(30);
+
+/// Which fields callers are told their limits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitHeaders {
+    /// `RateLimit-Policy` and `RateLimit`.
+    pub standard: bool,
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`: of the strictest limit, the last one in seconds.
+    pub older: bool,
+}
+
+/// How one limit stands, as its caller is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stand {
+    /// Which of the route's limits.
+    pub(crate) index: u8,
+    pub(crate) remaining: u64,
+    /// In whole seconds, never too early.
+    pub(crate) reset_s: u32,
+    /// What it allows, where that is not what it allows everybody.
+    pub(crate) quota: Quota,
+}
+
+/// Whole seconds, rounded up, after a little chance.
+pub(crate) fn told_seconds(time: Duration) -> u32 {
+    let later = time.mul_f64(LATER_BY_MAX * (next_random() as f64 / u64::MAX as f64)).min(LATER_MAX);
+    let nanos = time.saturating_add(later).as_nanos();
+    u32::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
+}
+
+/// Puts how limits stand into `headers`, the strictest first. What the upstream says of limits of its own there is
+/// replaced: the caller cannot tell whose they are.
+pub(crate) fn tell<'a>(
+    headers: &mut HeaderMap,
+    which: LimitHeaders,
+    stands: impl Iterator<Item = (&'a LimitPolicy, Stand)>,
+    policies: impl FnOnce() -> Option<HeaderValue>,
+) {
+    // Long enough for a limit or two.
+    let mut text = String::with_capacity(64);
+    for (number, (policy, stand)) in stands.enumerate() {
+        if which.standard {
+            let comma = if number == 0 { "" } else { ", " };
+            // Writing to a string does not fail.
+            let _ = write!(text, "{comma}\"{}\";r={};t={}", policy.name, stand.remaining, stand.reset_s);
+        }
+        if which.older && number == 0 {
+            headers.insert(X_LIMIT, HeaderValue::from(told_quota(&stand.quota).0));
+            headers.insert(X_REMAINING, HeaderValue::from(stand.remaining));
+            headers.insert(X_RESET, HeaderValue::from(stand.reset_s));
+        }
+    }
+    if text.is_empty() {
+        return;
+    }
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
+        headers.insert(RATE_LIMIT, value);
+    }
+    if let Some(policies) = policies() {
+        headers.insert(RATE_LIMIT_POLICY, policies);
+    }
+}
+
+/// What `RateLimit-Policy` says of limits that allow so much.
+pub(crate) fn policies_value<'a>(
+    limits: impl Iterator<Item = (&'a LimitPolicy, Quota)>,
+) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for (policy, quota) in limits {
+        let (much, window) = told_quota(&quota);
+        let comma = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{comma}\"{}\";q={much}", policy.name);
+        if let Some(unit) = policy.unit() {
+            let _ = write!(text, ";qu=\"{unit}\"");
+        }
+        if let Some(window) = window {
+            let _ = write!(text, ";w={window}");
+        }
+    }
+    HeaderValue::from_str(&text).ok().filter(|_| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use steadfast_core::{LimitAlgorithm, Period};
+
+    use super::*;
+    use crate::limits::per::Per;
+
+    fn limit(name: &str, algorithm: LimitAlgorithm, count: u64, seconds: u64, burst: u64) -> LimitPolicy {
+        let period = Period::Time(Duration::from_secs(seconds));
+        LimitPolicy::new(name, Per::Address, Quota { algorithm, count, period, burst })
+    }
+
+    #[test]
+    fn policies_are_told_as_the_draft_writes_them() {
+        use LimitAlgorithm::{Concurrency, FixedWindow, TokenBucket};
+        let limits = [
+            limit("burst", TokenBucket, 100, 60, 20),
+            limit("calm", TokenBucket, 1, 2, 10),
+            limit("daily", FixedWindow, 1_000, 86_400, 1),
+            limit("places", Concurrency, 10, 1, 1),
+        ];
+        let value = policies_value(limits.iter().map(|limit| (limit, limit.quota))).expect("a value");
+        assert_eq!(
+            value,
+            "\"burst\";q=100;w=60, \"calm\";q=10;w=20, \"daily\";q=1000;w=86400, \
+             \"places\";q=10;qu=\"concurrent-requests\""
+        );
+        assert_eq!(policies_value([].into_iter()), None);
+    }
+
+    #[test]
+    fn the_strictest_is_told_first_and_alone_in_the_older_fields() {
+        let limits = [
+            limit("a", LimitAlgorithm::TokenBucket, 100, 60, 100),
+            limit("b", LimitAlgorithm::FixedWindow, 9, 1, 1),
+        ];
+        let stand = |index, remaining, reset_s| Stand {
+            index,
+            remaining,
+            reset_s,
+            quota: limits[usize::from(index)].quota,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("ratelimit", HeaderValue::from_static("\"upstream\";r=1;t=1"));
+        let stands = [(&limits[1], stand(1, 3, 1)), (&limits[0], stand(0, 99, 1))];
+        let which = LimitHeaders { standard: true, older: true };
+        tell(&mut headers, which, stands.into_iter(), || Some(HeaderValue::from_static("p")));
+        assert_eq!(headers["ratelimit"], "\"b\";r=3;t=1, \"a\";r=99;t=1");
+        assert_eq!(headers["ratelimit-policy"], "p");
+        let older = ["limit", "remaining", "reset"]
+            .map(|name| headers[format!("x-ratelimit-{name}").as_str()].clone());
+        assert_eq!(older, ["9", "3", "1"]);
+        let ours = steadfast_core::rate_limit(
+            headers["ratelimit"].to_str().expect("text"),
+            steadfast_core::Timestamp::from_millis(0),
+        );
+        assert_eq!(ours.expect("as upstreams' are read").remaining, 3);
+    }
+
+    #[test]
+    fn a_reset_is_told_a_little_late_and_never_early() {
+        for millis in [0, 1, 999, 1_000, 59_001, 86_400_000] {
+            let time = Duration::from_millis(millis);
+            for _ in 0..100 {
+                let told = u64::from(told_seconds(time));
+                let latest = (time.mul_f64(1.1)).min(time + LATER_MAX).as_millis().div_ceil(1_000) as u64;
+                assert!(told >= millis.div_ceil(1_000) && told <= latest, "{millis}: {told}");
+            }
+        }
+    }
+}
