@@ -39,6 +39,9 @@ pub(crate) const FOR_EDGE: &[Need] =
 /// What `cargo xtask bench cache` compares with.
 pub(crate) const FOR_CACHE: &[Need] = &[NGINX];
 
+/// What `cargo xtask bench shared` compares with.
+pub(crate) const FOR_SHARED: &[Need] = &[REDIS];
+
 const NGINX: Need = Need { what: "nginx", packages: &["nginx-light"], is_here: || on_path("nginx") };
 
 /// What `cargo xtask bench keyed` compares with. Redis is not among them: the libraries need a newer one than Debian 12

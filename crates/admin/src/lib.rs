@@ -39,7 +39,7 @@ mod view;
 
 pub use control::{
     CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
-    OrderRefused, Readiness, ReloadReport,
+    OrderRefused, Readiness, ReloadReport, SharedCheck,
 };
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};

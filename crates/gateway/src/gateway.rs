@@ -30,7 +30,7 @@ use crate::{
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
     routing::Table,
-    server,
+    server, shared,
     stack::{self, Shared},
     telemetry::{AccessLog, Metrics},
     upstreams::{self, CircuitOrder, NotOrdered, Upstreams},
@@ -60,6 +60,7 @@ pub struct Gateway {
     edge: Arc<Edge>,
     drain: Drain,
     unready: AtomicBool,
+    shared: Option<Arc<shared::Store>>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -200,6 +201,7 @@ impl Gateway {
         let cache = CacheStore::new(config.cache_memory_max);
         let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache };
         let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
+        let store = shared::start(config, &clock, &metrics);
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -249,7 +251,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), workers })
+        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), shared: store, workers })
     }
 
     /// Where callers are served: the address of the first listener.
@@ -277,6 +279,9 @@ impl Gateway {
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
+        if let Some(store) = &self.shared {
+            store.set_policies(shared::policies(config));
+        }
         Ok(())
     }
 
@@ -305,6 +310,12 @@ impl Gateway {
             Ok(circuits) => Ok(circuits),
             Err(NoCircuit) => Err(NotOrdered::NoCircuit),
         }
+    }
+
+    /// How the store is that nodes share, where there is one: whether it answers, and what is to be said of that.
+    #[must_use]
+    pub fn shared(&self) -> Option<(bool, String)> {
+        self.shared.as_deref().map(shared::described)
     }
 
     /// The ledger.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport,
+    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, SharedCheck,
 };
 use steadfast_gateway::{
     CacheStats, Gateway, LogTo, NotOrdered, Purge,
@@ -261,6 +261,10 @@ impl Running {
 impl Readiness for Running {
     fn is_draining(&self) -> bool {
         self.gateway.is_draining()
+    }
+
+    fn shared(&self) -> Option<SharedCheck> {
+        self.gateway.shared().map(|(ok, detail)| SharedCheck { ok, detail })
     }
 }
 

@@ -37,7 +37,7 @@ use steadfast_layers::{
     Priority, RetryPolicy, RewritePolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
-use steadfast_shared::Location;
+use steadfast_shared::{Location, OnLoss};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::routing::{Matching, Rule};
@@ -69,6 +69,8 @@ pub struct Config {
     pub ledger: LedgerLocation,
     /// Where nodes count limits together; nothing where each counts for itself.
     pub shared: Option<SharedStore>,
+    /// What becomes of the limits that are counted there while it is lost, by their names.
+    pub on_loss: BTreeMap<String, OnLoss>,
     /// What encrypts answers in the ledger; nothing where it is not stated.
     pub encryption: Option<Encryption>,
     /// How many worker threads serve callers; one per core unless stated.

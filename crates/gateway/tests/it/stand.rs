@@ -72,6 +72,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         listeners: vec![Listener::plain(ANY)],
         admin: ANY,
         shared: None,
+        on_loss: [].into(),
         encryption: None,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
         workers: 1,

@@ -90,6 +90,7 @@ impl<'a> Checker<'a> {
             admin: admin?,
             ledger: ledger?,
             shared,
+            on_loss: BTreeMap::new(),
             encryption: match encryption {
                 None => None,
                 Some(encryption) => Some(encryption?),
