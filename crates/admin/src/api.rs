@@ -3,8 +3,15 @@
 //! Fields are only ever added. Instants are RFC 3339 in UTC with milliseconds. What is not known is `null`; what
 //! was not asked for is left out.
 
+mod limits;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
+
+pub use limits::{
+    LimitChangedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitResetRequest, LimitView,
+    LimitsView, RaisedView, RefusedView,
+};
 
 /// One operation, as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

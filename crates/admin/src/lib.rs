@@ -13,6 +13,9 @@
 //! | `GET /api/operations?state=&route=&key=&cases=&limit=&before=` | a page of operations, newest first |
 //! | `GET /api/operations/{id}?body=` | one operation with its attempts; its answer's body only where asked for |
 //! | `POST /api/operations/{id}/settle` | settles what is in doubt, or says what would become of it |
+//! | `GET /api/limits` | the limits on callers, what they did, and what is raised by hand |
+//! | `GET /api/limits/counts` | how the counts of one caller stand |
+//! | `POST /api/limits/reset`, `POST /api/limits/raise` | forgets them, or allows more for a time |
 //! | `GET /api/circuits` | the endpoints of every upstream, and how their circuits stand |
 //! | `POST /api/circuits/{upstream}` | holds its circuits open or closed for a time, or lets them go by what happens |
 //! | `GET /api/counts` | how many operations need attention |
@@ -29,6 +32,7 @@ mod erase;
 mod guard;
 mod health;
 mod instant;
+mod limits;
 mod operations;
 mod parameters;
 mod problem;
@@ -39,7 +43,7 @@ mod view;
 
 pub use control::{
     CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
-    OrderRefused, Readiness, ReloadReport, SharedCheck,
+    LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
 };
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};

@@ -17,7 +17,7 @@ use crate::{
     api::{ConfigView, OverriddenView, ReloadView},
     cache, circuits,
     control::{ConfigOrigin, Control, Readiness, ReloadReport},
-    erase, guard, health, operations,
+    erase, guard, health, limits, operations,
     parameters::read_json,
     problem::Problem,
     settle,
@@ -60,6 +60,10 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/counts", get(operations::counts))
         .route("/api/circuits", get(circuits::list))
         .route("/api/circuits/{upstream}", post(circuits::order))
+        .route("/api/limits", get(limits::list))
+        .route("/api/limits/counts", get(limits::counts))
+        .route("/api/limits/reset", post(limits::reset))
+        .route("/api/limits/raise", post(limits::raise))
         .route("/api/reload", post(reload))
         .route("/api/config", get(config))
         .fallback(not_found)
@@ -102,7 +106,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/limits, /api/reload and /api/config.",
     )
 }
 
@@ -112,6 +116,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("{path} does not take {method}."),
-        "Read with GET; settle, erase, purge, order circuits and reload with POST. The Allow header says which.",
+        "Read with GET; settle, erase, purge, order circuits, reset and raise limits and reload with POST. The Allow header says which.",
     )
 }

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Cache(CacheArguments),
     /// List the circuits of upstreams, and hold them open or closed for a time
     Circuits(CircuitsArguments),
+    /// List the limits on callers, and see, reset or raise what one caller is counted
+    Limits(LimitsArguments),
     /// Make a running gateway read its config again
     Reload(AdminArguments),
     /// Say how a running gateway is doing
@@ -413,4 +415,86 @@ pub(crate) struct DemoArguments {
     /// How to print the verdict
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast limits list\n  steadfast limits get acme\n  steadfast limits raise acme x3 --for 2h --reason 'their migration, ticket 4711'\n  steadfast limits reset 203.0.113.7 --limit per-address --reason 'shared office'"
+)]
+pub(crate) struct LimitsArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: LimitsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsCommand {
+    /// List the limits: what they allow, what they refused or would have refused, and whom most
+    List,
+    /// Show how the counts of one caller stand
+    Get(LimitGetArguments),
+    /// Forget what was counted of one caller
+    Reset(LimitResetArguments),
+    /// Allow one caller several times as much for a time; x1 ends it
+    Raise(LimitRaiseArguments),
+}
+
+/// Whose counts.
+#[derive(Debug, Args)]
+pub(crate) struct LimitedArguments {
+    /// A principal, an address: whatever the limit is per first
+    pub(crate) principal: String,
+    /// Only of this limit
+    #[arg(long, value_name = "NAME")]
+    pub(crate) limit: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitGetArguments {
+    #[command(flatten)]
+    pub(crate) whose: LimitedArguments,
+    /// The plan that the principal is on, where plans have limits of their own
+    #[arg(long)]
+    pub(crate) plan: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitResetArguments {
+    #[command(flatten)]
+    pub(crate) whose: LimitedArguments,
+    /// Why; it is logged
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitRaiseArguments {
+    #[command(flatten)]
+    pub(crate) whose: LimitedArguments,
+    /// How many times as much: x3, x1.5
+    #[arg(value_parser = factor)]
+    pub(crate) factor: f64,
+    /// For how long: 30m, 2h, 7d at most
+    #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+    pub(crate) time: String,
+    /// Why; it is logged
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+/// Reads `x3`, `×3` or `3`.
+fn factor(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_start_matches(['x', 'X', '×']).trim_end_matches(['x', 'X', '×']);
+    let factor = number.parse::<f64>().ok().filter(|factor| (0.01..=1_000.0).contains(factor));
+    factor.ok_or_else(|| "write x3, say: a number from 0.01 to 1000".to_owned())
 }

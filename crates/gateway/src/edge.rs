@@ -18,8 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer,
-    Rung, Spool, Tries, announced_method, owner_of,
+    CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, IdentityPolicy, Problem,
+    RefusalTemplate, RequestId, RequestIdLayer, Rung, Spool, Tries, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -29,6 +29,7 @@ use crate::{
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     framing, grpc,
+    limits::{Limits, SharedLimits},
     operations_api::{self, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
@@ -50,6 +51,8 @@ pub(crate) struct Edge {
     pub(crate) spool: Arc<Spool>,
     /// Where answers are kept; it outlives a reload too.
     pub(crate) cache: Arc<CacheStore>,
+    /// What limits count; it outlives a reload too.
+    pub(crate) limits: SharedLimits,
 }
 
 /// The routes of one config.
@@ -59,6 +62,8 @@ pub(crate) struct Routes {
     pub(crate) answer_preflights: bool,
     /// The upstreams that they forward to.
     pub(crate) upstreams: Upstreams,
+    /// The limits that they name.
+    pub(crate) limits: Limits,
 }
 
 impl Routes {
@@ -87,6 +92,10 @@ pub(crate) struct RouteEntry {
     pub(crate) identity: IdentityPolicy,
     /// Whether its stack answers preflights.
     pub(crate) answers_preflights: bool,
+    /// Whether its stack asks who is calling.
+    pub(crate) has_limits: bool,
+    /// What its refusals look like.
+    pub(crate) refusal: Option<Arc<RefusalTemplate>>,
 }
 
 /// The name that stands in logs for what the gateway serves itself, and for what nothing serves.
@@ -178,9 +187,17 @@ impl Edge {
         };
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
+        let refusal = route.refusal.clone();
+        if route.has_limits {
+            let client = policy.forwarding.client(caller, request.headers()).unwrap_or(caller.ip);
+            request.extensions_mut().insert(ClientAddress(client));
+        }
         drop(routes);
         policy.forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
+        if let Some(refusal) = &refusal {
+            refusal.apply(&mut response);
+        }
         if response.headers().contains_key(DEGRADED_HEADER) {
             // Looked up by its name: that is the rare case's work, and no other's.
             self.metrics.tallies.route(&mark.name).count_degraded(&Rung::used(response.headers()));

@@ -29,6 +29,7 @@ use crate::{
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
+    limits::{LimitsDesk, SharedLimits},
     routing::Table,
     server, shared,
     stack::{self, Shared},
@@ -199,7 +200,8 @@ impl Gateway {
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
-        let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache };
+        let limits = SharedLimits::new(&clock);
+        let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache, limits: &limits };
         let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
         let store = shared::start(config, &clock, &metrics);
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
@@ -212,6 +214,7 @@ impl Gateway {
             clock,
             spool,
             cache,
+            limits,
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
@@ -275,7 +278,8 @@ impl Gateway {
         let edge = &self.edge;
         let before = &edge.routes.load().upstreams;
         let (ledger, clock, spool, cache) = (&edge.ledger, &edge.clock, &edge.spool, &edge.cache);
-        let routes = routes(config, before, &edge.metrics, &Shared { ledger, clock, spool, cache });
+        let shared = Shared { ledger, clock, spool, cache, limits: &edge.limits };
+        let routes = routes(config, before, &edge.metrics, &shared);
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -318,6 +322,13 @@ impl Gateway {
         self.shared.as_deref().map(shared::described)
     }
 
+    /// Where its limits are looked at.
+    #[must_use]
+    pub fn limits(&self) -> LimitsDesk {
+        let limits = self.edge.routes.load().limits.values().cloned().collect();
+        LimitsDesk { limiter: Arc::clone(&self.edge.limits.limiter), limits }
+    }
+
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> SharedLedger {
@@ -345,6 +356,8 @@ impl Gateway {
     pub fn metrics(&self) -> String {
         self.edge.metrics.spool(&self.edge.spool);
         self.edge.metrics.cache(self.edge.cache.stats());
+        let counts = self.edge.limits.limiter.local();
+        self.edge.metrics.limits(counts.held(), counts.evicted());
         self.edge.metrics.render()
     }
 
@@ -396,6 +409,7 @@ fn routes(
     shared: &Shared<'_>,
 ) -> Result<Routes, ReloadError> {
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
+    let limits = shared.limits.running(config, metrics);
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let running = |upstream: &String| {
@@ -408,7 +422,9 @@ fn routes(
         };
         // From the beginning, so that its counters are there at zero before anything is counted.
         let tally = metrics.tallies.route(&route.name);
-        let stack = stack::build(route, running(&route.upstream)?, backup, shared, &tally)
+        let of_route = shared.limits.of_route(route, &limits);
+        let has_limits = of_route.is_some();
+        let stack = stack::build(route, running(&route.upstream)?, backup, shared, of_route, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
@@ -416,10 +432,12 @@ fn routes(
             stack,
             identity: stack::identity(route),
             answers_preflights: route.cors.is_some(),
+            has_limits,
+            refusal: route.refusal.clone(),
         };
         Ok((route.matching(), entry))
     });
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
-    Ok(Routes { table, answer_preflights, upstreams })
+    Ok(Routes { table, answer_preflights, upstreams, limits })
 }

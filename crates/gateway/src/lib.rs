@@ -16,6 +16,7 @@ mod framing;
 mod gateway;
 mod grpc;
 mod handover;
+mod limits;
 mod operations_api;
 mod pages;
 mod patient;
@@ -31,5 +32,6 @@ mod upstreams;
 mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
-pub use steadfast_layers::{CacheStats, Purge};
+pub use limits::{LimitReport, LimitsDesk};
+pub use steadfast_layers::{CacheStats, NoSuchSubject, Purge, RefusedSubject, Standing};
 pub use upstreams::{CircuitOrder, NotOrdered};

@@ -38,6 +38,7 @@ pages! {
     MethodNotAllowed => "method-not-allowed",
     TargetUnclear => "target-unclear",
     OperationNotFound => "operation-not-found",
+    QuotaExceeded => "quota-exceeded",
 }
 
 #[cfg(test)]

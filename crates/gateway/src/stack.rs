@@ -11,8 +11,9 @@ use steadfast_layers::{
     ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
     DeadlineLayer, DeadlineService, FailureLayer, FailureService, Fallback, FallbackLayer, FallbackService,
     FallbackSource, GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
-    IdentityPolicy, InvalidPolicy, OutgoingLayer, OutgoingService, RetryLayer, RetryService, Retrying,
-    RewritePolicy, RouteTally, SharedRetryBudget, Slot, Spool,
+    IdentityPolicy, InvalidPolicy, LimitedBody, LimitsLayer, LimitsService, OutgoingLayer, OutgoingService,
+    RetryLayer, RetryService, Retrying, RewritePolicy, RouteLimits, RouteTally, SharedRetryBudget, Slot,
+    Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -21,13 +22,14 @@ use tower::ServiceBuilder;
 use crate::{
     caller::CallerBody,
     config::{Route, RouteFallback},
+    limits::SharedLimits,
     upstreams::RunningUpstream,
 };
 
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
 pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
 /// What upstreams answer, as callers get it.
-pub(crate) type ReplyBody = HeldBody<CacheBody<GuardedBody<UpstreamBody<RequestBody>, Slot>>>;
+pub(crate) type ReplyBody = HeldBody<LimitedBody<CacheBody<GuardedBody<UpstreamBody<RequestBody>, Slot>>>>;
 /// A request on its way in.
 pub(crate) type EdgeRequest = Request<CallerBody>;
 /// An answer on its way out.
@@ -37,7 +39,7 @@ pub(crate) type EdgeResponse = Response<ReplyBody>;
 pub(crate) type Stack = AnswersService<CorsService<FallbackService<Bounded, Bounded>>>;
 
 /// The part of it that answers in time, whatever becomes of the upstream.
-type Bounded = FailureService<DeadlineService<CacheService<IdempotencyService<Outgoing>>>>;
+type Bounded = FailureService<DeadlineService<LimitsService<CacheService<IdempotencyService<Outgoing>>>>>;
 
 /// The innermost part, which makes the attempts.
 type Outgoing = OutgoingService<RetryService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>>;
@@ -48,6 +50,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) spool: &'a Arc<Spool>,
     pub(crate) cache: &'a Arc<CacheStore>,
+    pub(crate) limits: &'a SharedLimits,
 }
 
 /// Puts a route's layers round its upstream, and round the one that its fallback comes from, where one is named.
@@ -56,6 +59,7 @@ pub(crate) fn build(
     upstream: &RunningUpstream,
     backup: Option<&RunningUpstream>,
     shared: &Shared<'_>,
+    limits: Option<Arc<RouteLimits>>,
     tally: &Arc<RouteTally>,
 ) -> Result<Stack, InvalidPolicy> {
     let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
@@ -68,14 +72,14 @@ pub(crate) fn build(
         .layer(CorsLayer::new(route.cors.clone()))
         // The last rung before a refusal: what a safe request is answered when all inside has failed.
         .layer(FallbackLayer::new(fallback))
-        .service(bounded(route, upstream, policy, rewrite, shared, tally)?))
+        .service(bounded(route, upstream, (policy, limits), rewrite, shared, tally)?))
 }
 
 /// The layers that keep an upstream's trouble its own: round the route's upstream, and round its fallback's.
 fn bounded(
     route: &Route,
     upstream: &RunningUpstream,
-    policy: IdempotencyPolicy,
+    (policy, limits): (IdempotencyPolicy, Option<Arc<RouteLimits>>),
     rewrite: Option<Arc<RewritePolicy>>,
     shared: &Shared<'_>,
     tally: &Arc<RouteTally>,
@@ -86,6 +90,8 @@ fn bounded(
         .layer(FailureLayer)
         // The caller's time runs from here, and everything inside counts against it.
         .layer(DeadlineLayer::new(route.deadline))
+        // Who asks for too much is refused here, before anything inside is.
+        .layer(LimitsLayer::new(limits))
         // What is kept already is given; what comes is kept where the route says so.
         .layer(cache_layer(route, upstream, shared, tally))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
@@ -167,7 +173,9 @@ fn fallback(
         (Some(RouteFallback::Upstream(_)), Some(backup)) => {
             // It is asked for safe requests alone, which no ledger knows.
             let rewrite = route.rewrite.clone().map(Arc::new);
-            FallbackSource::Other(bounded(route, backup, no_policy(&route.name), rewrite, shared, tally)?)
+            // The limits were asked already.
+            let policy = (no_policy(&route.name), None);
+            FallbackSource::Other(bounded(route, backup, policy, rewrite, shared, tally)?)
         }
         (Some(RouteFallback::Upstream(_)) | None, _) => return Ok(None),
     };

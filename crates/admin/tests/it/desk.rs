@@ -13,7 +13,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, router, serve,
+    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport,
+    api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitView, LimitsView},
+    router, serve,
 };
 use steadfast_core::{
     Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
@@ -38,6 +40,8 @@ pub(crate) struct Gateway {
     /// What was last wanted of the circuits of `bank`.
     pub(crate) ordered: Mutex<Option<CircuitOrder>>,
     pub(crate) forgotten: Mutex<Vec<Forget>>,
+    /// What was done about limits.
+    pub(crate) limits_changed: Mutex<Vec<String>>,
 }
 
 impl Readiness for Gateway {
@@ -50,6 +54,54 @@ impl Control for Gateway {
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, String>> {
         let result = self.reload.lock().unwrap().clone();
         Box::pin(std::future::ready(result))
+    }
+
+    fn limits(&self) -> LimitsView {
+        let limit = LimitView {
+            name: "per-customer".to_owned(),
+            per: vec!["principal".to_owned()],
+            algorithm: "token_bucket".to_owned(),
+            limit: 100,
+            period_seconds: Some(60.0),
+            burst: Some(20),
+            mode: "shadow".to_owned(),
+            tracked: 2,
+            allowed: 7,
+            refused: 0,
+            would_refuse: 3,
+            most_refused: Vec::new(),
+        };
+        LimitsView { limits: vec![limit], raised: Vec::new() }
+    }
+
+    fn limit_counts<'a>(
+        &'a self,
+        whose: &'a LimitCountsQuery,
+        reset: bool,
+    ) -> BoxFuture<'a, Result<Vec<LimitCountView>, LimitsRefused>> {
+        let found = match whose.limit.as_deref() {
+            None | Some("per-customer") => Ok(vec![LimitCountView {
+                limit: "per-customer".to_owned(),
+                count: "2a".to_owned(),
+                remaining: 12,
+                retry_after_seconds: 0.0,
+                reset_seconds: Some(4.8),
+            }]),
+            Some(_) => Err(LimitsRefused::NoSuchLimit),
+        };
+        if reset && found.is_ok() {
+            self.limits_changed.lock().unwrap().push(format!("reset {}", whose.subject));
+        }
+        Box::pin(std::future::ready(found))
+    }
+
+    fn raise_limits(&self, order: &LimitRaiseRequest, time: Duration) -> Result<usize, LimitsRefused> {
+        if order.limit.as_deref().is_some_and(|limit| limit != "per-customer") {
+            return Err(LimitsRefused::NoSuchLimit);
+        }
+        let order = format!("raise {} x{} for {} s", order.subject, order.factor, time.as_secs());
+        self.limits_changed.lock().unwrap().push(order);
+        Ok(1)
     }
 
     fn effective_config(&self) -> String {
@@ -147,6 +199,7 @@ impl Desk {
             reload: Mutex::new(Ok(ReloadReport::default())),
             ordered: Mutex::new(None),
             forgotten: Mutex::default(),
+            limits_changed: Mutex::default(),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

@@ -9,6 +9,7 @@ mod desk;
 mod erasing;
 mod guard;
 mod health;
+mod limits;
 mod reading;
 mod serving;
 mod settling;

@@ -8,6 +8,8 @@ mod config_diff;
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
+mod limits;
+mod limits_desk;
 mod operations;
 mod print;
 mod serve;
@@ -31,6 +33,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Operations(arguments) => operations::run(arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
+        Command::Limits(arguments) => limits::run(arguments),
         Command::Reload(arguments) => status::reload(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Health(arguments) => status::health(&arguments),

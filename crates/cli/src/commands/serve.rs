@@ -11,7 +11,8 @@ use std::{
 use anyhow::Context;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, SharedCheck,
+    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
+    api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
 use steadfast_gateway::{
     CacheStats, Gateway, LogTo, NotOrdered, Purge,
@@ -23,7 +24,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::watch::Watch;
+use super::{limits_desk, watch::Watch};
 use crate::{
     arguments::ServeArguments,
     descriptors,
@@ -314,6 +315,22 @@ impl Control for Running {
             NotOrdered::NoCircuit => OrderRefused::NoCircuit,
             NotOrdered::NoSuchEndpoint => OrderRefused::NoSuchEndpoint,
         })
+    }
+
+    fn limits(&self) -> LimitsView {
+        limits_desk::list(&self.gateway.limits())
+    }
+
+    fn limit_counts<'a>(
+        &'a self,
+        whose: &'a LimitCountsQuery,
+        reset: bool,
+    ) -> BoxFuture<'a, Result<Vec<LimitCountView>, LimitsRefused>> {
+        Box::pin(async move { limits_desk::counts(&self.gateway.limits(), whose, reset).await })
+    }
+
+    fn raise_limits(&self, order: &LimitRaiseRequest, time: Duration) -> Result<usize, LimitsRefused> {
+        limits_desk::raise(&self.gateway.limits(), order, time)
     }
 
     fn config_origin(&self) -> ConfigOrigin {

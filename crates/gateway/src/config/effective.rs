@@ -1,5 +1,7 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
+mod limits;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
@@ -65,6 +67,7 @@ pub fn effective(config: &Config) -> String {
             .iter()
             .map(|(name, config)| (name.clone(), At::nowhere(upstream(config))))
             .collect(),
+        limits: limits::limits(&config.limits),
         routes: config.routes.iter().map(|route| At::nowhere(raw_route(route))).collect(),
     };
     // Tables of texts and numbers: there is nothing in them that TOML could not say.
@@ -353,6 +356,13 @@ fn raw_route(route: &Route) -> RawRoute {
         cache: route.cache.as_ref().and_then(|policy| some(cache(policy))),
         fallback: route.fallback.as_ref().and_then(|answer| some(fallback(answer))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
+        limits: if route.limits.is_empty() { None } else { all(&route.limits, |name| name.clone()) },
+        limit_headers: if route.limits.is_empty() {
+            None
+        } else {
+            some(limits::headers(route.limit_headers))
+        },
+        refusal: route.refusal.as_ref().and_then(|template| some(limits::refusal(template))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),
         request_headers: rewrite.and_then(|rewrite| edits(&rewrite.requests)),

@@ -10,6 +10,7 @@ mod error;
 mod load;
 mod named_files;
 mod percent;
+mod quota;
 mod rate;
 mod raw;
 mod reload;
@@ -34,7 +35,7 @@ use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
     AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, FixedAnswer, IdempotencyPolicy,
-    Priority, RetryPolicy, RewritePolicy, SpoolLimits,
+    LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy, RewritePolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
 use steadfast_shared::{Location, OnLoss};
@@ -88,6 +89,8 @@ pub struct Config {
     pub resolver: Vec<SocketAddr>,
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The limits on callers, by name.
+    pub limits: BTreeMap<String, LimitPolicy>,
     /// The routes. The most specific one wins, whatever their order.
     pub routes: Vec<Route>,
 }
@@ -301,6 +304,12 @@ pub struct Route {
     pub fallback: Option<RouteFallback>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
+    /// The limits that its callers are held to; some of [`Config::limits`].
+    pub limits: Vec<String>,
+    /// How they are told of them.
+    pub limit_headers: LimitHeaders,
+    /// What its refusals look like, where that is not the usual way.
+    pub refusal: Option<Arc<RefusalTemplate>>,
     /// What it changes of messages.
     pub rewrite: Option<RewritePolicy>,
 }

@@ -45,7 +45,12 @@ pub(super) fn parse_quota(text: &str) -> Result<(u64, Period), InvalidQuota> {
         return invalid(not_one(), EXAMPLES);
     }
     let count = match count.parse::<u64>() {
-        Ok(0) => return invalid(format!("`{text}` lets nothing through"), "choose at least 1; to close a route, remove it"),
+        Ok(0) => {
+            return invalid(
+                format!("`{text}` lets nothing through"),
+                "choose at least 1; to close a route, remove it",
+            );
+        }
         Ok(count) if count <= COUNT_MAX => count,
         _ => return invalid(format!("`{text}` is more than {COUNT_MAX}"), "choose a lower one"),
     };
@@ -62,7 +67,9 @@ pub(super) fn parse_quota(text: &str) -> Result<(u64, Period), InvalidQuota> {
     };
     match times.and_then(|times| times.checked_mul(*seconds)).filter(|seconds| *seconds <= SECONDS_MAX) {
         Some(seconds) => Ok((count, Period::Time(Duration::from_secs(seconds)))),
-        None => invalid(format!("`{text}` is not within a month"), "choose a time up to 31d, or write /month"),
+        None => {
+            invalid(format!("`{text}` is not within a month"), "choose a time up to 31d, or write /month")
+        }
     }
 }
 

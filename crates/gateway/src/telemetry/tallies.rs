@@ -12,13 +12,14 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
-use steadfast_layers::{Counted, RouteTally, UpstreamTally};
+use steadfast_layers::{Counted, LimitTally, RouteTally, UpstreamTally};
 
 /// All tallies there are.
 #[derive(Debug, Default)]
 pub(crate) struct Tallies {
     upstreams: Named<UpstreamTally>,
     routes: Named<RouteTally>,
+    limits: Named<LimitTally>,
 }
 
 type Named<T> = Mutex<BTreeMap<String, Arc<T>>>;
@@ -33,6 +34,11 @@ impl Tallies {
     pub(crate) fn route(&self, name: &str) -> Arc<RouteTally> {
         named(&self.routes, name)
     }
+
+    /// The tally of the limit of this name.
+    pub(crate) fn limit(&self, name: &str) -> Arc<LimitTally> {
+        named(&self.limits, name)
+    }
 }
 
 fn named<T: Default>(all: &Named<T>, name: &str) -> Arc<T> {
@@ -43,7 +49,8 @@ fn named<T: Default>(all: &Named<T>, name: &str) -> Arc<T> {
 impl Collector for Tallies {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         write(&mut encoder, "upstream", UpstreamTally::ALL, &self.upstreams)?;
-        write(&mut encoder, "http_route", RouteTally::ALL, &self.routes)
+        write(&mut encoder, "http_route", RouteTally::ALL, &self.routes)?;
+        write(&mut encoder, "limit", LimitTally::ALL, &self.limits)
     }
 }
 

@@ -14,6 +14,7 @@ mod endpoints;
 mod fallback;
 mod golden;
 mod large_bodies;
+mod limits;
 mod line;
 mod lost_answers;
 mod meanings;

@@ -82,6 +82,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         drain_timeout: Duration::from_secs(5),
         resolver: Vec::new(),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
+        limits: BTreeMap::new(),
         routes: all,
     }
 }
@@ -105,6 +106,9 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         cache: None,
         fallback: None,
         cors: None,
+        limits: Vec::new(),
+        limit_headers: LimitHeaders { standard: true, older: false },
+        refusal: None,
         rewrite: None,
     }
 }

@@ -117,6 +117,12 @@ impl LocalLimits {
         self.evicted.load(Ordering::Relaxed)
     }
 
+    /// How many counts there are.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().by_key.len() as u64).sum()
+    }
+
     /// How many counts there are of each limit, by its name.
     #[must_use]
     pub fn tracked(&self) -> BTreeMap<Arc<str>, u64> {
@@ -307,4 +313,167 @@ impl LimitStore for LocalLimits {
 
 fn whole_seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use steadfast_core::{LimitAlgorithm, Period, Quota, Timestamp};
+    use steadfast_ledger::Clock;
+
+    use super::*;
+
+    /// The beginning of a minute.
+    const WALL: Timestamp = Timestamp::from_millis(1_795_737_600_000);
+
+    fn counting(keys_max: usize) -> (LocalLimits, Clock) {
+        let clock = Clock::manual(WALL);
+        (LocalLimits::new(LimitClock::new(clock.clone()), keys_max), clock)
+    }
+
+    fn quota(algorithm: LimitAlgorithm, count: u64) -> Quota {
+        Quota { algorithm, count, period: Period::Time(Duration::from_secs(60)), burst: count }
+    }
+
+    fn take(limit: &Arc<str>, number: u64, quota: Quota) -> Take<'_> {
+        // As digests are: every bit depends on everything.
+        let rest = (number ^ limit.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let key = LimitedKey { subject: number, rest: rest ^ (rest >> 29) };
+        Take { limit, key, cost: 1, quota, enforced: true, wait_max: Duration::ZERO }
+    }
+
+    fn goes(limits: &LocalLimits, takes: &[Take<'_>]) -> Vec<bool> {
+        let mut taken = vec![Taken::Uncounted; takes.len()];
+        assert!(limits.take(takes, &mut taken).is_none());
+        taken.iter().map(|taken| matches!(taken, Taken::Told(told) if told.is_allowed())).collect()
+    }
+
+    #[test]
+    fn threads_that_race_get_exactly_what_several_limits_allow() {
+        for algorithm in
+            [LimitAlgorithm::TokenBucket, LimitAlgorithm::FixedWindow, LimitAlgorithm::SlidingWindow]
+        {
+            let (limits, _) = counting(1_000);
+            let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "another".into());
+            let passed = AtomicU64::new(0);
+            std::thread::scope(|scope| {
+                for thread in 0..8 {
+                    let (limits, one, other, passed) = (&limits, &one, &other, &passed);
+                    scope.spawn(move || {
+                        for _ in 0..500 {
+                            let mut both = [
+                                take(one, 1, quota(algorithm, 100)),
+                                take(other, 1, quota(algorithm, 1_000)),
+                            ];
+                            if thread % 2 == 0 {
+                                both.reverse();
+                            }
+                            if goes(limits, &both).iter().all(|goes| *goes) {
+                                passed.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    });
+                }
+            });
+            assert_eq!(passed.into_inner(), 100, "{algorithm:?}");
+            // What the first refused was not charged to the other.
+            let mut left = 0;
+            while goes(&limits, &[take(&other, 1, quota(algorithm, 1_000))])[0] {
+                left += 1;
+            }
+            assert_eq!(left, 900, "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_not_enforced_stops_nobody_and_is_charged_where_all_others_allow() {
+        let (limits, _) = counting(1_000);
+        let (shadow, real): (Arc<str>, Arc<str>) = ("shadow".into(), "real".into());
+        let bucket = |count| quota(LimitAlgorithm::TokenBucket, count);
+        let both = [Take { enforced: false, ..take(&shadow, 1, bucket(2)) }, take(&real, 1, bucket(3))];
+        let said: Vec<_> = (0..4).map(|_| goes(&limits, &both)).collect();
+        assert_eq!(said, [[true, true], [true, true], [false, true], [false, false]]);
+    }
+
+    #[test]
+    fn idle_counts_are_forgotten_and_their_memory_with_them() {
+        let (limits, clock) = counting(100_000);
+        let limit: Arc<str> = "per-address".into();
+        let bucket = quota(LimitAlgorithm::TokenBucket, 100);
+        for number in 0..20_000 {
+            assert!(goes(&limits, &[take(&limit, number, bucket)])[0]);
+        }
+        assert_eq!((limits.held(), limits.tracked()[&limit]), (20_000, 20_000));
+        // One token is there again after 600 ms, and the sweep is due after a minute: whoever comes brings it about.
+        clock.advance(Duration::from_secs(61));
+        for number in 0..1_000 {
+            goes(&limits, &[take(&limit, 1_000_000 + number, bucket)]);
+        }
+        assert!(limits.held() < 2_000, "{}", limits.held());
+        let room: usize = limits.shards.iter().map(|shard| shard.lock().by_key.capacity()).sum();
+        assert!(room < 20_000, "{room}");
+        clock.advance(Duration::from_secs(61));
+        limits.sweep();
+        assert_eq!((limits.held(), limits.evicted()), (0, 0));
+    }
+
+    #[test]
+    fn whoever_makes_up_keys_pushes_out_his_own_and_not_who_is_over_its_limit() {
+        let (limits, _) = counting(4_096);
+        let limit: Arc<str> = "per-address".into();
+        let bucket = quota(LimitAlgorithm::TokenBucket, 100);
+        let noisy = take(&limit, 7, bucket);
+        let place: Arc<str> = "places".into();
+        let held = take(&place, 7, quota(LimitAlgorithm::Concurrency, 1));
+        assert!(goes(&limits, &[held.clone()])[0]);
+        while goes(&limits, &[noisy.clone()])[0] {}
+        for number in 0..100_000 {
+            goes(&limits, &[take(&limit, 1_000 + number, bucket)]);
+        }
+        assert!(limits.held() <= 4_096 + 128, "{}", limits.held());
+        assert!(limits.evicted() > 90_000);
+        assert!(!goes(&limits, &[noisy])[0], "it is still over its limit");
+        assert!(!goes(&limits, &[held])[0], "its place is still taken");
+    }
+
+    #[test]
+    fn what_is_given_back_or_charged_later_counts() {
+        let (limits, _) = counting(100);
+        let limit: Arc<str> = "bytes".into();
+        let ask = take(&limit, 1, quota(LimitAlgorithm::TokenBucket, 3));
+        assert!(goes(&limits, &[ask.clone()])[0]);
+        limits.charge(&Take { cost: 5, ..ask.clone() });
+        assert!(!goes(&limits, &[ask.clone()])[0]);
+        limits.give_back(&Take { cost: 4, ..ask.clone() });
+        assert!(goes(&limits, &[ask.clone()])[0]);
+        assert!(!goes(&limits, &[ask])[0]);
+    }
+
+    #[test]
+    fn all_counts_of_a_subject_are_found_and_forgotten_but_for_places_that_are_taken() {
+        let (limits, _) = counting(10_000);
+        let (rate, places): (Arc<str>, Arc<str>) = ("rate".into(), "places".into());
+        let bucket = quota(LimitAlgorithm::TokenBucket, 5);
+        let few = quota(LimitAlgorithm::Concurrency, 5);
+        for number in 0..100 {
+            for rest in 0..3 {
+                let mut one = take(&rate, number, bucket);
+                one.key.rest ^= rest << 40;
+                goes(&limits, &[one]);
+            }
+            goes(&limits, &[take(&places, number, few)]);
+        }
+        let looks = |reset| {
+            [(&rate, bucket), (&places, few)].map(|(limit, quota)| Look {
+                limit: Arc::clone(limit),
+                subject: 7,
+                quota,
+                reset,
+            })
+        };
+        assert_eq!(limits.standings(&looks(false)).len(), 4);
+        assert_eq!(limits.standings(&looks(true)).len(), 4);
+        let left = limits.standings(&looks(false));
+        assert_eq!((left.len(), &*left[0].limit), (1, "places"));
+        assert_eq!(limits.held(), 397);
+    }
 }

@@ -12,7 +12,9 @@ use steadfast_layers::{
 use super::{
     super::{
         quota::parse_quota,
-        raw::{At, RawAlgorithm, RawConfig, RawCost, RawLimit, RawLimitHeaders, RawPlan, RawRefusal, RawRoute},
+        raw::{
+            At, RawAlgorithm, RawConfig, RawCost, RawLimit, RawLimitHeaders, RawPlan, RawRefusal, RawRoute,
+        },
         suggest::{advice, listed},
     },
     Checker, Finding,
@@ -34,8 +36,7 @@ const PER: [(&str, Per); 6] = [
     ("path", Per::Path),
 ];
 
-const PER_NEXT: &str =
-    "write \"principal\", \"tenant\", \"credential\", \"ip\", \"route\", \"path\", \"header:NAME\", { cel = \"…\" }, or a list of these";
+const PER_NEXT: &str = "write \"principal\", \"tenant\", \"credential\", \"ip\", \"route\", \"path\", \"header:NAME\", { cel = \"…\" }, or a list of these";
 
 /// What a limit allows, as it is stated; or what of it a plan states.
 struct Stated<'a> {
@@ -55,7 +56,11 @@ impl Checker<'_> {
         if !self.partial {
             for (name, limit) in &raw.limits {
                 let names = |route: &At<RawRoute>| {
-                    route.get().limits.as_ref().is_some_and(|list| list.get().iter().any(|one| one.get() == name))
+                    route
+                        .get()
+                        .limits
+                        .as_ref()
+                        .is_some_and(|list| list.get().iter().any(|one| one.get() == name))
                 };
                 if !raw.routes.iter().any(names) {
                     self.warn(&limit.span(), format!("no route names the limit `{name}`"));
@@ -80,8 +85,7 @@ impl Checker<'_> {
             Some(RawAlgorithm::SlidingWindow) => LimitAlgorithm::SlidingWindow,
             Some(RawAlgorithm::Concurrency) => LimitAlgorithm::Concurrency,
         };
-        let stated =
-            Stated { rate: raw.rate.as_ref(), burst: raw.burst.as_ref(), max: raw.max.as_ref() };
+        let stated = Stated { rate: raw.rate.as_ref(), burst: raw.burst.as_ref(), max: raw.max.as_ref() };
         let quota = self.quota(&format!("limits.{name}"), &span, algorithm, &stated, None);
         let mut plans = Vec::new();
         for (plan, raw_plan) in &raw.plans {
@@ -118,7 +122,9 @@ impl Checker<'_> {
         if let (Cost::Constant(cost), Some(stated), Some(quota)) = (&cost, &raw.cost, quota) {
             let most = quota.cost_max();
             if *cost > most && !self.partial {
-                let what = format!("`limits.{name}.cost` is {cost}, and no more than {most} is ever let through at once");
+                let what = format!(
+                    "`limits.{name}.cost` is {cost}, and no more than {most} is ever let through at once"
+                );
                 self.error(&stated.span(), what, "lower it, or raise burst or rate".into());
             }
             if *cost == 0 && cost_from_answer.is_none() && !self.partial {
@@ -174,7 +180,11 @@ impl Checker<'_> {
         }
         if is_places {
             let Some(count) = stated.max.map(|max| *max.get()).or(otherwise.map(|quota| quota.count)) else {
-                self.error(span, format!("`{path}` has no `max`"), "add max = 10, say: how many at once".into());
+                self.error(
+                    span,
+                    format!("`{path}` has no `max`"),
+                    "add max = 10, say: how many at once".into(),
+                );
                 return None;
             };
             return Some(Quota { algorithm, count, period: Period::Month, burst: 1 });
@@ -182,7 +192,8 @@ impl Checker<'_> {
         let rate = match (stated.rate, otherwise) {
             (Some(rate), _) => {
                 let parsed = parse_quota(rate.get());
-                let parsed = parsed.map_err(|invalid| (format!("`{path}.rate`: {}", invalid.what), invalid.next));
+                let parsed =
+                    parsed.map_err(|invalid| (format!("`{path}.rate`: {}", invalid.what), invalid.next));
                 self.take(&rate.span(), parsed)?
             }
             (None, Some(quota)) => (quota.count, quota.period),
@@ -205,7 +216,11 @@ impl Checker<'_> {
         let mut limits: Vec<String> = Vec::new();
         for name in list.get() {
             if limits.contains(name.get()) {
-                self.error(&name.span(), format!("`{}` is there twice", name.get()), "remove one of them".into());
+                self.error(
+                    &name.span(),
+                    format!("`{}` is there twice", name.get()),
+                    "remove one of them".into(),
+                );
             } else if !names.contains(&name.get().as_str()) {
                 let what = format!("there is no limit `{}`", name.get());
                 let next = match names {
@@ -277,10 +292,12 @@ fn per(name: &str, raw: &toml::Value) -> Finding<Vec<Per>> {
     for one in list {
         let one = match one {
             toml::Value::String(text) => one_per(name, text)?,
-            toml::Value::Table(table) => match (table.get("cel").and_then(toml::Value::as_str), table.len()) {
-                (Some(text), 1) => Per::Expression(expression(&format!("limits.{name}.per"), text)?),
-                _ => return invalid("is a table of something else than `cel`".into()),
-            },
+            toml::Value::Table(table) => {
+                match (table.get("cel").and_then(toml::Value::as_str), table.len()) {
+                    (Some(text), 1) => Per::Expression(expression(&format!("limits.{name}.per"), text)?),
+                    _ => return invalid("is a table of something else than `cel`".into()),
+                }
+            }
             _ => return invalid("is neither a text nor a table".into()),
         };
         if per.contains(&one) {
@@ -294,7 +311,8 @@ fn per(name: &str, raw: &toml::Value) -> Finding<Vec<Per>> {
 fn one_per(name: &str, text: &str) -> Finding<Per> {
     if let Some(header) = text.strip_prefix("header:") {
         let header = HeaderName::from_bytes(header.trim().as_bytes()).map_err(|_| {
-            let what = format!("`limits.{name}.per`: `{}` is not the name of a header", header.escape_debug());
+            let what =
+                format!("`limits.{name}.per`: `{}` is not the name of a header", header.escape_debug());
             (what, "write something like \"header:X-Tenant\"".to_owned())
         })?;
         return Ok(Per::Header(header));
@@ -316,7 +334,8 @@ fn expression(path: &str, text: &str) -> Finding<Expression> {
     Expression::new(text, &LIMIT_VARIABLES).map_err(|invalid| match invalid {
         InvalidExpression::Syntax(told) => (
             format!("`{path}` is no CEL: {told}"),
-            "write something like 'headers[\"x-tenant\"]' or 'path.startsWith(\"/export\") ? 10 : 1'".to_owned(),
+            "write something like 'headers[\"x-tenant\"]' or 'path.startsWith(\"/export\") ? 10 : 1'"
+                .to_owned(),
         ),
         InvalidExpression::Unknown(unknown) => (
             format!("`{path}` asks about `{unknown}`, which there is not"),
@@ -346,7 +365,8 @@ fn cost_from_answer(name: &str, text: &str) -> Finding<CostFromAnswer> {
     if text == "bytes" {
         return Ok(CostFromAnswer::Bytes);
     }
-    let header = text.strip_prefix("header:").and_then(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
+    let header =
+        text.strip_prefix("header:").and_then(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
     header.map(CostFromAnswer::Header).ok_or_else(|| {
         let what = format!("`limits.{name}.cost_from_answer` cannot be \"{}\"", text.escape_debug());
         (what, "write \"bytes\" or \"header:X-Tokens-Used\"".into())

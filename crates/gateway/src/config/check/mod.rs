@@ -10,6 +10,7 @@ mod edge;
 mod encryption;
 mod fallback;
 mod health;
+mod limits;
 mod matching;
 mod resolver;
 mod retry;
@@ -81,6 +82,7 @@ impl<'a> Checker<'a> {
                 upstreams.insert(name.clone(), upstream);
             }
         }
+        let limits = self.limits(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
@@ -102,6 +104,7 @@ impl<'a> Checker<'a> {
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
             upstreams,
+            limits,
             routes,
         })
     }

@@ -53,9 +53,11 @@ impl Checker<'_> {
                 };
                 self.error(&upstream.span(), what, next);
             }
-            let Some(route) = self.route(raw_route.get(), upstreams, &names, edge) else {
+            let Some(mut route) = self.route(raw_route.get(), upstreams, &names, edge) else {
                 continue;
             };
+            let limits: Vec<&str> = raw.limits.keys().map(String::as_str).collect();
+            route.limits = self.route_limits(raw_route.get(), &limits);
             if !self.partial {
                 for (other_raw, other) in &routes {
                     self.compare(raw_route.get(), &route, other_raw.get(), other);
@@ -116,6 +118,9 @@ impl Checker<'_> {
             cache,
             fallback,
             cors,
+            limits: Vec::new(),
+            limit_headers: self.limit_headers(raw),
+            refusal: raw.refusal.as_ref().and_then(|refusal| self.refusal(refusal.get())),
             rewrite: self.rewrite(raw),
         })
     }

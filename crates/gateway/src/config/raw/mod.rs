@@ -9,6 +9,7 @@ mod edge;
 mod fallback;
 mod health;
 mod idempotency;
+mod limit;
 mod resolver;
 mod retry;
 mod route;
@@ -32,6 +33,7 @@ pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
+pub(super) use limit::{RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawPer, RawPlan, RawRefusal};
 pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
@@ -97,6 +99,9 @@ pub(super) struct RawConfig {
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
+    /// The limits on callers, by name: letters, digits, `-`, `_` and `.`. Callers read it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) limits: BTreeMap<String, At<RawLimit>>,
     /// The routes. The most specific one wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,

@@ -5,7 +5,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawCache, RawFallback, RawIdempotency, RawPriority, RawRetry, Time};
+use super::{
+    At, RawCache, RawFallback, RawIdempotency, RawLimitHeaders, RawPriority, RawRefusal, RawRetry, Time,
+};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -59,6 +61,18 @@ pub(in crate::config) struct RawRoute {
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) cors: Option<At<RawCors>>,
+    /// The names of the limits that its callers are held to, eight at most. All are asked at once, and where one refuses
+    /// a request, none is charged for it. None unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) limits: Option<At<Vec<At<String>>>>,
+    /// In which fields every answer tells how its caller's limits stand.
+    #[schemars(extend("default" = "standard"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) limit_headers: Option<At<RawLimitHeaders>>,
+    /// What the refusals of this route look like, by limits and by everything else. `application/problem+json` unless
+    /// stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) refusal: Option<At<RawRefusal>>,
     /// What is taken from the beginning of the path before it goes to the upstream, by whole segments: with `/api`,
     /// `/api/orders` becomes `/orders`.
     #[serde(skip_serializing_if = "Option::is_none")]
