@@ -204,6 +204,9 @@ impl Gateway {
         let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache, limits: &limits };
         let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
         let store = shared::start(config, &clock, &metrics);
+        if let Some(store) = &store {
+            limits.limiter.share_through(Arc::clone(store) as _);
+        }
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),

@@ -67,7 +67,7 @@ pub fn effective(config: &Config) -> String {
             .iter()
             .map(|(name, config)| (name.clone(), At::nowhere(upstream(config))))
             .collect(),
-        limits: limits::limits(&config.limits),
+        limits: limits::limits(config),
         routes: config.routes.iter().map(|route| At::nowhere(raw_route(route))).collect(),
     };
     // Tables of texts and numbers: there is nothing in them that TOML could not say.

@@ -82,7 +82,8 @@ impl<'a> Checker<'a> {
                 upstreams.insert(name.clone(), upstream);
             }
         }
-        let limits = self.limits(raw);
+        let mut limits = self.limits(raw);
+        let on_loss = self.shared_limits(raw, &mut limits);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
@@ -92,7 +93,7 @@ impl<'a> Checker<'a> {
             admin: admin?,
             ledger: ledger?,
             shared,
-            on_loss: BTreeMap::new(),
+            on_loss,
             encryption: match encryption {
                 None => None,
                 Some(encryption) => Some(encryption?),

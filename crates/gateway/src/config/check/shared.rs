@@ -1,15 +1,20 @@
 //! Checks what a config says of where nodes count together.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use steadfast_shared::{InvalidLocation, Location};
+use steadfast_core::LimitAlgorithm;
+use steadfast_layers::LimitPolicy;
+use steadfast_shared::{InvalidLocation, Location, OnLoss};
 
 use super::{
     super::{
         SharedStore,
         error::secrets,
         load::read,
-        raw::{RawConfig, RawShared},
+        raw::{At, RawConfig, RawOnLoss, RawShared},
     },
     Checker, SECRET_BYTES_MAX,
 };
@@ -72,6 +77,49 @@ impl Checker<'_> {
         let location = self.take(&shared.span(), location)?;
         let password_file = password_file.map(|file| PathBuf::from(file.get()));
         Some(SharedStore { urls, is_cluster, password_file, location })
+    }
+
+    /// Says of each limit whether all nodes count it together; what becomes of those while the store is lost.
+    pub(super) fn shared_limits(
+        &mut self,
+        raw: &RawConfig,
+        limits: &mut BTreeMap<String, LimitPolicy>,
+    ) -> BTreeMap<String, OnLoss> {
+        let mut on_loss = BTreeMap::new();
+        for (name, policy) in limits {
+            let stated = raw.limits[name].get();
+            let shared = stated.shared.as_ref();
+            policy.is_shared = raw.shared.is_some() && shared.is_none_or(|shared| *shared.get());
+            if let Some(shared) = shared.filter(|shared| *shared.get() && raw.shared.is_none()) {
+                self.error(
+                    &shared.span(),
+                    format!("`limits.{name}.shared`: there is no store that nodes share"),
+                    "say where it is with `shared = \"redis://…\"` at the top, or remove this".into(),
+                );
+            }
+            let places = policy.quota.algorithm == LimitAlgorithm::Concurrency;
+            if let Some(stated) = stated.on_loss.as_ref().filter(|_| !policy.is_shared || places) {
+                let why = if places {
+                    "each node counts its share of places for itself"
+                } else {
+                    "each node counts this limit for itself"
+                };
+                self.error(
+                    &stated.span(),
+                    format!("`limits.{name}.on_loss` says nothing: {why}"),
+                    "remove it".into(),
+                );
+            }
+            if policy.is_shared && !places {
+                let stated = match stated.on_loss.as_ref().map(At::get) {
+                    None | Some(RawOnLoss::Share) => OnLoss::Share,
+                    Some(RawOnLoss::Allow) => OnLoss::Allow,
+                    Some(RawOnLoss::Deny) => OnLoss::Deny,
+                };
+                on_loss.insert(name.clone(), stated);
+            }
+        }
+        on_loss
     }
 }
 

@@ -33,7 +33,9 @@ pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
-pub(super) use limit::{RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawPer, RawPlan, RawRefusal};
+pub(super) use limit::{
+    RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawOnLoss, RawPer, RawPlan, RawRefusal,
+};
 pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
