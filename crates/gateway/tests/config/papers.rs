@@ -98,6 +98,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "ledger_file",
                 "shared",
                 "shared_password_file",
+                "on_loss",
                 "repeatable_for",
                 "methods",
                 "deadline",
