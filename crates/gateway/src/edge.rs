@@ -187,7 +187,8 @@ impl Edge {
         };
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
-        let refusal = route.refusal.clone();
+        // Who speaks gRPC reads no body of a refusal, in whichever words.
+        let refusal = route.refusal.clone().filter(|_| !grpc::is_spoken(request.headers()));
         if route.has_limits {
             let client = policy.forwarding.client(caller, request.headers()).unwrap_or(caller.ip);
             request.extensions_mut().insert(ClientAddress(client));

@@ -105,11 +105,11 @@ fn redacted(url: &str) -> String {
 }
 
 fn shared(store: &SharedStore) -> Option<At<RawShared>> {
-    let mut urls = store.urls.iter().map(|url| plain(&redacted(url)));
+    let mut urls = store.urls.iter().map(|url| toml::Value::String(plain(&redacted(url))));
     if store.is_cluster {
-        return some(RawShared::Cluster(urls.collect()));
+        return some(RawShared(toml::Value::Array(urls.collect())));
     }
-    urls.next().and_then(|url| some(RawShared::Server(url)))
+    urls.next().and_then(|url| some(RawShared(url)))
 }
 
 fn raw_listener(listener: &Listener) -> RawListener {

@@ -59,9 +59,12 @@ fn what_the_starter_file_comments_out_is_valid_too() {
 /// The defaults that the schema and the reference state are those that the smallest config gets.
 #[test]
 fn every_default_in_the_schema_is_the_one_in_force() {
-    let smallest = "retry = {}\nconcurrency = {}\ncourtesy = { rate = \"1/s\" }\n\n[[routes]]";
+    let smallest = "retry = {}\nconcurrency = {}\ncourtesy = { rate = \"1/s\" }\n\n\
+                    [limits.bank]\nper = \"ip\"\nrate = \"1/s\"\nplans = { bank = { rate = \"2/s\" } }\n\n[[routes]]";
     let smallest = SMALLEST.replacen("[[routes]]", smallest, 1);
-    let routed = format!("{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\n");
+    let routed = format!(
+        "{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
+    );
     let all = format!("listen = \"127.0.0.1:8080\"\n{routed}\n[[listeners]]\naddress = \":8443\"\n");
     let text = effective(&read(&all).unwrap_or_else(|errors| panic!("{errors}")).config);
     let in_force: toml::Table = text.parse().expect("TOML");
@@ -83,8 +86,17 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
             compare_defaults(item, &value[0], &path, compared);
         } else if property.get("properties").is_some() {
             // Where it is not there it has no defaults.
-            if ["tls", "request_headers", "answer_headers", "health", "circuit", "balance", "fallback"]
-                .contains(&key.as_str())
+            if [
+                "tls",
+                "request_headers",
+                "answer_headers",
+                "health",
+                "circuit",
+                "balance",
+                "fallback",
+                "refusal",
+            ]
+            .contains(&key.as_str())
             {
                 assert!(value.is_null(), "{path}");
                 continue;
@@ -117,11 +129,13 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "when",
                 "means",
                 "ttl",
+                "max",
+                "cost_from_answer",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [
                 "workers", "folder", "url", "path", "name", "upstream", "address", "http", "host", "origins",
-                "queue", "rate",
+                "queue", "rate", "burst", "per", "cost", "limits",
             ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(

@@ -49,6 +49,15 @@ fn a_cluster_is_a_list_and_reads_as_itself() {
 }
 
 #[test]
+fn the_environment_may_say_where_the_store_is() {
+    let environment: Environment = [("STEADFAST_SHARED", "redis://b")].into_iter().collect();
+    let text = file("shared = \"redis://a\"", &[]);
+    let loaded = parse("steadfast.toml", &text, &environment, &Overrides::default());
+    let config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config.shared.expect("a store").location.to_string(), "b:6379");
+}
+
+#[test]
 fn a_password_comes_from_a_file_or_a_variable_and_is_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("password");
@@ -84,6 +93,8 @@ fn a_password_comes_from_a_file_or_a_variable_and_is_never_shown() {
 fn what_is_no_store_or_means_nothing_is_refused_with_what_to_do() {
     for (top, told) in [
         ("shared = \"memcached://cache\"", "it is no redis://, rediss:// or valkey:// URL with a host"),
+        ("shared = 6379", "neither a text nor a list of texts"),
+        ("shared = [\"redis://a\", 7]", "neither a text nor a list of texts"),
         ("shared = []", "the list names no node"),
         ("shared = [\"redis://a/1\"]", "a Cluster has no databases but 0"),
         ("shared = [\"redis://a\", \"rediss://b\"]", "entered alike"),

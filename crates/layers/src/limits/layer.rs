@@ -75,7 +75,8 @@ where
         let Some(limits) = &self.limits else {
             return LimitsFuture { way: Way::Passing { future: self.inner.call(request) } };
         };
-        let deadline = request.extensions().get::<Deadline>();
+        // Nobody looks at the clock for it where nobody waits.
+        let deadline = request.extensions().get::<Deadline>().filter(|_| limits.may_wait);
         let wait_max = deadline.map_or(WAIT_MAX, |deadline| deadline.remaining());
         let decided = limits.decide(&Facts::of(&request, &limits.route), wait_max);
         let way = match decided {

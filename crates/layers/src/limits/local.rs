@@ -100,7 +100,8 @@ impl LocalLimits {
             clock,
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             names: Mutex::default(),
-            shard_max: keys_max.div_ceil(SHARDS).max(8),
+            // Chance does not fill all shards alike: with a twentieth more, a million find their places.
+            shard_max: (keys_max * 21 / 20).div_ceil(SHARDS).max(8),
             evicted: AtomicU64::new(0),
         }
     }
@@ -429,7 +430,7 @@ mod tests {
         for number in 0..100_000 {
             goes(&limits, &[take(&limit, 1_000 + number, bucket)]);
         }
-        assert!(limits.held() <= 4_096 + 128, "{}", limits.held());
+        assert!(limits.held() <= 4_096 * 21 / 20 + 128, "{}", limits.held());
         assert!(limits.evicted() > 90_000);
         assert!(!goes(&limits, &[noisy])[0], "it is still over its limit");
         assert!(!goes(&limits, &[held])[0], "its place is still taken");

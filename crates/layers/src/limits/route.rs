@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use http::HeaderValue;
-use steadfast_core::{LimitDecision, Quota};
+use steadfast_core::{LimitAlgorithm, LimitDecision, Quota};
 
 use super::{
     ending::Charged,
@@ -30,6 +30,8 @@ pub struct RouteLimits {
     has_replays: bool,
     /// Whether any limit waits for the answer.
     is_settled_later: bool,
+    /// Whether any may let a request wait.
+    pub(crate) may_wait: bool,
 }
 
 /// One limit of a request, before it is asked.
@@ -93,7 +95,17 @@ impl RouteLimits {
         let policies = policies_value(limits.iter().map(|limit| (&limit.policy, limit.policy.quota)));
         let is_settled_later =
             limits.iter().any(|limit| limit.policy.holds_places() || limit.policy.cost_from_answer.is_some());
-        Some(Arc::new(Self { route, limits, limiter, headers, policies, has_replays, is_settled_later }))
+        let may_wait = limits.iter().any(|limit| limit.policy.quota.algorithm == LimitAlgorithm::LeakyBucket);
+        Some(Arc::new(Self {
+            route,
+            limits,
+            limiter,
+            headers,
+            policies,
+            has_replays,
+            is_settled_later,
+            may_wait,
+        }))
     }
 
     pub(crate) fn store_of(&self, limit: &Limit) -> &dyn LimitStore {
@@ -130,11 +142,14 @@ impl RouteLimits {
             if let Some(later) = later {
                 drop(takes);
                 let shown = self.shown(facts);
-                let limits = Arc::clone(self);
+                let mut held = Held { limits: Arc::clone(self), asked, taken, here };
                 return Decided::Later(Box::pin(async move {
+                    let told = later.await;
+                    let (asked, mut taken) = held.let_go();
                     taken.truncate(here);
-                    taken.extend(later.await);
+                    taken.extend(told);
                     taken.resize(asked.len(), Taken::Uncounted);
+                    let limits = &held.limits;
                     limits.take_back(&asked, &taken, here);
                     limits.note_shown(&asked, &taken, &shown);
                     limits.outcome(&asked, &taken, keeps_charged)
@@ -200,6 +215,10 @@ impl RouteLimits {
         if elsewhere.into_iter().all(|(asked, taken)| !asked.enforced || is_allowed(taken)) {
             return;
         }
+        self.give_back_here(asked, taken, here);
+    }
+
+    fn give_back_here(&self, asked: &[Asked], taken: &[Taken], here: usize) {
         for (asked, taken) in asked.iter().zip(taken).take(here) {
             if matches!(taken, Taken::Told(LimitDecision::Allowed { .. })) {
                 self.limiter.local.give_back(&self.take(asked, Duration::ZERO));
@@ -349,6 +368,26 @@ impl RouteLimits {
             taken: taken_of_speaker,
             stands,
         }
+    }
+}
+
+/// What was charged here while somebody else is asked. Where the caller leaves before that is known, it is given back.
+struct Held {
+    limits: Arc<RouteLimits>,
+    asked: Vec<Asked>,
+    taken: Vec<Taken>,
+    here: usize,
+}
+
+impl Held {
+    fn let_go(&mut self) -> (Vec<Asked>, Vec<Taken>) {
+        (std::mem::take(&mut self.asked), std::mem::take(&mut self.taken))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.limits.give_back_here(&self.asked, &self.taken, self.here);
     }
 }
 

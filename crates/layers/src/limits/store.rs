@@ -90,7 +90,7 @@ pub struct Standing {
 pub trait LimitStore: Send + Sync + fmt::Debug {
     /// Asks all limits of a request, and charges each of them where none that is enforced refuses; nothing is charged
     /// where one does. What came of them is written to `taken`, which is as long as `takes`; or it is returned what
-    /// will say it.
+    /// will say it. Where that is dropped before it says it, its caller has left: nobody will give back what was charged.
     fn take(&self, takes: &[Take<'_>], taken: &mut [Taken]) -> Option<TakenLater>;
 
     /// Gives back what was charged: the request was a replay, another limit refused it, its answer cost less than was

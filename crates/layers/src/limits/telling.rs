@@ -56,13 +56,15 @@ pub(crate) fn tell<'a>(
     stands: impl Iterator<Item = (&'a LimitPolicy, Stand)>,
     policies: impl FnOnce() -> Option<HeaderValue>,
 ) {
-    // Long enough for a limit or two.
-    let mut text = String::with_capacity(64);
+    let mut text = Text::default();
     for (number, (policy, stand)) in stands.enumerate() {
         if which.standard {
-            let comma = if number == 0 { "" } else { ", " };
-            // Writing to a string does not fail.
-            let _ = write!(text, "{comma}\"{}\";r={};t={}", policy.name, stand.remaining, stand.reset_s);
+            text.put(if number == 0 { b"\"" } else { b", \"" });
+            text.put(policy.name.as_bytes());
+            text.put(b"\";r=");
+            text.put_number(stand.remaining);
+            text.put(b";t=");
+            text.put_number(u64::from(stand.reset_s));
         }
         if which.older && number == 0 {
             headers.insert(X_LIMIT, HeaderValue::from(told_quota(&stand.quota).0));
@@ -70,14 +72,62 @@ pub(crate) fn tell<'a>(
             headers.insert(X_RESET, HeaderValue::from(stand.reset_s));
         }
     }
-    if text.is_empty() {
+    if text.bytes().is_empty() {
         return;
     }
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
+    // A limit's name is plain.
+    if let Ok(value) = HeaderValue::from_bytes(text.bytes()) {
         headers.insert(RATE_LIMIT, value);
     }
     if let Some(policies) = policies() {
         headers.insert(RATE_LIMIT_POLICY, policies);
+    }
+}
+
+/// A short text that is made on every request: without a formatter, and without memory of its own where it is as short as
+/// that of one limit.
+struct Text {
+    short: [u8; 96],
+    length: usize,
+    long: Vec<u8>,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { short: [0; 96], length: 0, long: Vec::new() }
+    }
+}
+
+impl Text {
+    fn put(&mut self, bytes: &[u8]) {
+        if self.long.is_empty() {
+            if let Some(room) = self.short.get_mut(self.length..self.length + bytes.len()) {
+                room.copy_from_slice(bytes);
+                self.length += bytes.len();
+                return;
+            }
+            self.long.extend_from_slice(&self.short[..self.length]);
+        }
+        self.long.extend_from_slice(bytes);
+    }
+
+    fn put_number(&mut self, mut number: u64) {
+        // As many digits as the largest has.
+        let mut digits = [0; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.put(&digits[first..]);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.long.is_empty() { &self.short[..self.length] } else { &self.long }
     }
 }
 
@@ -89,6 +139,7 @@ pub(crate) fn policies_value<'a>(
     for (policy, quota) in limits {
         let (much, window) = told_quota(&quota);
         let comma = if text.is_empty() { "" } else { ", " };
+        // Writing to a string does not fail.
         let _ = write!(text, "{comma}\"{}\";q={much}", policy.name);
         if let Some(unit) = policy.unit() {
             let _ = write!(text, ";qu=\"{unit}\"");
@@ -157,6 +208,20 @@ mod tests {
             steadfast_core::Timestamp::from_millis(0),
         );
         assert_eq!(ours.expect("as upstreams' are read").remaining, 3);
+    }
+
+    #[test]
+    fn many_limits_with_long_names_and_numbers_are_all_told() {
+        let names: Vec<String> = (0..8).map(|number| format!("{number}-{}", "n".repeat(60))).collect();
+        let limits: Vec<LimitPolicy> =
+            names.iter().map(|name| limit(name, LimitAlgorithm::FixedWindow, 9, 1, 1)).collect();
+        let stands = limits
+            .iter()
+            .map(|limit| (limit, Stand { index: 0, remaining: u64::MAX, reset_s: 0, quota: limit.quota }));
+        let mut headers = HeaderMap::new();
+        tell(&mut headers, LimitHeaders { standard: true, older: false }, stands, || None);
+        let told: Vec<String> = names.iter().map(|name| format!("\"{name}\";r={};t=0", u64::MAX)).collect();
+        assert_eq!(headers["ratelimit"], told.join(", "));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
         load::read,
         raw::{At, RawConfig, RawOnLoss, RawShared},
     },
-    Checker, SECRET_BYTES_MAX,
+    Checker, Finding, SECRET_BYTES_MAX,
 };
 
 impl Checker<'_> {
@@ -56,10 +56,7 @@ impl Checker<'_> {
             );
             return None;
         }
-        let (urls, is_cluster) = match shared.get() {
-            RawShared::Server(url) => (vec![url.clone()], false),
-            RawShared::Cluster(urls) => (urls.clone(), true),
-        };
+        let (urls, is_cluster) = self.take(&shared.span(), urls(shared.get()))?;
         if password.is_some() && urls.iter().any(|url| !secrets(url).is_empty()) {
             self.error(
                 &shared.span(),
@@ -121,6 +118,19 @@ impl Checker<'_> {
         }
         on_loss
     }
+}
+
+/// The URLs, and whether they are those of a Cluster.
+fn urls(raw: &RawShared) -> Finding<(Vec<String>, bool)> {
+    let text = |value: &toml::Value| value.as_str().map(str::to_owned);
+    let found = match &raw.0 {
+        toml::Value::Array(list) => list.iter().map(text).collect::<Option<_>>().map(|urls| (urls, true)),
+        one => text(one).map(|url| (vec![url], false)),
+    };
+    found.ok_or_else(|| {
+        let next = "write \"redis://127.0.0.1:6379\", or a list of such texts for a Cluster";
+        ("`shared` is neither a text nor a list of texts".into(), next.into())
+    })
 }
 
 fn next(invalid: InvalidLocation) -> &'static str {

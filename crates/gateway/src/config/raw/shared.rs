@@ -5,13 +5,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// One server, or some nodes of a Cluster.
+/// One server, or a list of some nodes of a Cluster; which of them is checked later, where it can be said better what is
+/// wrong.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-pub(in crate::config) enum RawShared {
-    Server(String),
-    Cluster(Vec<String>),
-}
+#[serde(transparent)]
+pub(in crate::config) struct RawShared(pub(in crate::config) toml::Value);
 
 impl JsonSchema for RawShared {
     fn inline_schema() -> bool {
@@ -24,8 +22,9 @@ impl JsonSchema for RawShared {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
-            "x-kind": "text or list of texts",
+            "type": ["string", "array"],
+            "items": { "type": "string" },
+            "x-kind": "text or a list",
         })
     }
 }
