@@ -32,6 +32,14 @@ impl Cores {
         Ok(Self { contestant, rest })
     }
 
+    /// Moves this thread to the contestant's core: it is the contestant.
+    ///
+    /// # Errors
+    /// It cannot be pinned.
+    pub(crate) fn become_contestant(self) -> anyhow::Result<()> {
+        Ok(pin(self.contestant)?)
+    }
+
     /// Starts `command` on the contestant's core.
     ///
     /// # Errors

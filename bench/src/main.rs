@@ -22,6 +22,7 @@ mod proxy;
 mod report;
 mod rounds;
 mod server;
+mod shared;
 mod soak;
 mod stores;
 mod upstream;
@@ -63,6 +64,8 @@ enum Benchmark {
     Isolation(isolation::Isolation),
     /// Three times as much as an upstream can do: goodput, latency of what is accepted, and how fast the rest is refused
     Overload(overload::Overload),
+    /// Limits counted in Redis against one EVAL round trip a request
+    Shared(shared::Shared),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
     Soak(soak::Soak),
     /// The load generator (started by the benchmarks, pinned)
@@ -99,6 +102,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Policies(policies) => policies.run(),
         Benchmark::Isolation(isolation) => isolation.run(),
         Benchmark::Overload(overload) => overload.run(),
+        Benchmark::Shared(shared) => shared.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),
         Benchmark::Upstream(manner) => upstream::run_child(manner),

@@ -61,6 +61,19 @@ pub(crate) fn redis(place: &Workplace, name: &str, sync: AppendFsync) -> anyhow:
     start(place, name, command, port, described)
 }
 
+/// Starts a Redis of whatever version, set as `command` sets it.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn plain_redis(place: &Workplace, name: &str, mut command: Command) -> anyhow::Result<Running> {
+    let (port, folder) = (free_port()?, place.folder().join(name));
+    fs::create_dir(&folder)?;
+    let version = redis_version(Path::new(command.get_program())).context("there is no Redis")?;
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
+    command.arg("--dir").arg(&folder);
+    start(place, name, command, port, format!("Redis {}.{}, nothing written to disk", version.0, version.1))
+}
+
 fn redis_server(place: &Workplace) -> anyhow::Result<PathBuf> {
     let system = PathBuf::from("redis-server");
     if redis_version(&system).is_some_and(|version| version >= REDIS_VERSION_MIN) {

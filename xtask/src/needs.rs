@@ -21,6 +21,7 @@ pub(crate) struct Need {
 /// What `cargo xtask test` needs.
 pub(crate) const FOR_TESTS: &[Need] = &[
     POSTGRES,
+    REDIS,
     PYTHON_VENV,
     SYSTEMD_ANALYZE,
     NODE,
@@ -38,6 +39,9 @@ pub(crate) const FOR_EDGE: &[Need] =
 /// What `cargo xtask bench cache` compares with.
 pub(crate) const FOR_CACHE: &[Need] = &[NGINX];
 
+/// What `cargo xtask bench shared` compares with.
+pub(crate) const FOR_SHARED: &[Need] = &[REDIS];
+
 const NGINX: Need = Need { what: "nginx", packages: &["nginx-light"], is_here: || on_path("nginx") };
 
 /// What `cargo xtask bench keyed` compares with. Redis is not among them: the libraries need a newer one than Debian 12
@@ -49,6 +53,9 @@ const POSTGRES: Need = Need {
     packages: &["postgresql"],
     is_here: || on_path("postgres") || debian_has_postgres(),
 };
+
+/// Any version does for limits.
+const REDIS: Need = Need { what: "Redis", packages: &["redis-server"], is_here: || on_path("redis-server") };
 
 const PYTHON_VENV: Need = Need {
     what: "Python with venv",

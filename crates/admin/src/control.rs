@@ -11,6 +11,20 @@ use crate::api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView
 pub trait Readiness: Send + Sync + 'static {
     /// Whether it takes no more requests, finishes what is under way and ends. Must not block.
     fn is_draining(&self) -> bool;
+
+    /// How the store is that nodes share, where there is one. Must not block.
+    fn shared(&self) -> Option<SharedCheck> {
+        None
+    }
+}
+
+/// How the store is that nodes share. Without it the gateway serves on, so it is ready all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedCheck {
+    /// Whether it answers.
+    pub ok: bool,
+    /// What is to be said of that.
+    pub detail: String,
 }
 
 /// What a reload did.

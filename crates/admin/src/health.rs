@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     api::{CheckView, HealthView},
+    control::SharedCheck,
     parameters::{bad_query, flag},
     problem::Problem,
     router::AdminParts,
@@ -38,8 +39,15 @@ pub(crate) async fn readyz(
 ) -> Result<Response, Problem> {
     let Query(query) =
         query.map_err(|rejection| bad_query(&rejection, "Ask for /readyz or /readyz?verbose."))?;
-    let checks = vec![check_gateway(&parts), check_ledger(&parts).await];
+    let mut checks = vec![check_gateway(&parts), check_ledger(&parts).await];
     let ready = checks.iter().all(|check| check.ok);
+    // Limits go on without it, each as it says: that is told, and takes no node out of service.
+    checks.extend(parts.readiness.shared().map(|SharedCheck { ok, detail }| CheckView {
+        name: "shared".to_owned(),
+        ok,
+        detail,
+        took_ms: 0,
+    }));
     let (status, word) =
         if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
     let checks = if query.verbose { checks } else { Vec::new() };

@@ -48,7 +48,7 @@ mod view;
 
 pub use control::{
     CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
-    LimitsRefused, OrderRefused, Readiness, ReloadReport,
+    LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
 };
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};

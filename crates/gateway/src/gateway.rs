@@ -33,7 +33,7 @@ use crate::{
     key_keeper::KeyKeeper,
     limits::{LimitsDesk, SharedLimits},
     routing::Table,
-    server,
+    server, shared,
     stack::{self, Shared},
     telemetry::{AccessLog, Metrics},
     upstreams::{self, CircuitOrder, NotOrdered, Upstreams},
@@ -63,6 +63,7 @@ pub struct Gateway {
     edge: Arc<Edge>,
     drain: Drain,
     unready: AtomicBool,
+    shared: Option<Arc<shared::Store>>,
     workers: Vec<JoinHandle<()>>,
     keys: KeyKeeper,
 }
@@ -226,6 +227,10 @@ impl Gateway {
             limits: &limits,
         };
         let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
+        let store = shared::start(config, &clock, &metrics);
+        if let Some(store) = &store {
+            limits.limiter.share_through(Arc::clone(store) as _);
+        }
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -276,7 +281,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), workers, keys })
+        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), shared: store, workers, keys })
     }
 
     /// Where callers are served: the address of the first listener.
@@ -317,6 +322,9 @@ impl Gateway {
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
+        if let Some(store) = &self.shared {
+            store.set_policies(shared::policies(config));
+        }
         Ok(())
     }
 
@@ -345,6 +353,12 @@ impl Gateway {
             Ok(circuits) => Ok(circuits),
             Err(NoCircuit) => Err(NotOrdered::NoCircuit),
         }
+    }
+
+    /// How the store is that nodes share, where there is one: whether it answers, and what is to be said of that.
+    #[must_use]
+    pub fn shared(&self) -> Option<(bool, String)> {
+        self.shared.as_deref().map(shared::described)
     }
 
     /// Where its limits are looked at.

@@ -27,6 +27,7 @@ mod proxy_protocol;
 mod quiet;
 mod routing;
 mod server;
+mod shared;
 mod stack;
 mod telemetry;
 mod tunnel;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport,
+    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
     api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
 use steadfast_core::Timestamp;
@@ -263,6 +263,10 @@ impl Running {
 impl Readiness for Running {
     fn is_draining(&self) -> bool {
         self.gateway.is_draining()
+    }
+
+    fn shared(&self) -> Option<SharedCheck> {
+        self.gateway.shared().map(|(ok, detail)| SharedCheck { ok, detail })
     }
 }
 

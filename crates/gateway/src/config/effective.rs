@@ -17,7 +17,7 @@ use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFile
 use super::{
     AuthenticationConfig, AuthenticationKind, Config, EdgePolicy, ForwardConfig, ForwardingStyle,
     HeaderCondition, HeaderSays, IntrospectionConfig, JwtConfig, JwtKeys, LedgerLocation, Listener, Route,
-    RouteFallback, ServerTls, UpstreamConfig,
+    RouteFallback, ServerTls, SharedStore, UpstreamConfig,
     error::secrets,
     raw::{
         At, PerTime, Percent, RawAnswer, RawApiKeys, RawAuthentication, RawBalance, RawCache, RawCacheStore,
@@ -25,7 +25,7 @@ use super::{
         RawFingerprint, RawForward, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp,
         RawIdempotency, RawInProgress, RawIntrospection, RawJson, RawJwt, RawKept, RawKey, RawListener,
         RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace, RawOnLedgerLoss, RawPriority,
-        RawResolver, RawRetry, RawRoute, RawRouteAuthentication, RawSpool, RawTimeout, RawUpstream,
+        RawResolver, RawRetry, RawRoute, RawRouteAuthentication, RawShared, RawSpool, RawTimeout, RawUpstream,
         RawUpstreamTls, Share, Size, Status, Time,
     },
 };
@@ -49,6 +49,11 @@ pub fn effective(config: &Config) -> String {
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
+        shared: config.shared.as_ref().and_then(shared),
+        shared_password_file: config.shared.as_ref().and_then(|shared| {
+            let file = shared.password_file.as_ref()?;
+            some(plain(&file.display().to_string()))
+        }),
         encryption: config.encryption.as_ref().and_then(|encryption| {
             let key_file = At::nowhere(plain(&encryption.key_file.display().to_string()));
             some(RawEncryption { key_file })
@@ -69,7 +74,7 @@ pub fn effective(config: &Config) -> String {
             .iter()
             .map(|(name, config)| (name.clone(), At::nowhere(upstream(config))))
             .collect(),
-        limits: limits::limits(&config.limits),
+        limits: limits::limits(config),
         routes: config.routes.iter().map(|route| At::nowhere(raw_route(route))).collect(),
     };
     // Tables of texts and numbers: there is nothing in them that TOML could not say.
@@ -93,14 +98,25 @@ fn all<T, R>(values: impl IntoIterator<Item = T>, raw: impl Fn(T) -> R) -> Optio
 fn ledger(location: &LedgerLocation) -> String {
     match location {
         LedgerLocation::Sqlite(path) => format!("sqlite:{}", path.display()),
-        LedgerLocation::Postgres(url) => {
-            let mut url = url.clone();
-            for secret in secrets(&url).into_iter().rev() {
-                url.replace_range(secret, REDACTED);
-            }
-            url
-        }
+        LedgerLocation::Postgres(url) => redacted(url),
     }
+}
+
+/// A URL without its password.
+fn redacted(url: &str) -> String {
+    let mut url = url.to_owned();
+    for secret in secrets(&url).into_iter().rev() {
+        url.replace_range(secret, REDACTED);
+    }
+    url
+}
+
+fn shared(store: &SharedStore) -> Option<At<RawShared>> {
+    let mut urls = store.urls.iter().map(|url| toml::Value::String(plain(&redacted(url))));
+    if store.is_cluster {
+        return some(RawShared(toml::Value::Array(urls.collect())));
+    }
+    urls.next().and_then(|url| some(RawShared(url)))
 }
 
 fn raw_listener(listener: &Listener) -> RawListener {

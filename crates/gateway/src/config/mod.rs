@@ -40,6 +40,7 @@ use steadfast_layers::{
     RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
+use steadfast_shared::{Location, OnLoss};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::routing::{Matching, Rule};
@@ -73,6 +74,10 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the ledger is.
     pub ledger: LedgerLocation,
+    /// Where nodes count limits together; nothing where each counts for itself.
+    pub shared: Option<SharedStore>,
+    /// What becomes of the limits that are counted there while it is lost, by their names.
+    pub on_loss: BTreeMap<String, OnLoss>,
     /// What encrypts answers in the ledger; nothing where it is not stated.
     pub encryption: Option<Encryption>,
     /// How many worker threads serve callers; one per core unless stated.
@@ -105,6 +110,19 @@ pub enum LedgerLocation {
     Sqlite(PathBuf),
     /// A Postgres database that many nodes may share, as a URL.
     Postgres(String),
+}
+
+/// Where nodes count together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedStore {
+    /// The servers as they are named.
+    pub(crate) urls: Vec<String>,
+    /// Whether they are nodes of a Cluster.
+    pub(crate) is_cluster: bool,
+    /// The file that holds the password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// Where it is and how it is entered.
+    pub location: Location,
 }
 
 /// One address where callers are served.

@@ -6,10 +6,15 @@ use super::{Config, EdgePolicy};
 type Differs = fn(&Config, &Config) -> bool;
 
 /// The settings that only a restart takes over: what a process has bound, opened or started by them.
-const RESTART_ONLY: [(&str, Differs); 13] = [
+const RESTART_ONLY: [(&str, Differs); 15] = [
     ("listeners", |old, new| old.listeners != new.listeners),
     ("admin", |old, new| old.admin != new.admin),
     ("ledger", |old, new| old.ledger != new.ledger),
+    ("shared", |old, new| old.shared != new.shared),
+    ("shared_password_file", |old, new| {
+        let file = |config: &Config| config.shared.as_ref().map(|shared| shared.password_file.clone());
+        file(old) != file(new)
+    }),
     ("encryption", |old, new| old.encryption != new.encryption),
     ("workers", |old, new| old.workers != new.workers),
     ("edge.header_timeout", |old, new| old.edge.header_timeout != new.edge.header_timeout),
@@ -46,6 +51,7 @@ pub fn after_reload(started: &Config, new: Config) -> Config {
         listeners: started.listeners.clone(),
         admin: started.admin,
         ledger: started.ledger.clone(),
+        shared: started.shared.clone(),
         encryption: started.encryption.clone(),
         workers: started.workers,
         spool: started.spool.clone(),

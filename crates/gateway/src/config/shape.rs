@@ -36,7 +36,7 @@ pub(super) fn check_shape(source: &Source<'_>, schema: &Value, root: &mut Spanne
 }
 
 /// What may be of several kinds, and can be said better to be wrong by whoever knows what it is for.
-const CHECKED_LATER: [&str; 2] = ["text, CEL or a list", "number or CEL"];
+const CHECKED_LATER: [&str; 3] = ["text, CEL or a list", "number or CEL", "text or a list"];
 
 /// Reads a quantity in its smallest unit, or says what is wrong and what to write.
 type ReadAmount = fn(&str) -> Result<u128, (String, String)>;

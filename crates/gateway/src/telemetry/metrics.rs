@@ -20,7 +20,7 @@ use prometheus_client::{
 use steadfast_layers::{CacheStats, Protection, Spool};
 use steadfast_worker::WorkerCounters;
 
-use super::tallies::Tallies;
+use super::{shared::SharedMetrics, tallies::Tallies};
 
 /// The bounds of duration buckets, in seconds (OpenTelemetry's advice for HTTP).
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -55,6 +55,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// What the policies of upstreams and routes count.
     pub(crate) tallies: Arc<Tallies>,
+    /// What is counted of the store that nodes share.
+    pub(crate) shared: Arc<SharedMetrics>,
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
     idempotency: Vec<Counter>,
     /// Requests under way.
@@ -136,9 +138,12 @@ impl Metrics {
         );
         let tallies = Arc::new(Tallies::default());
         registry.register_collector(Box::new(Arc::clone(&tallies)));
+        let shared = Arc::new(SharedMetrics::default());
+        registry.register_collector(Box::new(Arc::clone(&shared)));
         Self {
             registry,
             tallies,
+            shared,
             durations,
             idempotency,
             active,

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod metrics;
+mod shared;
 mod tallies;
 
 pub(crate) use access_log::{AccessLog, Entry};

@@ -7,6 +7,7 @@ mod loading;
 mod names_and_health;
 mod papers;
 mod random;
+mod sharing;
 mod up;
 
 use steadfast_gateway::config::{ConfigErrors, Environment, Loaded, Overrides, parse};

@@ -113,6 +113,9 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
         } else {
             let unset = [
                 "ledger_file",
+                "shared",
+                "shared_password_file",
+                "on_loss",
                 "repeatable_for",
                 "methods",
                 "deadline",

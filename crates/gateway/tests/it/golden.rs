@@ -19,6 +19,7 @@ const MARK: &str =
 
 /// One of everything that is counted by name.
 const FILE: &str = r#"
+shared = "redis://127.0.0.1:1"
 [upstreams.bank]
 url = "http://UPSTREAM"
 [limits.per-address]

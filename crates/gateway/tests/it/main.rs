@@ -21,9 +21,13 @@ mod lost_answers;
 mod meanings;
 mod own_pages;
 mod passing;
+#[path = "../../../shared/tests/redis/server.rs"]
+#[expect(dead_code, reason = "shared with the store's own tests, which use all of it")]
+mod redis;
 mod retries;
 mod routing;
 mod secure_upstream;
+mod shared_limits;
 mod smuggling;
 mod smuggling_cases;
 mod stand;

@@ -71,6 +71,8 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     Config {
         listeners: vec![Listener::plain(ANY)],
         admin: ANY,
+        shared: None,
+        on_loss: [].into(),
         encryption: None,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
         workers: 1,

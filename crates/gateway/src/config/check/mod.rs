@@ -18,6 +18,7 @@ mod resolver;
 mod retry;
 mod rewrite;
 mod route;
+mod shared;
 mod spool;
 mod upstream;
 
@@ -73,6 +74,7 @@ impl<'a> Checker<'a> {
         let listeners = self.listeners(raw);
         let admin = self.admin(raw, listeners.as_deref().unwrap_or_default());
         let ledger = self.ledger(raw);
+        let shared = self.shared(raw);
         let encryption = raw.encryption.as_ref().map(|encryption| self.encryption(encryption.get()));
         let edge = self.edge(raw.edge.as_ref());
         let resolver = self.resolver(raw.resolver.as_ref());
@@ -82,7 +84,8 @@ impl<'a> Checker<'a> {
                 upstreams.insert(name.clone(), upstream);
             }
         }
-        let limits = self.limits(raw);
+        let mut limits = self.limits(raw);
+        let on_loss = self.shared_limits(raw, &mut limits);
         let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
@@ -92,6 +95,8 @@ impl<'a> Checker<'a> {
             listeners: listeners?,
             admin: admin?,
             ledger: ledger?,
+            shared,
+            on_loss,
             encryption: match encryption {
                 None => None,
                 Some(encryption) => Some(encryption?),

@@ -6,21 +6,34 @@ use steadfast_core::{LimitAlgorithm, Quota};
 use steadfast_layers::{
     Cost, CostFromAnswer, ENFORCED_ON_ALL, LimitHeaders, LimitPolicy, Per, RefusalTemplate,
 };
+use steadfast_shared::OnLoss;
 use toml::{Table, Value};
 
 use super::{
     super::{
+        Config,
         quota::write_quota,
         raw::{
-            At, Percent, RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawMode, RawPer, RawPlan,
-            RawRefusal,
+            At, Percent, RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawMode, RawOnLoss, RawPer,
+            RawPlan, RawRefusal,
         },
     },
     plain, some,
 };
 
-pub(super) fn limits(limits: &BTreeMap<String, LimitPolicy>) -> BTreeMap<String, At<RawLimit>> {
-    limits.iter().map(|(name, policy)| (name.clone(), At::nowhere(limit(policy)))).collect()
+pub(super) fn limits(config: &Config) -> BTreeMap<String, At<RawLimit>> {
+    let limits = config.limits.iter().map(|(name, policy)| {
+        let shared = config.shared.as_ref().and_then(|_| some(policy.is_shared));
+        let on_loss = config.on_loss.get(name).and_then(|on_loss| {
+            some(match on_loss {
+                OnLoss::Share => RawOnLoss::Share,
+                OnLoss::Allow => RawOnLoss::Allow,
+                OnLoss::Deny => RawOnLoss::Deny,
+            })
+        });
+        (name.clone(), At::nowhere(RawLimit { shared, on_loss, ..limit(policy) }))
+    });
+    limits.collect()
 }
 
 fn limit(policy: &LimitPolicy) -> RawLimit {
@@ -66,6 +79,8 @@ fn limit(policy: &LimitPolicy) -> RawLimit {
         } else {
             some(Percent((policy.enforced * 100).div_ceil(ENFORCED_ON_ALL)))
         },
+        shared: None,
+        on_loss: None,
     }
 }
 

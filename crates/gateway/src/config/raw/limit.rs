@@ -55,6 +55,25 @@ pub(in crate::config) struct RawLimit {
     #[schemars(extend("default" = "100%", "x-min" = "1%", "x-max" = "100%"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) enforce: Option<At<Percent>>,
+    /// Whether all nodes count it together, in the store that `shared` at the top names; they do where there is one,
+    /// unless this is `false`. Of `concurrency` each node has its share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) shared: Option<At<bool>>,
+    /// What becomes of it while that store is lost: `share` unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) on_loss: Option<At<RawOnLoss>>,
+}
+
+/// What becomes of a shared limit while the store is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum RawOnLoss {
+    /// Each node allows the limit divided by how many nodes there were.
+    Share,
+    /// Every request goes.
+    Allow,
+    /// Every request is refused.
+    Deny,
 }
 
 /// What holds for principals on a plan. What it does not state is as the limit says.

@@ -14,6 +14,7 @@ mod limit;
 mod resolver;
 mod retry;
 mod route;
+mod shared;
 mod upstream;
 mod values;
 
@@ -36,10 +37,13 @@ pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
-pub(super) use limit::{RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawPer, RawPlan, RawRefusal};
+pub(super) use limit::{
+    RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawOnLoss, RawPer, RawPlan, RawRefusal,
+};
 pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
+pub(super) use shared::RawShared;
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
 pub(super) use values::{At, PerTime, Percent, RawMode, Share, Size, Status, Time};
 
@@ -64,6 +68,13 @@ pub(super) struct RawConfig {
     /// A file whose content is the ledger's location, for a URL with a password in it. Instead of `ledger`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ledger_file: Option<At<String>>,
+    /// Where nodes count limits together: a Redis or Valkey, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, with TLS
+    /// `rediss://…`; or a list of some nodes of a Cluster. Unless stated every node counts for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shared: Option<At<RawShared>>,
+    /// A file whose content is the password of `shared`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shared_password_file: Option<At<String>>,
     /// Encrypts what is kept of answers. Nothing is encrypted without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) encryption: Option<At<RawEncryption>>,
