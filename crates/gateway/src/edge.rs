@@ -28,6 +28,7 @@ use tower::{Layer, Service, service_fn};
 use crate::{
     caller::{Caller, CallerBody},
     config::EdgePolicy,
+    contract::Document,
     framing, grpc,
     operations_api::{self, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
@@ -59,6 +60,8 @@ pub(crate) struct Routes {
     pub(crate) answer_preflights: bool,
     /// The upstreams that they forward to.
     pub(crate) upstreams: Upstreams,
+    /// What is published of them, if anything is.
+    pub(crate) document: Option<Document>,
 }
 
 impl Routes {
@@ -190,6 +193,10 @@ impl Edge {
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
+        let published = routes.document.as_ref().and_then(|document| document.serve(request));
+        if let Some(published) = published {
+            return published;
+        }
         let identity = |name: &str| {
             let route = routes.table.targets().find(|route| &*route.name == name);
             route.map_or_else(IdentityPolicy::default, |route| route.identity.clone())

@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use steadfast_layers::{CacheStats, CacheStore, InvalidPolicy, Purge, Spool};
+use steadfast_layers::{CacheStats, CacheStore, InvalidPolicy, Purge, Spool, UsageLine};
 use steadfast_ledger::{
     Clock, Encrypting, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
@@ -26,6 +26,7 @@ use crate::{
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
+    contract::{Annotations, Document},
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
@@ -198,8 +199,9 @@ impl Gateway {
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
-        let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache };
-        let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
+        let shared =
+            Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache, metrics: &metrics };
+        let routes = routes(config, &Upstreams::new(), &shared)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -273,7 +275,8 @@ impl Gateway {
         let edge = &self.edge;
         let before = &edge.routes.load().upstreams;
         let (ledger, clock, spool, cache) = (&edge.ledger, &edge.clock, &edge.spool, &edge.cache);
-        let routes = routes(config, before, &edge.metrics, &Shared { ledger, clock, spool, cache });
+        let metrics = &*edge.metrics;
+        let routes = routes(config, before, &Shared { ledger, clock, spool, cache, metrics });
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -337,6 +340,12 @@ impl Gateway {
         self.edge.metrics.render()
     }
 
+    /// Who called which version since the process began, by version; of each the busiest callers first.
+    #[must_use]
+    pub fn usage(&self) -> Vec<UsageLine> {
+        self.edge.metrics.usage.lines()
+    }
+
     /// What is kept of answers just now.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
@@ -378,12 +387,8 @@ impl Gateway {
 }
 
 /// Makes a config's routes ready to serve. Upstreams of `before` that are no different go on.
-fn routes(
-    config: &Config,
-    before: &Upstreams,
-    metrics: &Metrics,
-    shared: &Shared<'_>,
-) -> Result<Routes, ReloadError> {
+fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Routes, ReloadError> {
+    let metrics = shared.metrics;
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
@@ -397,7 +402,8 @@ fn routes(
         };
         // From the beginning, so that its counters are there at zero before anything is counted.
         let tally = metrics.tallies.route(&route.name);
-        let stack = stack::build(route, running(&route.upstream)?, backup, shared, &tally)
+        let annotations = Annotations::of(config, route);
+        let stack = stack::build(route, running(&route.upstream)?, backup, annotations, shared, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
@@ -410,5 +416,5 @@ fn routes(
     });
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
-    Ok(Routes { table, answer_preflights, upstreams })
+    Ok(Routes { table, answer_preflights, upstreams, document: Document::of(config) })
 }

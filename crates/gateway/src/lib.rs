@@ -9,6 +9,7 @@ pub mod config;
 mod caller;
 mod certificates;
 mod connection;
+mod contract;
 mod drain;
 mod edge;
 mod forwarding;
@@ -30,5 +31,5 @@ mod upstreams;
 mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
-pub use steadfast_layers::{CacheStats, Purge};
+pub use steadfast_layers::{CacheStats, Purge, UsageLine, Used, VersionCaller};
 pub use upstreams::{CircuitOrder, NotOrdered};

@@ -11,8 +11,9 @@ use steadfast_layers::{
     ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
     DeadlineLayer, DeadlineService, FailureLayer, FailureService, Fallback, FallbackLayer, FallbackService,
     FallbackSource, GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
-    IdentityPolicy, InvalidPolicy, OutgoingLayer, OutgoingService, RetryLayer, RetryService, Retrying,
-    RewritePolicy, RouteTally, SharedRetryBudget, Slot, Spool,
+    IdentityPolicy, InvalidPolicy, LifecycleLayer, LifecycleService, OutgoingLayer, OutgoingService,
+    PreconditionLayer, PreconditionService, RetryLayer, RetryService, Retrying, RewritePolicy, RouteTally,
+    SharedRetryBudget, Slot, Spool, VersionGate, VersionGateLayer, VersionGateService,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -21,6 +22,8 @@ use tower::ServiceBuilder;
 use crate::{
     caller::CallerBody,
     config::{Route, RouteFallback},
+    contract::{AnnotateLayer, AnnotateService, Annotations},
+    telemetry::Metrics,
     upstreams::RunningUpstream,
 };
 
@@ -34,7 +37,10 @@ pub(crate) type EdgeRequest = Request<CallerBody>;
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
-pub(crate) type Stack = AnswersService<CorsService<FallbackService<Bounded, Bounded>>>;
+pub(crate) type Stack = AnswersService<CorsService<LifecycleService<Versioned>>>;
+
+/// The part of it that knows who is calling.
+type Versioned = VersionGateService<PreconditionService<AnnotateService<FallbackService<Bounded, Bounded>>>>;
 
 /// The part of it that answers in time, whatever becomes of the upstream.
 type Bounded = FailureService<DeadlineService<CacheService<IdempotencyService<Outgoing>>>>;
@@ -48,6 +54,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) spool: &'a Arc<Spool>,
     pub(crate) cache: &'a Arc<CacheStore>,
+    pub(crate) metrics: &'a Metrics,
 }
 
 /// Puts a route's layers round its upstream, and round the one that its fallback comes from, where one is named.
@@ -55,6 +62,7 @@ pub(crate) fn build(
     route: &Route,
     upstream: &RunningUpstream,
     backup: Option<&RunningUpstream>,
+    annotations: Option<Annotations>,
     shared: &Shared<'_>,
     tally: &Arc<RouteTally>,
 ) -> Result<Stack, InvalidPolicy> {
@@ -66,9 +74,24 @@ pub(crate) fn build(
         .layer(AnswersLayer::new(rewrite.clone()))
         // A preflight goes no further; every answer, whoever gives it, is shown to the pages that may read it.
         .layer(CorsLayer::new(route.cors.clone()))
+        // When a version ends is said with every answer, refusals and replays among them.
+        .layer(LifecycleLayer::new(route.lifecycle.as_ref()))
+        // Who still calls a version is counted, and refused while it is switched off.
+        .layer(VersionGateLayer::new(version_gate(route, shared)))
+        // A change that does not say what it changes is refused before anything is claimed for it.
+        .layer(PreconditionLayer::new(route.require_precondition))
+        // The upstream's own document is given with what the gateway adds to its promises.
+        .layer(AnnotateLayer::new(annotations))
         // The last rung before a refusal: what a safe request is answered when all inside has failed.
         .layer(FallbackLayer::new(fallback))
         .service(bounded(route, upstream, policy, rewrite, shared, tally)?))
+}
+
+/// The gate of the version that the route serves, if it says of one.
+fn version_gate(route: &Route, shared: &Shared<'_>) -> Option<VersionGate> {
+    let policy = route.lifecycle.clone()?;
+    let usage = shared.metrics.usage(&policy.version);
+    Some(VersionGate { policy, usage, identity: identity(route), clock: shared.clock.clone() })
 }
 
 /// The layers that keep an upstream's trouble its own: round the route's upstream, and round its fallback's.

@@ -1,8 +1,8 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FallbackLayer`],
-//! [`FailureLayer`], [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`LifecycleLayer`],
+//! [`VersionGateLayer`], [`PreconditionLayer`], [`FallbackLayer`], [`FailureLayer`], [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
 //! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
@@ -21,8 +21,11 @@ mod fallback;
 mod guarded_body;
 mod idempotency;
 mod identity;
+mod lifecycle;
+mod precondition;
 mod problem;
 mod random;
+mod refusable;
 mod repeating;
 mod request_body;
 mod request_id;
@@ -31,6 +34,8 @@ mod retry_after;
 mod rewrite;
 mod tally;
 mod tried;
+mod usage;
+mod version_gate;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use body::{BodyTooLarge, HeldBody};
@@ -58,7 +63,12 @@ pub use idempotency::{
     OperationContext, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
+pub use lifecycle::{
+    DEPRECATION, LifecycleFuture, LifecycleLayer, LifecyclePolicy, LifecycleService, SUNSET,
+};
+pub use precondition::{PRECONDITION_METHODS, PreconditionLayer, PreconditionService};
 pub use problem::Problem;
+pub use refusable::RefusableFuture;
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 pub use retry::{
@@ -68,5 +78,7 @@ pub use retry_after::retry_after;
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
-pub use tally::{Count, Counted, RouteTally, UpstreamTally};
+pub use tally::{Count, Counted, RouteTally, UpstreamTally, VersionTally};
 pub use tried::{EndpointId, Tried};
+pub use usage::{UsageLine, UsageTable, Used, VersionCaller, VersionUsage};
+pub use version_gate::{VersionGate, VersionGateLayer, VersionGateService};

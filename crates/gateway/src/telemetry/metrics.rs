@@ -17,7 +17,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use steadfast_layers::{CacheStats, Protection, Spool};
+use steadfast_layers::{CacheStats, Protection, Spool, UsageTable, VersionUsage};
 use steadfast_worker::WorkerCounters;
 
 use super::tallies::Tallies;
@@ -55,6 +55,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// What the policies of upstreams and routes count.
     pub(crate) tallies: Arc<Tallies>,
+    /// Who calls which version: shown to who runs the gateway, and not among the metrics.
+    pub(crate) usage: UsageTable,
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
     idempotency: Vec<Counter>,
     /// Requests under way.
@@ -131,6 +133,7 @@ impl Metrics {
         Self {
             registry,
             tallies,
+            usage: UsageTable::default(),
             durations,
             idempotency,
             active,
@@ -161,6 +164,11 @@ impl Metrics {
         });
         // A config has far fewer routes than this.
         u32::try_from(found).unwrap_or(u32::MAX)
+    }
+
+    /// Where the requests for a version are counted.
+    pub(crate) fn usage(&self, version: &Arc<str>) -> Arc<VersionUsage> {
+        self.usage.version(version, &self.tallies.version(version))
     }
 
     /// Counts a finished request.

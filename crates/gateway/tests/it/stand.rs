@@ -79,6 +79,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         cache_memory_max: 8 << 20,
         drain_timeout: Duration::from_secs(5),
         resolver: Vec::new(),
+        document: None,
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         routes: all,
     }
@@ -103,6 +104,9 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         cache: None,
         fallback: None,
         cors: None,
+        lifecycle: None,
+        require_precondition: false,
+        documented: true,
         rewrite: None,
     }
 }

@@ -102,6 +102,8 @@ impl Checker<'_> {
         }
         let fallback =
             raw.fallback.as_ref().and_then(|fallback| self.fallback(fallback, raw, &methods, names));
+        let lifecycle = raw.lifecycle.as_ref().map(|lifecycle| self.lifecycle(lifecycle, &name));
+        let require_precondition = self.require_precondition(raw.require_precondition.as_ref(), &methods);
         Some(Route {
             name,
             hosts,
@@ -116,6 +118,9 @@ impl Checker<'_> {
             cache,
             fallback,
             cors,
+            lifecycle,
+            require_precondition,
+            documented: raw.documented.as_ref().is_none_or(|documented| *documented.get()),
             rewrite: self.rewrite(raw),
         })
     }

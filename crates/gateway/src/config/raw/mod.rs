@@ -5,10 +5,12 @@ mod cache;
 mod circuit;
 mod concurrency;
 mod courtesy;
+mod document;
 mod edge;
 mod fallback;
 mod health;
 mod idempotency;
+mod lifecycle;
 mod resolver;
 mod retry;
 mod route;
@@ -24,6 +26,7 @@ pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit};
 pub(super) use concurrency::{RawConcurrency, RawPriority};
 pub(super) use courtesy::RawCourtesy;
+pub(super) use document::RawDocument;
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
 pub(super) use fallback::RawFallback;
 pub(super) use health::RawHealth;
@@ -31,6 +34,7 @@ pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
+pub(super) use lifecycle::{Instant, RawBrownout, RawLifecycle};
 pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
@@ -85,6 +89,10 @@ pub(super) struct RawConfig {
     /// How the addresses behind upstreams' names are found. In the system's own way unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resolver: Option<At<RawResolver>>,
+    /// Publishes what callers should know of the routes: how to make keys, what is limited, how long answers are kept,
+    /// which errors there are. Nothing is published unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) document: Option<At<RawDocument>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
