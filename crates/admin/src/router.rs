@@ -20,7 +20,7 @@ use crate::{
     erase, guard, health, operations,
     parameters::read_json,
     problem::Problem,
-    settle,
+    settle, usage,
 };
 
 /// The longest body of a request, unless a handler says otherwise.
@@ -60,6 +60,7 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/counts", get(operations::counts))
         .route("/api/circuits", get(circuits::list))
         .route("/api/circuits/{upstream}", post(circuits::order))
+        .route("/api/usage", get(usage::list))
         .route("/api/reload", post(reload))
         .route("/api/config", get(config))
         .fallback(not_found)
@@ -102,7 +103,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/usage, /api/reload and /api/config.",
     )
 }
 

@@ -2,7 +2,9 @@
 //! credential. Cookies are never a credential here: they change between a request and its retry.
 
 use http::{HeaderMap, HeaderName, Request, header};
-use steadfast_core::{CredentialDigest, Owner, Principal};
+use steadfast_core::{CredentialDigest, Owner};
+
+use crate::Principal;
 
 /// Which headers carry the caller's credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +35,12 @@ impl IdentityPolicy {
 #[must_use]
 pub fn owner_of<B>(request: &Request<B>, policy: &IdentityPolicy) -> Owner {
     Owner {
-        // A principal without a name is nobody: all of them would share one room.
-        principal: request.extensions().get::<Principal>().filter(|who| !who.as_str().is_empty()).cloned(),
+        principal: request
+            .extensions()
+            .get::<Principal>()
+            // A principal without a name is nobody: all of them would share one room.
+            .filter(|who| !who.name().is_empty())
+            .map(|who| steadfast_core::Principal::new(who.name())),
         credential: policy.credential(request.headers()),
     }
 }

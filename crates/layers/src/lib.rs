@@ -23,6 +23,7 @@ mod idempotency;
 mod identity;
 mod lifecycle;
 mod precondition;
+mod principal;
 mod problem;
 mod random;
 mod refusable;
@@ -67,6 +68,7 @@ pub use lifecycle::{
     DEPRECATION, LifecycleFuture, LifecycleLayer, LifecyclePolicy, LifecycleService, SUNSET,
 };
 pub use precondition::{PRECONDITION_METHODS, PreconditionLayer, PreconditionService};
+pub use principal::{PLAN, Principal, PrincipalFacts, TENANT};
 pub use problem::Problem;
 pub use refusable::RefusableFuture;
 pub use request_body::{RequestBody, RequestBodyError};

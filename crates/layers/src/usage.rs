@@ -11,9 +11,9 @@ use std::{
 };
 
 use http::Request;
-use steadfast_core::{CredentialDigest, Principal, Timestamp};
+use steadfast_core::{CredentialDigest, Timestamp};
 
-use crate::{IdentityPolicy, VersionTally};
+use crate::{IdentityPolicy, Principal, VersionTally};
 
 /// How many principals are told apart for each version. The rest are counted together.
 const PRINCIPALS_MAX: usize = 10_000;
@@ -135,14 +135,14 @@ impl VersionUsage {
     /// Counts `request`.
     pub fn note<B>(&self, request: &Request<B>, identity: &IdentityPolicy, now: Timestamp, is_refused: bool) {
         self.tally.requests.add();
-        let principal = request.extensions().get::<Principal>().filter(|who| !who.as_str().is_empty());
-        match (principal, identity.credential(request.headers())) {
-            (Some(principal), _) => self.note_principal(principal.as_str(), now, is_refused),
-            (None, Some(credential)) => self.note_credential(&credential, now, is_refused),
-            (None, None) => {
-                let mut shard = self.shard(0);
-                shard.anonymous = Some(Used::note(shard.anonymous.as_mut(), now, is_refused));
-            }
+        let principal = request.extensions().get::<Principal>().filter(|who| !who.name().is_empty());
+        if let Some(principal) = principal {
+            self.note_principal(principal.name(), now, is_refused);
+        } else if let Some(credential) = identity.credential(request.headers()) {
+            self.note_credential(&credential, now, is_refused);
+        } else {
+            let mut shard = self.shard(0);
+            shard.anonymous = Some(Used::note(shard.anonymous.as_mut(), now, is_refused));
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
     fn request(principal: Option<&str>, credential: Option<&str>) -> Request<()> {
         let mut request = Request::new(());
         if let Some(principal) = principal {
-            request.extensions_mut().insert(Principal::new(principal));
+            request.extensions_mut().insert(Principal::named(principal));
         }
         if let Some(credential) = credential {
             request.headers_mut().insert(http::header::AUTHORIZATION, credential.parse().expect("a value"));

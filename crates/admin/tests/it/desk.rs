@@ -13,10 +13,11 @@ use bytes::Bytes;
 use serde_json::Value;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, router, serve,
+    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport, router, serve,
 };
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
+    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, Timestamp,
+    UnknownCause,
     circuit::{Circuit, CircuitPolicy},
 };
 use steadfast_ledger::{
@@ -54,6 +55,23 @@ impl Control for Gateway {
 
     fn effective_config(&self) -> String {
         "listen = \"127.0.0.1:8080\"\n".to_owned()
+    }
+
+    fn usage(&self) -> Vec<UsageReport> {
+        let line = |version: &str, by| UsageReport {
+            version: version.to_owned(),
+            by,
+            requests: 12,
+            refused: 2,
+            first: Timestamp::from_millis(1_000),
+            last: Timestamp::from_millis(2_000),
+        };
+        vec![
+            line("v1", UsageBy::Principal("acme".to_owned())),
+            line("v1", UsageBy::Credential("00ff".to_owned())),
+            line("v1", UsageBy::Anonymous),
+            line("v2", UsageBy::Others),
+        ]
     }
 
     fn endpoints(&self) -> Vec<EndpointReport> {

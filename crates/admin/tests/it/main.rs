@@ -12,3 +12,4 @@ mod health;
 mod reading;
 mod serving;
 mod settling;
+mod usage;

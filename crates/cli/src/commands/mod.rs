@@ -13,6 +13,7 @@ mod print;
 mod serve;
 mod status;
 mod up;
+mod usage;
 mod watch;
 
 use clap::CommandFactory;
@@ -31,6 +32,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Operations(arguments) => operations::run(arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
         Command::Reload(arguments) => status::reload(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Health(arguments) => status::health(&arguments),

@@ -2,9 +2,6 @@
 
 use steadfast_core::Timestamp;
 
-/// The last second that dates of HTTP and RFC 3339 can both say: the end of the year 9999.
-const SECONDS_MAX: i64 = 253_402_300_799;
-
 /// A text is not an instant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidInstant {
@@ -49,7 +46,7 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, InvalidInstant> {
             false => InvalidInstant::NotAnInstant(shown()),
         });
     };
-    if instant.subsec_nanosecond() != 0 || !(0..=SECONDS_MAX).contains(&instant.as_second()) {
+    if instant.subsec_nanosecond() != 0 || instant.as_second() < 0 {
         return Err(InvalidInstant::NotWhole(shown()));
     }
     Ok(Timestamp::from_millis(instant.as_second() * 1_000))
@@ -71,7 +68,7 @@ mod tests {
             ("2027-01-01T02:00:00+02:00", "2027-01-01T00:00:00Z"),
             ("2027-01-01 00:00:00z", "2027-01-01T00:00:00Z"),
             ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
-            ("9999-12-30T23:59:59Z", "9999-12-30T23:59:59Z"),
+            ("9999-12-29T23:59:59Z", "9999-12-29T23:59:59Z"),
         ] {
             let at = parse_instant(text).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(write_instant(at), written);

@@ -197,7 +197,7 @@ pub(super) fn status(status: u16) -> &'static str {
 pub(super) fn time(duration: Duration) -> String {
     let ms = duration.as_millis();
     let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second")];
-    let exact = units.into_iter().find(|(unit, _)| ms >= *unit && ms % unit == 0);
+    let exact = units.into_iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
     let (number, unit) = exact.map_or((ms, "millisecond"), |(length, unit)| (ms / length, unit));
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }

@@ -83,8 +83,18 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
             compare_defaults(item, &value[0], &path, compared);
         } else if property.get("properties").is_some() {
             // Where it is not there it has no defaults.
-            if ["tls", "request_headers", "answer_headers", "health", "circuit", "balance", "fallback"]
-                .contains(&key.as_str())
+            if [
+                "tls",
+                "request_headers",
+                "answer_headers",
+                "health",
+                "circuit",
+                "balance",
+                "fallback",
+                "lifecycle",
+                "document",
+            ]
+            .contains(&key.as_str())
             {
                 assert!(value.is_null(), "{path}");
                 continue;
@@ -114,6 +124,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "when",
                 "means",
                 "ttl",
+                "openapi",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [

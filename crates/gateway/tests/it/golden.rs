@@ -25,6 +25,7 @@ url = "http://UPSTREAM"
 path = "/*"
 upstream = "bank"
 idempotency = { anonymous = true }
+lifecycle = { version = "v1" }
 "#;
 
 #[derive(Default)]

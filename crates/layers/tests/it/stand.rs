@@ -20,8 +20,7 @@ use axum::{
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::BodyExt;
-use steadfast_core::Principal;
-use steadfast_layers::{DeadlineLayer, IdempotencyLayer, RequestIdLayer, Spool, SpoolLimits};
+use steadfast_layers::{DeadlineLayer, IdempotencyLayer, Principal, RequestIdLayer, Spool, SpoolLimits};
 use steadfast_ledger::Claims;
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -62,7 +61,7 @@ pub(crate) async fn spooling(spool: Arc<Spool>) -> Stand {
 /// What stands in for authentication: whoever it is taken for, is said in a header.
 async fn authenticate(mut request: Request) -> Request {
     let principal =
-        request.headers().get("x-principal").and_then(|value| value.to_str().ok()).map(Principal::new);
+        request.headers().get("x-principal").and_then(|value| value.to_str().ok()).map(Principal::named);
     if let Some(principal) = principal {
         request.extensions_mut().insert(principal);
     }
