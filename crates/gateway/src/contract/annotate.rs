@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     RouteContract,
-    operation::{EXTENSION, PROBLEM_SCHEMA, Parts, problem_schema},
+    operation::{EXTENSION, Parts, components},
 };
 use crate::routing::parameter_name;
 
@@ -111,8 +111,13 @@ pub(super) fn annotated(document: &[u8], known: &[Known]) -> Option<Vec<u8>> {
     if !found {
         return None;
     }
-    let schemas = object(object(document.as_object_mut()?, "components")?, "schemas")?;
-    schemas.entry(PROBLEM_SCHEMA).or_insert_with(problem_schema);
+    let own = object(document.as_object_mut()?, "components")?;
+    for (kind, all) in components() {
+        let own = object(own, kind)?;
+        for (name, value) in all {
+            own.entry(name).or_insert(value);
+        }
+    }
     serde_json::to_vec(&document).ok()
 }
 
@@ -277,7 +282,7 @@ mod tests {
         assert_eq!(post["responses"]["201"]["description"], "made");
         assert_eq!(found["paths"]["/orders"]["get"], json!({ "description": "list" }));
         assert_eq!((&found["x-own"], &found["components"]["schemas"]["Order"]), (&json!(1), &json!({})));
-        assert!(found["components"]["schemas"][PROBLEM_SCHEMA].is_object());
+        assert!(found["components"]["schemas"]["SteadfastProblem"].is_object());
         // What is added to is added to the same document again without a difference but in words.
         assert!(annotated(&bytes, &routes).is_some());
     }

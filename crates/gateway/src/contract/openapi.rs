@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     RouteContract,
-    operation::{EXTENSION, PROBLEM_SCHEMA, Parts, problem_schema},
+    operation::{EXTENSION, Parts, components},
 };
 use crate::{
     config::{DocumentPolicy, PathPattern},
@@ -27,12 +27,10 @@ pub(super) fn document(policy: &DocumentPolicy, contracts: &[RouteContract<'_>])
     if !policy.description.is_empty() {
         info["description"] = policy.description.as_str().into();
     }
-    json!({
-        "openapi": "3.1.0",
-        "info": info,
-        "paths": paths(contracts),
-        "components": { "schemas": { PROBLEM_SCHEMA: problem_schema() } },
-    })
+    let named = |(name, value): (&str, Value)| (name.to_owned(), value);
+    let components = components().map(|(kind, all)| (kind, all.into_iter().map(named).collect()));
+    let components: Map<String, Value> = components.map(named).into_iter().collect();
+    json!({ "openapi": "3.1.0", "info": info, "paths": paths(contracts), "components": components })
 }
 
 fn paths(contracts: &[RouteContract<'_>]) -> Map<String, Value> {

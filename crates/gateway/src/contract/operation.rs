@@ -11,7 +11,11 @@ use super::{RouteContract, problems::problems, words};
 use crate::config::{HeaderSays, write_instant};
 
 /// Where the schema of refusals is, among a document's components.
-pub(super) const PROBLEM_SCHEMA: &str = "SteadfastProblem";
+const PROBLEM_SCHEMA: &str = "SteadfastProblem";
+
+/// Headers of refusals, and where each is among the components.
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "SteadfastRetryAfter");
+const SHOULD_RETRY: (&str, &str) = ("X-Should-Retry", "SteadfastShouldRetry");
 
 /// The extension that holds what is for programs.
 pub(super) const EXTENSION: &str = "x-steadfast";
@@ -98,26 +102,34 @@ fn responses(contract: &RouteContract<'_>, method: &Method) -> Map<String, Value
     responses
 }
 
-/// What helps a caller to retry.
+/// What helps a caller to retry; said among a document's components.
 fn headers(codes: &[Code]) -> Map<String, Value> {
-    let mut headers = Map::new();
-    if codes.iter().any(|code| code.resend() == Resend::Yes) {
-        let description = "The seconds after which the same request will help, where that is known.";
-        headers.insert(
-            "Retry-After".to_owned(),
-            json!({ "description": description, "schema": { "type": "integer", "minimum": 1 } }),
-        );
-    }
-    let description = "Whether the same request with the same key will later succeed by itself.";
-    headers.insert(
-        "X-Should-Retry".to_owned(),
-        json!({ "description": description, "schema": { "type": "string", "enum": ["true", "false"] } }),
-    );
-    headers
+    let helps = codes.iter().any(|code| code.resend() == Resend::Yes);
+    let said = [(helps, RETRY_AFTER), (true, SHOULD_RETRY)].into_iter().filter(|(is_said, _)| *is_said);
+    said.map(|(_, (name, component))| {
+        (name.to_owned(), json!({ "$ref": format!("#/components/headers/{component}") }))
+    })
+    .collect()
+}
+
+/// Everything that [`Parts`] refer to: by the kind of component, each with its name.
+pub(super) fn components() -> [(&'static str, Vec<(&'static str, Value)>); 2] {
+    let after = json!({
+        "description": "The seconds after which the same request will help, where that is known.",
+        "schema": { "type": "integer", "minimum": 1 },
+    });
+    let should = json!({
+        "description": "Whether the same request with the same key will later succeed by itself.",
+        "schema": { "type": "string", "enum": ["true", "false"] },
+    });
+    [
+        ("headers", vec![(RETRY_AFTER.1, after), (SHOULD_RETRY.1, should)]),
+        ("schemas", vec![(PROBLEM_SCHEMA, problem_schema())]),
+    ]
 }
 
 /// The schema of every refusal (RFC 9457).
-pub(super) fn problem_schema() -> Value {
+fn problem_schema() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     json!({
         "type": "object",
