@@ -26,7 +26,7 @@ use crate::{
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
-    contract::{Annotations, Document},
+    contract::{Annotations, Document, known_operations},
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
@@ -390,6 +390,7 @@ impl Gateway {
 fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Routes, ReloadError> {
     let metrics = shared.metrics;
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
+    let known = known_operations(config);
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let running = |upstream: &String| {
@@ -402,7 +403,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
         };
         // From the beginning, so that its counters are there at zero before anything is counted.
         let tally = metrics.tallies.route(&route.name);
-        let annotations = Annotations::of(config, route);
+        let annotations = Annotations::of(config, route, &known);
         let stack = stack::build(route, running(&route.upstream)?, backup, annotations, shared, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {

@@ -39,8 +39,13 @@ async fn a_fastapi_apps_own_document_stays_valid_with_what_the_gateway_adds() {
     let app = Port::reserve();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/deploying/fastapi");
     let start = format!("cd {} && exec uvicorn app:app --port {}", example.display(), app.addr().port());
-    let mut running =
-        Process::start(folder.path(), "app", Path::new("/bin/sh"), ["-c", &start], &tools::environment(false));
+    let mut running = Process::start(
+        folder.path(),
+        "app",
+        Path::new("/bin/sh"),
+        ["-c", &start],
+        &tools::environment(false),
+    );
     await_that("the app serves", PATIENCE * 3, async || {
         assert!(running.ended().is_none(), "the app ended: {}", running.errors());
         tokio::net::TcpStream::connect(app.addr()).await.ok()
@@ -71,14 +76,15 @@ lifecycle = {{ version = "v1", deprecated = 2026-01-01T00:00:00Z, sunset = 2126-
     document(&gateway, "/.steadfast/openapi.json", &published).await;
     let added = document(&gateway, "/openapi.json", &own).await;
     let orders = &added["paths"]["/orders"]["post"];
-    assert_eq!((&orders["deprecated"], &orders["x-steadfast"]["idempotency"]["required"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&orders["deprecated"], &orders["x-steadfast"]["idempotency"]["required"]),
+        (&json!(true), &json!(true))
+    );
     assert!(orders["responses"]["409"].is_object() && orders["responses"]["422"].is_object(), "{orders}");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/gateway/tests/golden/document");
-    let said = judged(
-        folder.path(),
-        &[published, own, golden.join("openapi.json"), golden.join("annotated.json")],
-    )
-    .await;
+    let said =
+        judged(folder.path(), &[published, own, golden.join("openapi.json"), golden.join("annotated.json")])
+            .await;
     assert_eq!(said.lines().filter(|line| line.starts_with("3.1.")).count(), 4, "{said}");
 }
 
@@ -106,7 +112,8 @@ async fn the_command_line_shows_who_still_calls_a_version() {
     assert_eq!(answer.header("deprecation"), Some("@1767225600"));
     assert_eq!(house.unkeyed().await, 201);
     let usage: Value = serde_json::from_str(&run(&["usage", "v1", "-o", "json"]).await).expect("JSON");
-    let lines: Vec<_> = usage.as_array().expect("a list").iter().map(|line| (&line["by"], &line["requests"])).collect();
+    let lines: Vec<_> =
+        usage.as_array().expect("a list").iter().map(|line| (&line["by"], &line["requests"])).collect();
     assert_eq!(lines, [(&json!("credential"), &json!(1)), (&json!("anonymous"), &json!(1))]);
     assert!(!usage.to_string().contains("secret-of-ada"));
     let table = run(&["usage"]).await;

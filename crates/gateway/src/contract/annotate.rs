@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     RouteContract,
-    operation::{EXTENSION, Parts, components},
+    operation::{Components, EXTENSION, Parts},
 };
 use crate::routing::parameter_name;
 
@@ -23,18 +23,19 @@ const OPERATIONS: [Method; 8] = [
 ];
 
 /// What the gateway says of the operations that one route leads to.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// The path as the upstream is asked for it, segment by segment; `None` stands for any.
     segments: Vec<Option<String>>,
     is_prefix: bool,
-    /// For each method that it serves.
-    operations: Vec<(Method, Parts)>,
+    /// The methods that it serves; all where there is none.
+    methods: Vec<Method>,
+    /// What is said of the operation with a method. Made when a document has it: few do of all that a route may serve.
+    parts: Box<dyn Fn(&Method) -> Parts + Send + Sync>,
 }
 
 impl Known {
-    /// What is known of a route; nothing where the upstream is asked for a path that no pattern says.
-    pub(super) fn of(contract: &RouteContract<'_>) -> Option<Self> {
+    /// What is known of a route.
+    pub(super) fn of(contract: &RouteContract<'_>) -> Self {
         let route = contract.route;
         let pattern = route.path.to_string();
         let pattern = pattern.strip_suffix('*').unwrap_or(&pattern);
@@ -48,16 +49,24 @@ impl Known {
             None => pattern.to_owned(),
         };
         let is_prefix = route.path.is_prefix();
-        let asked = if is_prefix { asked.strip_suffix('/').unwrap_or(&asked) } else { asked.as_str() };
+        let asked = match (is_prefix, asked.as_str()) {
+            (true, asked) => asked.strip_suffix('/').unwrap_or(asked),
+            // What nothing is left of is the root.
+            (false, "") => "/",
+            (false, asked) => asked,
+        };
         let segments = segments_of(asked)
             .map(|segment| match parameter_name(segment) {
                 Some(_) => None,
                 None => Some(segment.to_owned()),
             })
             .collect();
-        let methods: &[Method] = if route.methods.is_empty() { &OPERATIONS } else { &route.methods };
-        let operations = methods.iter().map(|method| (method.clone(), Parts::of(contract, method)));
-        Some(Self { segments, is_prefix, operations: operations.collect() })
+        let (route, upstream, edge) = (route.clone(), contract.upstream.clone(), contract.edge.clone());
+        let methods = route.methods.clone();
+        let parts = move |method: &Method| {
+            Parts::of(&RouteContract { route: &route, upstream: &upstream, edge: &edge }, method)
+        };
+        Self { segments, is_prefix, methods, parts: Box::new(parts) }
     }
 
     /// How closely it fits a path of a document: by its literal segments, and whether it ends there. `None` where it
@@ -95,6 +104,7 @@ pub(super) fn annotated(document: &[u8], known: &[Known]) -> Option<Vec<u8>> {
         return None;
     }
     let base = base_path(&document);
+    let mut components = Components::beside(&document);
     let mut found = false;
     for (path, item) in document.get_mut("paths")?.as_object_mut()? {
         // What stands elsewhere is not ours to add to.
@@ -104,7 +114,7 @@ pub(super) fn annotated(document: &[u8], known: &[Known]) -> Option<Vec<u8>> {
                 continue;
             };
             let Some(parts) = most_specific(known, &base, path, method) else { continue };
-            add(operation, parts);
+            add(operation, parts, &mut components);
             found = true;
         }
     }
@@ -112,7 +122,7 @@ pub(super) fn annotated(document: &[u8], known: &[Known]) -> Option<Vec<u8>> {
         return None;
     }
     let own = object(document.as_object_mut()?, "components")?;
-    for (kind, all) in components() {
+    for (kind, all) in components.all() {
         let own = object(own, kind)?;
         for (name, value) in all {
             own.entry(name).or_insert(value);
@@ -132,30 +142,33 @@ fn base_path(document: &Value) -> String {
 }
 
 /// What is known of an operation by the most specific of the routes that lead to it.
-fn most_specific<'k>(known: &'k [Known], base: &str, path: &str, method: &Method) -> Option<&'k Parts> {
+fn most_specific(known: &[Known], base: &str, path: &str, method: &Method) -> Option<Parts> {
     let below_base = format!("{base}{path}");
     let by_fit = known.iter().filter_map(|route| {
-        let (_, parts) = route.operations.iter().find(|(served, _)| served == method)?;
-        let fit = route.fits(path).or_else(|| route.fits(&below_base))?;
-        Some((fit, parts))
+        let is_served = route.methods.is_empty() || route.methods.contains(method);
+        let fit = route.fits(path).or_else(|| route.fits(&below_base)).filter(|_| is_served)?;
+        Some((fit, route))
     });
-    by_fit.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, parts)| parts)
+    by_fit.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, route)| (route.parts)(method))
 }
 
-fn add(operation: &mut Map<String, Value>, parts: &Parts) {
+fn add(operation: &mut Map<String, Value>, parts: Parts, components: &mut Components) {
     if parts.is_deprecated {
         operation.insert("deprecated".to_owned(), true.into());
     }
-    operation.insert(EXTENSION.to_owned(), parts.extension.clone());
+    operation.insert(EXTENSION.to_owned(), parts.extension);
     let description = match operation.get("description").and_then(Value::as_str) {
         Some(own) if !own.trim().is_empty() => format!("{own}\n\n{}", parts.description),
-        _ => parts.description.clone(),
+        _ => parts.description,
     };
     operation.insert("description".to_owned(), description.into());
     if let Some(responses) = object(operation, "responses") {
-        for (status, response) in &parts.responses {
+        for (status, response) in parts.responses {
             // `4XX` and `default` say less than a status, and so do not stand for it.
-            responses.entry(status.clone()).or_insert_with(|| response.clone());
+            if !responses.contains_key(&status) {
+                let reference = components.response(&status, response);
+                responses.insert(status, reference);
+            }
         }
     }
     if parts.parameters.is_empty() {
@@ -163,13 +176,13 @@ fn add(operation: &mut Map<String, Value>, parts: &Parts) {
     }
     let own = operation.entry("parameters").or_insert_with(|| Value::Array(Vec::new()));
     let Some(own) = own.as_array_mut() else { return };
-    for parameter in &parts.parameters {
+    for parameter in parts.parameters {
         let is_same = |known: &Value| {
             let name = |parameter: &Value| parameter["name"].as_str().map(str::to_ascii_lowercase);
-            known["in"] == parameter["in"] && name(known) == name(parameter)
+            known["in"] == parameter["in"] && name(known) == name(&parameter)
         };
         if !own.iter().any(is_same) {
-            own.push(parameter.clone());
+            own.push(parameter);
         }
     }
 }
@@ -191,17 +204,17 @@ mod tests {
             Some(_) => None,
             None => Some(segment.to_owned()),
         });
-        let parts = |method: &Method| Parts {
+        let said = path.to_owned();
+        let parts = move |method: &Method| Parts {
             parameters: vec![
                 json!({ "name": "Idempotency-Key", "in": "header", "schema": { "type": "string" } }),
             ],
             responses: [("409".to_owned(), json!({ "description": "ours" }))].into_iter().collect(),
             is_deprecated: false,
-            description: format!("{path} {method}"),
+            description: format!("{said} {method}"),
             extension: json!({}),
         };
-        let operations = methods.iter().map(|method| (method.clone(), parts(method))).collect();
-        Known { segments: segments.collect(), is_prefix, operations }
+        Known { segments: segments.collect(), is_prefix, methods: methods.to_vec(), parts: Box::new(parts) }
     }
 
     fn described(document: &Value, path: &str, known: &[Known]) -> Option<String> {
@@ -283,8 +296,6 @@ mod tests {
         assert_eq!(found["paths"]["/orders"]["get"], json!({ "description": "list" }));
         assert_eq!((&found["x-own"], &found["components"]["schemas"]["Order"]), (&json!(1), &json!({})));
         assert!(found["components"]["schemas"]["SteadfastProblem"].is_object());
-        // What is added to is added to the same document again without a difference but in words.
-        assert!(annotated(&bytes, &routes).is_some());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! be, it is passed on as it came.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -28,28 +29,38 @@ use crate::{
 /// The largest document that is added to.
 const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 
+/// What is known of the operations of each upstream that has a document, by its name.
+pub(crate) type KnownOperations<'c> = BTreeMap<&'c str, Arc<[Known]>>;
+
+/// What is known of the operations of upstreams in `config`.
+pub(crate) fn known_operations(config: &Config) -> KnownOperations<'_> {
+    let contracts = RouteContract::all(config);
+    let documented = config.upstreams.iter().filter(|(_, upstream)| upstream.openapi.is_some());
+    let known = documented.map(|(name, _)| {
+        let of_it = contracts.iter().filter(|contract| contract.route.upstream == *name);
+        (name.as_str(), of_it.map(Known::of).collect())
+    });
+    known.collect()
+}
+
 /// Where a route gives an upstream's document, and what is added to it.
-#[derive(Debug)]
 pub(crate) struct Annotations {
     /// The paths by which callers get it.
     paths: Vec<String>,
-    known: Vec<Known>,
+    known: Arc<[Known]>,
     /// What came last, and what it became.
     last: Mutex<Option<(Bytes, Bytes)>>,
 }
 
 impl Annotations {
     /// Those of a route, if the upstream has a document and the route leads to it.
-    pub(crate) fn of(config: &Config, route: &Route) -> Option<Self> {
+    pub(crate) fn of(config: &Config, route: &Route, known: &KnownOperations<'_>) -> Option<Self> {
         let openapi = config.upstreams.get(&route.upstream)?.openapi.as_deref()?;
         let paths = public_paths(route, openapi);
         if paths.is_empty() {
             return None;
         }
-        let same_upstream = RouteContract::all(config)
-            .into_iter()
-            .filter(|contract| contract.route.upstream == route.upstream);
-        let known = same_upstream.filter_map(|contract| Known::of(&contract)).collect();
+        let known = Arc::clone(known.get(route.upstream.as_str())?);
         Some(Self { paths, known, last: Mutex::default() })
     }
 
@@ -81,7 +92,7 @@ fn public_paths(route: &Route, asked: &str) -> Vec<String> {
 }
 
 /// Wraps a service in [`AnnotateService`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct AnnotateLayer(Option<Arc<Annotations>>);
 
 impl AnnotateLayer {
@@ -100,7 +111,7 @@ impl<S> Layer<S> for AnnotateLayer {
 }
 
 /// See the [module](self)'s words.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct AnnotateService<S> {
     inner: S,
     annotations: Option<Arc<Annotations>>,

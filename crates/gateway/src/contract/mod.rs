@@ -22,7 +22,7 @@ use crate::{
     stack::{EdgeRequest, EdgeResponse, ReplyBody},
 };
 
-pub(crate) use annotating::{AnnotateLayer, AnnotateService, Annotations};
+pub(crate) use annotating::{AnnotateLayer, AnnotateService, Annotations, known_operations};
 
 /// Where programs read it.
 const OPENAPI_PATH: &str = "/.steadfast/openapi.json";

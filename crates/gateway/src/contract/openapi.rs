@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     RouteContract,
-    operation::{EXTENSION, Parts, components},
+    operation::{Components, EXTENSION, Parts},
 };
 use crate::{
     config::{DocumentPolicy, PathPattern},
@@ -27,23 +27,84 @@ pub(super) fn document(policy: &DocumentPolicy, contracts: &[RouteContract<'_>])
     if !policy.description.is_empty() {
         info["description"] = policy.description.as_str().into();
     }
-    let named = |(name, value): (&str, Value)| (name.to_owned(), value);
-    let components = components().map(|(kind, all)| (kind, all.into_iter().map(named).collect()));
-    let components: Map<String, Value> = components.map(named).into_iter().collect();
-    json!({ "openapi": "3.1.0", "info": info, "paths": paths(contracts), "components": components })
+    let mut components = Components::default();
+    let paths = paths(contracts, &mut components);
+    let by_kind =
+        components.all().into_iter().map(|(kind, all)| (kind.to_owned(), all.into_iter().collect()));
+    let components: Map<String, Value> = by_kind.collect();
+    json!({ "openapi": "3.1.0", "info": info, "paths": paths, "components": components })
 }
 
-fn paths(contracts: &[RouteContract<'_>]) -> Map<String, Value> {
+/// Where callers look at their operations.
+const OPERATION_PATH: &str = "/.steadfast/operations/{id}";
+
+/// What the gateway itself serves to callers who have operations.
+fn operation_item() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let instant =
+        |description: &str| json!({ "type": "string", "format": "date-time", "description": description });
+    let attempt = json!({
+        "type": "object",
+        "properties": {
+            "number": { "type": "integer", "description": "Which one it is, from 1." },
+            "began_at": instant("When it began."),
+            "end": { "description": "How it ended; null while it runs." },
+        },
+    });
+    let schema = json!({
+        "type": "object",
+        "required": ["id", "state", "in_doubt", "key", "method", "path", "created_at", "changed_at", "attempts"],
+        "properties": {
+            "id": text("Its id."),
+            "state": text("claimed, completed, in_doubt, released, dead or cancelled."),
+            "in_doubt": { "type": "boolean", "description": "Whether the outcome of some attempt is unknown." },
+            "key": text("Its key."),
+            "method": text("The request's method."),
+            "path": text("The request's path."),
+            "created_at": instant("When it was first claimed."),
+            "changed_at": instant("When its state last changed."),
+            "expires_at": instant("When it is forgotten."),
+            "answer_status": { "type": "integer", "description": "The status of its answer." },
+            "attempts": { "type": "array", "items": attempt },
+        },
+    });
+    let problem = |description: &str| {
+        let schema = json!({ "$ref": "#/components/schemas/SteadfastProblem" });
+        json!({ "description": description, "content": { "application/problem+json": { "schema": schema } } })
+    };
+    json!({
+        "parameters": [{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }],
+        "get": {
+            "operationId": "get_steadfast_operation",
+            "description": "What became of a request with a key. Its id is in `Steadfast-Operation`, its link in the `operation` of \
+                            refusals and in the `Location` of a 202. It is shown to who made the request: send the same \
+                            credential.",
+            "responses": {
+                "200": {
+                    "description": "The operation.",
+                    "content": { "application/json": { "schema": schema } },
+                },
+                "404": problem("There is no such operation, or it is another caller's (`operation-not-found`)."),
+                "503": problem("The ledger cannot be reached (`ledger-unavailable`)."),
+            },
+        },
+    })
+}
+
+fn paths(contracts: &[RouteContract<'_>], components: &mut Components) -> Map<String, Value> {
     // Two templates that differ in their parameters' names only are one path.
     let mut names: BTreeMap<String, Template> = BTreeMap::new();
     let mut paths: Map<String, Value> = Map::new();
-    let mut ids = BTreeSet::new();
+    let mut ids = BTreeSet::from(["get_steadfast_operation".to_owned()]);
+    if contracts.iter().any(|contract| contract.route.idempotency.is_some()) {
+        paths.insert(OPERATION_PATH.to_owned(), operation_item());
+    }
     for contract in contracts {
         let template = Template::of(&contract.route.path);
         let template = names.entry(template.shape.clone()).or_insert(template);
         let path = paths.entry(template.text.clone()).or_insert_with(|| template.item());
         for method in contract.methods() {
-            let operation = operation(contract, method);
+            let operation = operation(contract, method, components);
             let member = method.as_str().to_ascii_lowercase();
             match path.get_mut(&member) {
                 None => {
@@ -70,9 +131,13 @@ fn variant(first: &mut Value, mut other: Value) {
     }
 }
 
-fn operation(contract: &RouteContract<'_>, method: &Method) -> Value {
-    let Parts { parameters, mut responses, is_deprecated, description, extension } =
-        Parts::of(contract, method);
+fn operation(contract: &RouteContract<'_>, method: &Method, components: &mut Components) -> Value {
+    let Parts { parameters, responses, is_deprecated, description, extension } = Parts::of(contract, method);
+    let referred = responses.into_iter().map(|(status, response)| {
+        let reference = components.response(&status, response);
+        (status, reference)
+    });
+    let mut responses: Map<String, Value> = referred.collect();
     responses.insert("default".to_owned(), json!({ "description": "What the API itself answers." }));
     let mut operation = json!({
         "description": description,

@@ -1,6 +1,6 @@
 //! What the gateway says of one operation, in the words of OpenAPI. All of it is valid in 3.0 and in 3.1.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -112,20 +112,64 @@ fn headers(codes: &[Code]) -> Map<String, Value> {
     .collect()
 }
 
-/// Everything that [`Parts`] refer to: by the kind of component, each with its name.
-pub(super) fn components() -> [(&'static str, Vec<(&'static str, Value)>); 2] {
-    let after = json!({
-        "description": "The seconds after which the same request will help, where that is known.",
-        "schema": { "type": "integer", "minimum": 1 },
-    });
-    let should = json!({
-        "description": "Whether the same request with the same key will later succeed by itself.",
-        "schema": { "type": "string", "enum": ["true", "false"] },
-    });
-    [
-        ("headers", vec![(RETRY_AFTER.1, after), (SHOULD_RETRY.1, should)]),
-        ("schemas", vec![(PROBLEM_SCHEMA, problem_schema())]),
-    ]
+/// What operations refer to, so that it is said once in a document.
+#[derive(Debug, Default)]
+pub(super) struct Components {
+    /// Responses by name, in the order in which they were first referred to.
+    responses: Vec<(String, Value)>,
+    /// Names that mean something else already.
+    taken: BTreeSet<String>,
+}
+
+impl Components {
+    /// Those that are put beside what `document` has.
+    pub(super) fn beside(document: &Value) -> Self {
+        let own = document.pointer("/components/responses").and_then(Value::as_object);
+        let taken = own.into_iter().flat_map(|own| own.keys().cloned()).collect();
+        Self { responses: Vec::new(), taken }
+    }
+
+    /// A reference to `response`, which comes with `status`.
+    pub(super) fn response(&mut self, status: &str, response: Value) -> Value {
+        let name = match self.responses.iter().find(|(_, known)| *known == response) {
+            Some((name, _)) => name.clone(),
+            None => {
+                let name = self.free_name(status);
+                self.responses.push((name.clone(), response));
+                name
+            }
+        };
+        json!({ "$ref": format!("#/components/responses/{name}") })
+    }
+
+    /// A name for a response with `status`: `Steadfast409`, `Steadfast409_2`, and so on.
+    fn free_name(&mut self, status: &str) -> String {
+        let first = format!("Steadfast{status}");
+        let mut name = first.clone();
+        let mut number = 2;
+        while !self.taken.insert(name.clone()) {
+            name = format!("{first}_{number}");
+            number += 1;
+        }
+        name
+    }
+
+    /// All of it, by kind, each with its name.
+    pub(super) fn all(self) -> [(&'static str, Vec<(String, Value)>); 3] {
+        let after = json!({
+            "description": "The seconds after which the same request will help, where that is known.",
+            "schema": { "type": "integer", "minimum": 1 },
+        });
+        let should = json!({
+            "description": "Whether the same request with the same key will later succeed by itself.",
+            "schema": { "type": "string", "enum": ["true", "false"] },
+        });
+        [
+            ("headers", vec![(RETRY_AFTER.1.to_owned(), after), (SHOULD_RETRY.1.to_owned(), should)]),
+            ("responses", self.responses),
+            ("schemas", vec![(PROBLEM_SCHEMA.to_owned(), problem_schema())]),
+        ]
+    }
 }
 
 /// The schema of every refusal (RFC 9457).

@@ -37,10 +37,8 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
         for code in [Code::IdempotencyKeyInvalid, Code::ReplayUnavailable, Code::OutcomeInDoubt] {
             add(code);
         }
-        // What is the same by what it says cannot be another request.
-        if !matches!(policy.key, KeySource::Window(_)) || policy.required {
-            add(Code::IdempotencyKeyReused);
-        }
+        add(Code::IdempotencyKeyReused);
+        // Within a window, a request without a key is known by what it says.
         if policy.required && !matches!(policy.key, KeySource::Window(_)) {
             add(Code::IdempotencyKeyMissing);
         }
@@ -58,7 +56,13 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
     if contract.keyed(method).is_none_or(|policy| !policy.required) {
         add(Code::UpstreamAnswerLost);
     }
+    if contract.keyed(method).is_none_or(|policy| !policy.required) {
+        // After a time rather than by a broken connection.
+        found.push((504, Code::UpstreamAnswerLost));
+    }
     if let Some(policy) = contract.keyed(method) {
+        // The first caller is told so in place of the answer that was lost.
+        found.extend([(502, Code::OutcomeInDoubt), (504, Code::OutcomeInDoubt)]);
         let status = match policy.in_progress {
             InProgress::Wait(_) | InProgress::Conflict => 409,
             InProgress::TooManyRequests => 429,

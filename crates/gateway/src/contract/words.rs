@@ -157,8 +157,12 @@ fn expiry(policy: &IdempotencyPolicy) -> String {
         ),
         None => "After that the same key executes afresh.".to_owned(),
     };
+    let kept = match policy.kept.body {
+        true => "a retry gets the same one",
+        false => "a retry gets its status alone",
+    };
     format!(
-        "The answer is kept for {} after it was given, and a retry gets the same one with `Idempotent-Replayed: true`. {after}",
+        "The answer is kept for {} after it was given, and {kept} with `Idempotent-Replayed: true`. {after}",
         time(keep)
     )
 }
