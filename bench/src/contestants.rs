@@ -31,12 +31,30 @@ pub(crate) struct Running {
 /// It does not start.
 pub(crate) fn nginx(place: &Workplace, upstream: u16) -> anyhow::Result<Running> {
     let port = free_port()?;
-    nginx_listening(place, upstream, port, &format!("listen 127.0.0.1:{port};"))
+    nginx_listening(place, "nginx", upstream, port, &format!("listen 127.0.0.1:{port};"), "")
 }
 
-/// nginx that listens on `port`, and as `listen` says.
-fn nginx_listening(place: &Workplace, upstream: u16, port: u16, listen: &str) -> anyhow::Result<Running> {
-    let folder = place.folder().join("nginx");
+/// The same with a limit by address that is never met, as its manual sets one up.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn nginx_limited(place: &Workplace, upstream: u16) -> anyhow::Result<Running> {
+    let port = free_port()?;
+    let listen = format!("listen 127.0.0.1:{port}; limit_req zone=callers burst=1000000 nodelay;");
+    let zone = "limit_req_zone $binary_remote_addr zone=callers:10m rate=1000000r/s;";
+    nginx_listening(place, "nginx_limit_req", upstream, port, &listen, zone)
+}
+
+/// nginx that listens on `port`, and as `listen` says; `http` is said of all its servers.
+fn nginx_listening(
+    place: &Workplace,
+    name: &str,
+    upstream: u16,
+    port: u16,
+    listen: &str,
+    http: &str,
+) -> anyhow::Result<Running> {
+    let folder = place.folder().join(name);
     fs::create_dir(&folder)?;
     let shown = folder.display();
     // The limits on requests per connection are lifted, or nginx would reconnect while others do not.
@@ -48,6 +66,7 @@ http {{
     client_body_temp_path {shown}/body; proxy_temp_path {shown}/proxy; fastcgi_temp_path {shown}/fastcgi;
     uwsgi_temp_path {shown}/uwsgi; scgi_temp_path {shown}/scgi;
     keepalive_requests 1000000000; tcp_nodelay on;
+    {http}
     upstream service {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
     server {{
         {listen}
@@ -69,7 +88,7 @@ http {{
         // The worker would change to a user that cannot write here.
         command.args(["-g", "user root;"]);
     }
-    begin(place, "nginx", command, port)
+    begin(place, name, command, port)
 }
 
 /// HAProxy with one thread in front of `upstream`.
@@ -228,7 +247,7 @@ pub(crate) fn nginx_edge(
         "listen 127.0.0.1:{port} http2; listen 127.0.0.1:{tls_port} ssl http2;
         ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
     );
-    let Running { server, .. } = nginx_listening(place, upstream, port, &listen)?;
+    let Running { server, .. } = nginx_listening(place, "nginx", upstream, port, &listen, "")?;
     Ok(Edge { port, tls_port, server })
 }
 
@@ -397,6 +416,17 @@ fn begin_session(port: u16) -> anyhow::Result<String> {
         name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or(value).to_owned())
     });
     cookie.with_context(|| format!("no session was begun: {answer}"))
+}
+
+/// A proxy of axum in front of `upstream`, with a limit of tower_governor by address, or with none.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn tower_governor(place: &Workplace, upstream: u16, limited: bool) -> anyhow::Result<Running> {
+    let port = free_port()?;
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("tower-governor-peer"));
+    command.args([port.to_string(), upstream.to_string(), limited.to_string()]);
+    begin(place, if limited { "tower_governor" } else { "axum" }, command, port)
 }
 
 /// A service with `express-idempotency` and its Redis adapter.

@@ -12,6 +12,7 @@ mod idle;
 mod isolation;
 mod keyed;
 mod latency;
+mod limits;
 mod load;
 mod lookup;
 mod machine;
@@ -54,6 +55,8 @@ enum Benchmark {
     Edge(edge::Edge),
     /// Hits of the cache against nginx's
     Cache(cache::Cache),
+    /// What a limit on callers costs: ours, nginx's limit_req and tower_governor, each against itself without
+    Limits(limits::Limits),
     /// What all policies towards a healthy upstream cost, against plain proxying by the same gateway
     Policies(policies::Policies),
     /// What those of one upstream notice while another hangs and has twice its usual load
@@ -92,6 +95,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Idle(idle) => idle.run(),
         Benchmark::Edge(edge) => edge.run(),
         Benchmark::Cache(cache) => cache.run(),
+        Benchmark::Limits(limits) => limits.run(),
         Benchmark::Policies(policies) => policies.run(),
         Benchmark::Isolation(isolation) => isolation.run(),
         Benchmark::Overload(overload) => overload.run(),

@@ -11,7 +11,7 @@ use crate::workshop::{cargo, run, target};
 /// What `cargo xtask bench` may be told.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// proxy, keyed, latency, lookup, idle, edge, cache, policies, isolation or overload; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
+    /// proxy, keyed, latency, lookup, idle, edge, cache, limits, policies, isolation or overload; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     name_and_options: Vec<String>,
 }
@@ -34,11 +34,13 @@ pub(crate) fn bench(bench: &Bench) -> anyhow::Result<()> {
         "proxy" => needs::ensure(needs::FOR_PROXY)?,
         "edge" => needs::ensure(needs::FOR_EDGE)?,
         "cache" => needs::ensure(needs::FOR_CACHE)?,
+        // nginx is what both need.
+        "limits" => needs::ensure(needs::FOR_CACHE)?,
         "keyed" => needs::ensure(needs::FOR_KEYED)?,
         _ => {}
     }
-    // Only this one needs the idempotency library and all that it brings.
-    build(name == "keyed")?;
+    // Only these need libraries of others and all that they bring.
+    build(matches!(name, "keyed" | "limits"))?;
     run(&mut binary(&bench.name_and_options))
 }
 

@@ -27,7 +27,7 @@ enum Task {
     Ci,
     /// Regenerate the golden files that tests compare with (--help texts, schemas, lists)
     Golden,
-    /// Measure side by side against named peers: proxy, keyed, latency, lookup, idle, edge, cache, policies, isolation, overload
+    /// Measure side by side against named peers: proxy, keyed, latency, lookup, idle, edge, cache, limits, policies, isolation, overload
     Bench(bench::Bench),
     /// Keep a gateway under mixed traffic and watch its memory
     Soak(bench::Soak),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use steadfast_core::{Timestamp, circuit::CircuitView};
 use steadfast_ledger::BoxFuture;
 
+use crate::api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView};
+
 /// Knows whether the gateway wants to be sent requests.
 pub trait Readiness: Send + Sync + 'static {
     /// Whether it takes no more requests, finishes what is under way and ends. Must not block.
@@ -56,6 +58,15 @@ pub trait Control: Send + Sync + 'static {
     /// Where a reload takes the config from.
     fn config_origin(&self) -> ConfigOrigin;
 
+    /// What time it is on the gateway's clock.
+    fn now(&self) -> Timestamp;
+
+    /// The authenticators that take API keys, by name, and what their keys begin with.
+    fn key_prefixes(&self) -> Vec<(String, String)>;
+
+    /// Returns when the gateway goes by what the ledger knows now of credentials, or cannot.
+    fn credentials_changed(&self) -> BoxFuture<'_, ()>;
+
     /// What is kept of answers just now.
     fn cache(&self) -> CacheHolds;
 
@@ -79,6 +90,40 @@ pub trait Control: Send + Sync + 'static {
         endpoint: Option<&str>,
         order: CircuitOrder,
     ) -> Result<CircuitOrdered, OrderRefused>;
+
+    /// The limits on callers, and what they did.
+    fn limits(&self) -> LimitsView;
+
+    /// How the counts of one caller stand; with `reset`, they are forgotten after that.
+    ///
+    /// # Errors
+    /// [`LimitsRefused`]: nothing changed.
+    fn limit_counts<'a>(
+        &'a self,
+        whose: &'a LimitCountsQuery,
+        reset: bool,
+    ) -> BoxFuture<'a, Result<Vec<LimitCountView>, LimitsRefused>>;
+
+    /// Allows a caller more for `time`, or ends that where the factor is one. How many orders hold or were ended is
+    /// returned.
+    ///
+    /// # Errors
+    /// [`LimitsRefused`]: nothing changed.
+    fn raise_limits(&self, order: &LimitRaiseRequest, time: Duration) -> Result<usize, LimitsRefused>;
+}
+
+/// An order for limits was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitsRefused {
+    /// There is no limit of that name.
+    #[error("there is no such limit")]
+    NoSuchLimit,
+    /// Too many are raised already.
+    #[error("too many are raised at once")]
+    TooMany,
+    /// The counts that nodes share could not be reached.
+    #[error("the shared counts cannot be reached: {0}")]
+    Lost(String),
 }
 
 /// What one caller did with a version.

@@ -13,8 +13,15 @@
 //! | `GET /api/operations?state=&route=&key=&cases=&limit=&before=` | a page of operations, newest first |
 //! | `GET /api/operations/{id}?body=` | one operation with its attempts; its answer's body only where asked for |
 //! | `POST /api/operations/{id}/settle` | settles what is in doubt, or says what would become of it |
+//! | `GET /api/limits` | the limits on callers, what they did, and what is raised by hand |
+//! | `GET /api/limits/counts` | how the counts of one caller stand |
+//! | `POST /api/limits/reset`, `POST /api/limits/raise` | forgets them, or allows more for a time |
 //! | `GET /api/circuits` | the endpoints of every upstream, and how their circuits stand |
 //! | `POST /api/circuits/{upstream}` | holds its circuits open or closed for a time, or lets them go by what happens |
+//! | `GET /api/credentials?principal=&all=` | the API keys, without the keys |
+//! | `POST /api/credentials` | makes one; its key is in the answer and nowhere else |
+//! | `POST /api/credentials/{id}/rotate` | makes one in its place; both are good for a while |
+//! | `POST /api/credentials/{id}/revoke` | ends it at once |
 //! | `GET /api/counts` | how many operations need attention |
 //! | `GET /api/cache` | how much is kept of answers |
 //! | `POST /api/cache/purge` | forgets kept answers |
@@ -26,10 +33,12 @@ pub mod api;
 mod cache;
 mod circuits;
 mod control;
+mod credentials;
 mod erase;
 mod guard;
 mod health;
 mod instant;
+mod limits;
 mod operations;
 mod parameters;
 mod problem;
@@ -41,7 +50,7 @@ mod view;
 
 pub use control::{
     CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
-    OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
+    LimitsRefused, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
 };
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};

@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Circuits(CircuitsArguments),
     /// Say who still calls which version of an API
     Usage(UsageArguments),
+    /// List the limits on callers, and see, reset or raise what one caller is counted
+    Limits(LimitsArguments),
+    /// Make, list, replace and revoke API keys
+    Credentials(CredentialsArguments),
     /// Make a running gateway read its config again
     Reload(AdminArguments),
     /// Say how a running gateway is doing
@@ -396,6 +400,93 @@ pub(crate) struct UsageArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast credentials create acme --scope orders:write --attribute plan=pro --expires-in 90d\n  steadfast credentials list\n  steadfast credentials rotate 8z4k0q2m7r1c --overlap 24h\n  steadfast credentials revoke 8z4k0q2m7r1c --reason 'it was in a public repository'"
+)]
+pub(crate) struct CredentialsArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: CredentialsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CredentialsCommand {
+    /// Make a key; it is printed once, and nobody can show it again
+    Create(CreateCredentialArguments),
+    /// List the keys, without the keys themselves
+    List {
+        /// Only those of this principal
+        #[arg(long)]
+        principal: Option<String>,
+        /// The expired and revoked ones too, for 90 days
+        #[arg(long)]
+        all: bool,
+    },
+    /// Make a key in place of another one; both are good for a while
+    Rotate(RotateCredentialArguments),
+    /// End a key at once
+    Revoke(RevokeCredentialArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateCredentialArguments {
+    /// Whose it is: their name, as limits, logs and the upstream get it
+    pub(crate) principal: String,
+    /// Which [authentication.NAME] takes it; needed where several take API keys
+    #[arg(long, value_name = "NAME")]
+    pub(crate) authenticator: Option<String>,
+    /// What they may do with it; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// What is said of them, such as plan=pro or tenant=acme; may be repeated
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub(crate) attributes: Vec<String>,
+    /// For how long it is good; for ever unless stated
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires_in: Option<String>,
+    /// Why; it is logged
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateCredentialArguments {
+    /// The id of the old one
+    pub(crate) id: String,
+    /// For how long the old one goes on; 0s ends it at once
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub(crate) overlap: String,
+    /// For how long the new one is good; as long as the old one was to be unless stated
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires_in: Option<String>,
+    /// Why; it is logged
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeCredentialArguments {
+    /// Its id: the 12 characters in the middle of the key
+    pub(crate) id: String,
+    /// Why; it is logged
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StatusArguments {
     #[command(flatten)]
     pub(crate) admin: AdminArguments,
@@ -430,4 +521,86 @@ pub(crate) struct DemoArguments {
     /// How to print the verdict
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast limits list\n  steadfast limits get acme\n  steadfast limits raise acme x3 --for 2h --reason 'their migration, ticket 4711'\n  steadfast limits reset 203.0.113.7 --limit per-address --reason 'shared office'"
+)]
+pub(crate) struct LimitsArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: LimitsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsCommand {
+    /// List the limits: what they allow, what they refused or would have refused, and whom most
+    List,
+    /// Show how the counts of one caller stand
+    Get(LimitGetArguments),
+    /// Forget what was counted of one caller
+    Reset(LimitResetArguments),
+    /// Allow one caller several times as much for a time; x1 ends it
+    Raise(LimitRaiseArguments),
+}
+
+/// Whose counts.
+#[derive(Debug, Args)]
+pub(crate) struct LimitedArguments {
+    /// A principal, an address: whatever the limit is per first
+    pub(crate) principal: String,
+    /// Only of this limit
+    #[arg(long, value_name = "NAME")]
+    pub(crate) limit: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitGetArguments {
+    #[command(flatten)]
+    pub(crate) whose: LimitedArguments,
+    /// The plan that the principal is on, where plans have limits of their own
+    #[arg(long)]
+    pub(crate) plan: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitResetArguments {
+    #[command(flatten)]
+    pub(crate) whose: LimitedArguments,
+    /// Why; it is logged
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitRaiseArguments {
+    #[command(flatten)]
+    pub(crate) whose: LimitedArguments,
+    /// How many times as much: x3, x1.5
+    #[arg(value_parser = factor)]
+    pub(crate) factor: f64,
+    /// For how long: 30m, 2h, 7d at most
+    #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+    pub(crate) time: String,
+    /// Why; it is logged
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+/// Reads `x3`, `×3` or `3`.
+fn factor(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_start_matches(['x', 'X', '×']).trim_end_matches(['x', 'X', '×']);
+    let factor = number.parse::<f64>().ok().filter(|factor| (0.01..=1_000.0).contains(factor));
+    factor.ok_or_else(|| "write x3, say: a number from 0.01 to 1000".to_owned())
 }

@@ -5,6 +5,7 @@
 //! that an operation lives by. Stores and servers read the clock and hand the facts in as events.
 
 mod answer;
+mod api_key;
 mod attempt;
 mod backoff;
 mod call_window;
@@ -21,6 +22,7 @@ mod header_fields;
 mod health;
 mod key;
 mod lifecycle;
+mod limit;
 mod multipart;
 mod operation_id;
 mod owner;
@@ -40,6 +42,9 @@ mod timestamp;
 mod transition;
 
 pub use answer::{Answer, AnswerDigest};
+pub use api_key::{
+    ApiKey, ApiKeyDigest, InvalidApiKey, KEY_PREFIX_CHARS_MAX, check_api_key, has_key_prefix, is_key_prefix,
+};
 pub use attempt::{AttemptEnd, NotSentCause, UnknownCause};
 pub use backoff::Backoff;
 pub use canonical_json::{NotCanonical, canonical_json};
@@ -53,6 +58,7 @@ pub use header_fields::{HeaderFields, NotHeaderFields};
 pub use health::{Health, HealthThresholds};
 pub use key::{InvalidKey, KEY_CHARS_MAX, Key};
 pub use lifecycle::{Brownout, Lifecycle, Served};
+pub use limit::{LimitAlgorithm, LimitDecision, LimitDigest, LimitState, Period, Quota};
 pub use multipart::MultipartFingerprint;
 pub use operation_id::{InvalidOperationId, OperationId};
 pub use owner::{CredentialDigest, EmptyNamespace, Namespace, Owner, Principal};

@@ -115,6 +115,15 @@ codes! {
     /// Nothing is known of who is calling.
     Unauthenticated = "unauthenticated", 401, "A credential is required", No,
         "Send the credential that this API asks for.";
+    /// The caller asked for more than a limit allows it.
+    QuotaExceeded = "quota-exceeded", 429, "A limit was reached; nothing was sent", Yes,
+        "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";
+    /// It is known who is calling, and that they may not.
+    Forbidden = "forbidden", 403, "The credential does not allow this", No,
+        "Use a credential with the scope or plan that is named, or ask the operator for one.";
+    /// It could not be found out who is calling.
+    AuthenticationUnavailable = "authentication-unavailable", 503, "Nobody could check the credential; nothing was sent", Yes,
+        "Nothing was executed. Send the same request with the same credential and key again after the time in Retry-After.";
     /// More requests are under way than can be held.
     TemporaryReducedCapacity = "temporary-reduced-capacity", 503, "Too much is under way; nothing was sent", Yes,
         "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";
@@ -154,6 +163,16 @@ codes! {
 }
 
 impl Code {
+    /// The type that IANA registers for it, where it does: every client knows that one, whoever sends it
+    /// (draft-ietf-httpapi-ratelimit-headers).
+    #[must_use]
+    pub const fn registered_type(self) -> Option<&'static str> {
+        match self {
+            Self::QuotaExceeded => Some("https://iana.org/assignments/http-problem-types#quota-exceeded"),
+            _ => None,
+        }
+    }
+
     /// The code that callers see as `text`.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {

@@ -18,19 +18,22 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, DEGRADED_HEADER, Decision, IdentityPolicy, Problem, RequestId, RequestIdLayer,
-    Rung, Spool, Tries, announced_method, owner_of,
+    CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, Head, IdentityPolicy, Problem,
+    RefusalTemplate, RequestId, RequestIdLayer, RouteAuthentication, Rung, Spool, Tries, announced_method,
+    owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
 use tower::{Layer, Service, service_fn};
 
 use crate::{
+    authenticators::Authenticators,
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     contract::Document,
     framing, grpc,
-    operations_api::{self, OWN_BASE},
+    limits::{Limits, SharedLimits},
+    operations_api::{self, CallerOfOwn, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
@@ -51,6 +54,8 @@ pub(crate) struct Edge {
     pub(crate) spool: Arc<Spool>,
     /// Where answers are kept; it outlives a reload too.
     pub(crate) cache: Arc<CacheStore>,
+    /// What limits count; it outlives a reload too.
+    pub(crate) limits: SharedLimits,
 }
 
 /// The routes of one config.
@@ -62,6 +67,10 @@ pub(crate) struct Routes {
     pub(crate) upstreams: Upstreams,
     /// What is published of them, if anything is.
     pub(crate) document: Option<Document>,
+    /// The limits that they name.
+    pub(crate) limits: Limits,
+    /// Those who find out who is calling.
+    pub(crate) authenticators: Arc<Authenticators>,
 }
 
 impl Routes {
@@ -88,8 +97,14 @@ pub(crate) struct RouteEntry {
     pub(crate) number: u32,
     pub(crate) stack: Stack,
     pub(crate) identity: IdentityPolicy,
+    /// Who finds out who is calling, where the route asks.
+    pub(crate) authentication: Option<Arc<RouteAuthentication>>,
     /// Whether its stack answers preflights.
     pub(crate) answers_preflights: bool,
+    /// Whether its stack asks who is calling.
+    pub(crate) has_limits: bool,
+    /// What its refusals look like.
+    pub(crate) refusal: Option<Arc<RefusalTemplate>>,
 }
 
 /// The name that stands in logs for what the gateway serves itself, and for what nothing serves.
@@ -181,9 +196,18 @@ impl Edge {
         };
         let mark = RouteMark { name: Arc::clone(&route.name), number: route.number };
         let mut stack = route.stack.clone();
+        // Who speaks gRPC reads no body of a refusal, in whichever words.
+        let refusal = route.refusal.clone().filter(|_| !grpc::is_spoken(request.headers()));
+        if route.has_limits {
+            let client = policy.forwarding.client(caller, request.headers()).unwrap_or(caller.ip);
+            request.extensions_mut().insert(ClientAddress(client));
+        }
         drop(routes);
         policy.forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
+        if let Some(refusal) = &refusal {
+            refusal.apply(&mut response);
+        }
         if response.headers().contains_key(DEGRADED_HEADER) {
             // Looked up by its name: that is the rare case's work, and no other's.
             self.metrics.tallies.route(&mark.name).count_degraded(&Rung::used(response.headers()));
@@ -197,14 +221,18 @@ impl Edge {
         if let Some(published) = published {
             return published;
         }
-        let identity = |name: &str| {
+        let caller = |name: &str| {
             let route = routes.table.targets().find(|route| &*route.name == name);
-            route.map_or_else(IdentityPolicy::default, |route| route.identity.clone())
+            let identity = route.map(|route| route.identity.clone()).unwrap_or_default();
+            let asked = route.and_then(|route| route.authentication.clone());
+            CallerOfOwn {
+                owner: owner_of(request, &identity),
+                asked: asked.map(|asked| (asked, Head::of(request))),
+            }
         };
         operations_api::serve(
             &self.ledger,
-            identity,
-            |policy| owner_of(request, policy),
+            caller,
             request.method(),
             request.uri().path(),
             request.extensions().get::<RequestId>(),

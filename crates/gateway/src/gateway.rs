@@ -23,13 +23,16 @@ use steadfast_upstream::{EndpointView, NoCircuit, TlsError};
 use steadfast_worker::WorkerCounters;
 
 use crate::{
+    authenticators::Authenticators,
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
-    contract::{Annotations, Document, known_operations},
+    contract::{Document, known_operations},
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
+    key_keeper::KeyKeeper,
+    limits::{LimitsDesk, SharedLimits},
     routing::Table,
     server,
     stack::{self, Shared},
@@ -62,6 +65,7 @@ pub struct Gateway {
     drain: Drain,
     unready: AtomicBool,
     workers: Vec<JoinHandle<()>>,
+    keys: KeyKeeper,
 }
 
 /// A gateway could not start. Nothing is running.
@@ -116,6 +120,9 @@ pub enum ReloadError {
         /// The contradiction.
         error: InvalidPolicy,
     },
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(io::Error),
     /// TLS towards an upstream cannot be set up.
     #[error("upstream {upstream}: {error}")]
     Tls {
@@ -199,8 +206,20 @@ impl Gateway {
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
-        let shared =
-            Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache, metrics: &metrics };
+        let limits = SharedLimits::new(&clock);
+        let keys = KeyKeeper::default();
+        let authenticators = Arc::new(Authenticators::running(config, &Authenticators::default()));
+        keys.keep(authenticators.rings(), &ledger).map_err(StartError::Thread)?;
+        let shared = Shared {
+            ledger: &ledger,
+            clock: &clock,
+            spool: &spool,
+            cache: &cache,
+            metrics: &metrics,
+            authenticators: &authenticators,
+            limits: &limits,
+            known: &known_operations(config),
+        };
         let routes = routes(config, &Upstreams::new(), &shared)?;
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
@@ -212,6 +231,7 @@ impl Gateway {
             clock,
             spool,
             cache,
+            limits,
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
@@ -251,7 +271,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), workers })
+        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), workers, keys })
     }
 
     /// Where callers are served: the address of the first listener.
@@ -273,10 +293,22 @@ impl Gateway {
     /// [`ReloadError`]: nothing changed.
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
-        let before = &edge.routes.load().upstreams;
-        let (ledger, clock, spool, cache) = (&edge.ledger, &edge.clock, &edge.spool, &edge.cache);
-        let metrics = &*edge.metrics;
-        let routes = routes(config, before, &Shared { ledger, clock, spool, cache, metrics });
+        let before = edge.routes.load();
+        let authenticators = Arc::new(Authenticators::running(config, &before.authenticators));
+        let shared = Shared {
+            ledger: &edge.ledger,
+            clock: &edge.clock,
+            spool: &edge.spool,
+            cache: &edge.cache,
+            metrics: &edge.metrics,
+            authenticators: &authenticators,
+            limits: &edge.limits,
+            known: &known_operations(config),
+        };
+        let routes = routes(config, &before.upstreams, &shared).and_then(|routes| {
+            self.keys.keep(authenticators.rings(), &edge.ledger).map_err(ReloadError::Thread)?;
+            Ok(routes)
+        });
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -310,6 +342,25 @@ impl Gateway {
         }
     }
 
+    /// Where its limits are looked at.
+    #[must_use]
+    pub fn limits(&self) -> LimitsDesk {
+        let limits = self.edge.routes.load().limits.values().cloned().collect();
+        LimitsDesk { limiter: Arc::clone(&self.edge.limits.limiter), limits }
+    }
+
+    /// Returns when every change of credentials that the ledger has is known to this process.
+    pub async fn refresh_credentials(&self) {
+        self.keys.refresh().await;
+    }
+
+    /// The authenticators that take keys of the ledger, by their names, and what such keys begin with.
+    #[must_use]
+    pub fn key_prefixes(&self) -> Vec<(String, String)> {
+        let rings = self.edge.routes.load().authenticators.rings();
+        rings.iter().map(|ring| (ring.by().to_owned(), ring.prefix().to_owned())).collect()
+    }
+
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> SharedLedger {
@@ -337,6 +388,8 @@ impl Gateway {
     pub fn metrics(&self) -> String {
         self.edge.metrics.spool(&self.edge.spool);
         self.edge.metrics.cache(self.edge.cache.stats());
+        let counts = self.edge.limits.limiter.local();
+        self.edge.metrics.limits(counts.held(), counts.evicted());
         self.edge.metrics.render()
     }
 
@@ -382,6 +435,7 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.keys.note_uses().await;
         self.drain.open_count()
     }
 }
@@ -390,7 +444,7 @@ impl Gateway {
 fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Routes, ReloadError> {
     let metrics = shared.metrics;
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
-    let known = known_operations(config);
+    let limits = shared.limits.running(config, metrics);
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let running = |upstream: &String| {
@@ -403,19 +457,27 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
         };
         // From the beginning, so that its counters are there at zero before anything is counted.
         let tally = metrics.tallies.route(&route.name);
-        let annotations = Annotations::of(config, route, &known);
-        let stack = stack::build(route, running(&route.upstream)?, backup, annotations, shared, &tally)
+        let of_route = shared.limits.of_route(route, &limits);
+        let has_limits = of_route.is_some();
+        let authentication = shared.authenticators.of_route(route, shared.clock, &tally);
+        let upstream = running(&route.upstream)?;
+        let stack = stack::build(route, upstream, backup, shared, authentication.clone(), of_route, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
             number: metrics.route_number(&route.name),
             stack,
-            identity: stack::identity(route),
+            identity: stack::identity(route, shared.authenticators),
+            authentication,
             answers_preflights: route.cors.is_some(),
+            has_limits,
+            refusal: route.refusal.clone(),
         };
         Ok((route.matching(), entry))
     });
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
-    Ok(Routes { table, answer_preflights, upstreams, document: Document::of(config) })
+    let authenticators = Arc::clone(shared.authenticators);
+    let document = Document::of(config);
+    Ok(Routes { table, answer_preflights, upstreams, authenticators, limits, document })
 }

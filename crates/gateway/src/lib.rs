@@ -6,6 +6,7 @@
 
 pub mod config;
 
+mod authenticators;
 mod caller;
 mod certificates;
 mod connection;
@@ -17,6 +18,8 @@ mod framing;
 mod gateway;
 mod grpc;
 mod handover;
+mod key_keeper;
+mod limits;
 mod operations_api;
 mod pages;
 mod patient;
@@ -31,5 +34,8 @@ mod upstreams;
 mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
-pub use steadfast_layers::{CacheStats, Purge, UsageLine, Used, VersionCaller};
+pub use limits::{LimitReport, LimitsDesk};
+pub use steadfast_layers::{
+    CacheStats, NoSuchSubject, Purge, RefusedSubject, Standing, UsageLine, Used, VersionCaller,
+};
 pub use upstreams::{CircuitOrder, NotOrdered};

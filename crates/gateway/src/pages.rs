@@ -29,6 +29,8 @@ pages! {
     DeadlineExceeded => "deadline-exceeded",
     NotCached => "not-cached",
     Unauthenticated => "unauthenticated",
+    Forbidden => "forbidden",
+    AuthenticationUnavailable => "authentication-unavailable",
     TemporaryReducedCapacity => "temporary-reduced-capacity",
     CircuitOpen => "circuit-open",
     LedgerUnavailable => "ledger-unavailable",
@@ -41,6 +43,7 @@ pages! {
     MethodNotAllowed => "method-not-allowed",
     TargetUnclear => "target-unclear",
     OperationNotFound => "operation-not-found",
+    QuotaExceeded => "quota-exceeded",
 }
 
 #[cfg(test)]

@@ -7,22 +7,25 @@ use std::{
 
 use http::{HeaderName, Request, Response};
 use steadfast_layers::{
-    AnswersLayer, AnswersService, CacheBody, CacheLayer, CachePolicy, CacheService, CacheStore,
-    ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
+    AnswersLayer, AnswersService, AuthenticationService, CacheBody, CacheLayer, CachePolicy, CacheService,
+    CacheStore, ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
     DeadlineLayer, DeadlineService, FailureLayer, FailureService, Fallback, FallbackLayer, FallbackService,
     FallbackSource, GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
-    IdentityPolicy, InvalidPolicy, LifecycleLayer, LifecycleService, OutgoingLayer, OutgoingService,
-    PreconditionLayer, PreconditionService, RetryLayer, RetryService, Retrying, RewritePolicy, RouteTally,
-    SharedRetryBudget, Slot, Spool, VersionGate, VersionGateLayer, VersionGateService,
+    IdentityPolicy, InvalidPolicy, LifecycleLayer, LifecycleService, LimitedBody, LimitsLayer, LimitsService,
+    OutgoingLayer, OutgoingService, PreconditionLayer, PreconditionService, RetryLayer, RetryService,
+    Retrying, RewritePolicy, RouteAuthentication, RouteLimits, RouteTally, SharedRetryBudget, Slot, Spool,
+    VersionGate, VersionGateLayer, VersionGateService,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
 use tower::ServiceBuilder;
 
 use crate::{
+    authenticators::Authenticators,
     caller::CallerBody,
     config::{Route, RouteFallback},
-    contract::{AnnotateLayer, AnnotateService, Annotations},
+    contract::{AnnotateLayer, AnnotateService, Annotations, KnownOperations},
+    limits::SharedLimits,
     telemetry::Metrics,
     upstreams::RunningUpstream,
 };
@@ -30,20 +33,20 @@ use crate::{
 /// What callers send, as upstreams get it: streamed through, or held where it had to be read.
 pub(crate) type RequestBody = steadfast_layers::RequestBody<CallerBody>;
 /// What upstreams answer, as callers get it.
-pub(crate) type ReplyBody = HeldBody<CacheBody<GuardedBody<UpstreamBody<RequestBody>, Slot>>>;
+pub(crate) type ReplyBody = HeldBody<LimitedBody<CacheBody<GuardedBody<UpstreamBody<RequestBody>, Slot>>>>;
 /// A request on its way in.
 pub(crate) type EdgeRequest = Request<CallerBody>;
 /// An answer on its way out.
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
-pub(crate) type Stack = AnswersService<CorsService<LifecycleService<Versioned>>>;
+pub(crate) type Stack = AnswersService<CorsService<LifecycleService<AuthenticationService<Versioned>>>>;
 
 /// The part of it that knows who is calling.
 type Versioned = VersionGateService<PreconditionService<AnnotateService<FallbackService<Bounded, Bounded>>>>;
 
 /// The part of it that answers in time, whatever becomes of the upstream.
-type Bounded = FailureService<DeadlineService<CacheService<IdempotencyService<Outgoing>>>>;
+type Bounded = FailureService<DeadlineService<LimitsService<CacheService<IdempotencyService<Outgoing>>>>>;
 
 /// The innermost part, which makes the attempts.
 type Outgoing = OutgoingService<RetryService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>>;
@@ -55,6 +58,9 @@ pub(crate) struct Shared<'a> {
     pub(crate) spool: &'a Arc<Spool>,
     pub(crate) cache: &'a Arc<CacheStore>,
     pub(crate) metrics: &'a Metrics,
+    pub(crate) authenticators: &'a Arc<Authenticators>,
+    pub(crate) limits: &'a SharedLimits,
+    pub(crate) known: &'a KnownOperations<'a>,
 }
 
 /// Puts a route's layers round its upstream, and round the one that its fallback comes from, where one is named.
@@ -62,11 +68,13 @@ pub(crate) fn build(
     route: &Route,
     upstream: &RunningUpstream,
     backup: Option<&RunningUpstream>,
-    annotations: Option<Annotations>,
     shared: &Shared<'_>,
+    authentication: Option<Arc<RouteAuthentication>>,
+    limits: Option<Arc<RouteLimits>>,
     tally: &Arc<RouteTally>,
 ) -> Result<Stack, InvalidPolicy> {
-    let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
+    let mut policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
+    policy.identity = identity(route, shared.authenticators);
     let rewrite = route.rewrite.clone().map(Arc::new);
     let fallback = fallback(route, upstream, backup, shared, tally)?;
     Ok(ServiceBuilder::new()
@@ -76,29 +84,36 @@ pub(crate) fn build(
         .layer(CorsLayer::new(route.cors.clone()))
         // When a version ends is said with every answer, refusals and replays among them.
         .layer(LifecycleLayer::new(route.lifecycle.as_ref()))
+        // Who is calling must be known before anything is looked up for them.
+        .layer(shared.authenticators.layer(authentication))
         // Who still calls a version is counted, and refused while it is switched off.
         .layer(VersionGateLayer::new(version_gate(route, shared)))
         // A change that does not say what it changes is refused before anything is claimed for it.
         .layer(PreconditionLayer::new(route.require_precondition))
         // The upstream's own document is given with what the gateway adds to its promises.
-        .layer(AnnotateLayer::new(annotations))
+        .layer(AnnotateLayer::new(Annotations::of(route, &upstream.config, shared.known)))
         // The last rung before a refusal: what a safe request is answered when all inside has failed.
         .layer(FallbackLayer::new(fallback))
-        .service(bounded(route, upstream, policy, rewrite, shared, tally)?))
+        .service(bounded(route, upstream, (policy, limits), rewrite, shared, tally)?))
 }
 
 /// The gate of the version that the route serves, if it says of one.
 fn version_gate(route: &Route, shared: &Shared<'_>) -> Option<VersionGate> {
     let policy = route.lifecycle.clone()?;
     let usage = shared.metrics.usage(&policy.version);
-    Some(VersionGate { policy, usage, identity: identity(route), clock: shared.clock.clone() })
+    Some(VersionGate {
+        policy,
+        usage,
+        identity: identity(route, shared.authenticators),
+        clock: shared.clock.clone(),
+    })
 }
 
 /// The layers that keep an upstream's trouble its own: round the route's upstream, and round its fallback's.
 fn bounded(
     route: &Route,
     upstream: &RunningUpstream,
-    policy: IdempotencyPolicy,
+    (policy, limits): (IdempotencyPolicy, Option<Arc<RouteLimits>>),
     rewrite: Option<Arc<RewritePolicy>>,
     shared: &Shared<'_>,
     tally: &Arc<RouteTally>,
@@ -109,12 +124,14 @@ fn bounded(
         .layer(FailureLayer)
         // The caller's time runs from here, and everything inside counts against it.
         .layer(DeadlineLayer::new(route.deadline))
+        // Who asks for too much is refused here, before anything inside is.
+        .layer(LimitsLayer::new(limits))
         // What is kept already is given; what comes is kept where the route says so.
         .layer(cache_layer(route, upstream, shared, tally))
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
         .layer(IdempotencyLayer::with_spool(policy, claims, shared.clock.clone(), Arc::clone(shared.spool))?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
-        .layer(OutgoingLayer::new(rewrite))
+        .layer(outgoing(route, rewrite))
         // What fails is tried again where that is safe; all tries are one attempt of a keyed request.
         .layer(RetryLayer::new(retrying(route, upstream, shared.clock)))
         // An attempt takes one of the upstream's places, waits for one, or is refused.
@@ -122,6 +139,12 @@ fn bounded(
         // What has its place still goes no sooner than the upstream wants to be called.
         .layer(CourtesyLayer::new(upstream.courtesy.clone()))
         .service(upstream.client.clone()))
+}
+
+/// What is changed of requests on their way to the upstream.
+fn outgoing(route: &Route, rewrite: Option<Arc<RewritePolicy>>) -> OutgoingLayer {
+    let layer = OutgoingLayer::new(rewrite);
+    if route.authentication.is_some() { layer.hiding_credentials() } else { layer }
 }
 
 /// How the route's requests are tried again, if it or its upstream says so.
@@ -157,7 +180,7 @@ fn cache_layer(
     let Some(policy) = &route.cache else { return CacheLayer::none() };
     let mut policy = CachePolicy {
         // Whatever is a credential for the route's keys is one for its answers.
-        credential_headers: identity(route).credential_headers,
+        credential_headers: identity(route, shared.authenticators).credential_headers,
         space: space(route, upstream),
         ..policy.clone()
     };
@@ -190,7 +213,9 @@ fn fallback(
         (Some(RouteFallback::Upstream(_)), Some(backup)) => {
             // It is asked for safe requests alone, which no ledger knows.
             let rewrite = route.rewrite.clone().map(Arc::new);
-            FallbackSource::Other(bounded(route, backup, no_policy(&route.name), rewrite, shared, tally)?)
+            // The limits were asked already.
+            let policy = (no_policy(&route.name), None);
+            FallbackSource::Other(bounded(route, backup, policy, rewrite, shared, tally)?)
         }
         (Some(RouteFallback::Upstream(_)) | None, _) => return Ok(None),
     };
@@ -203,8 +228,15 @@ fn no_policy(route: &str) -> IdempotencyPolicy {
 }
 
 /// Which headers carry a caller's credential on this route.
-pub(crate) fn identity(route: &Route) -> IdentityPolicy {
-    route.idempotency.as_ref().map_or_else(IdentityPolicy::default, |policy| policy.identity.clone())
+pub(crate) fn identity(route: &Route, authenticators: &Authenticators) -> IdentityPolicy {
+    let stated = route.idempotency.as_ref().map(|policy| policy.identity.clone());
+    let mut identity = stated.unwrap_or_default();
+    for header in authenticators.headers_of(route) {
+        if !identity.credential_headers.contains(&header) {
+            identity.credential_headers.push(header);
+        }
+    }
+    identity
 }
 
 #[cfg(test)]

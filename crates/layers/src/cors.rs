@@ -34,6 +34,9 @@ const EXPOSED: [HeaderName; 11] = [
     SUNSET,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
     HeaderName::from_static("x-should-retry"),
     HeaderName::from_static("stripe-should-retry"),
 ];

@@ -2,10 +2,12 @@
 //! or an axum handler.
 //!
 //! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`LifecycleLayer`],
-//! [`VersionGateLayer`], [`PreconditionLayer`], [`FallbackLayer`], [`FailureLayer`], [`DeadlineLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
+//! [`AuthenticationLayer`], [`VersionGateLayer`], [`PreconditionLayer`], [`FallbackLayer`], [`FailureLayer`],
+//! [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
 //! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
+mod authentication;
 mod body;
 mod bulkhead;
 mod cache;
@@ -16,17 +18,20 @@ mod cors;
 mod courtesy;
 mod deadline;
 mod degraded;
+mod expression;
 mod failure;
 mod fallback;
 mod guarded_body;
 mod idempotency;
 mod identity;
 mod lifecycle;
+mod limits;
 mod precondition;
 mod principal;
 mod problem;
 mod random;
 mod refusable;
+mod refusal_template;
 mod repeating;
 mod request_body;
 mod request_id;
@@ -39,6 +44,11 @@ mod usage;
 mod version_gate;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
+pub use authentication::{
+    ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
+    CredentialSource, Head, KeyRing, KeyUse, Kind, Known, NamedAs, Reserved, RouteAuthentication,
+    RouteAuthenticationPolicy, Verified,
+};
 pub use body::{BodyTooLarge, HeldBody};
 pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};
 pub use cache::{
@@ -55,6 +65,7 @@ pub use cors::{
 pub use courtesy::{Courtesy, CourtesyFuture, CourtesyLayer, CourtesyPolicy, CourtesyService};
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, TIMEOUT_HEADER};
 pub use degraded::{DEGRADED_HEADER, Rung};
+pub use expression::{Expression, InvalidExpression, expression_context, headers_value};
 pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackService, FallbackSource, FixedAnswer};
 pub use guarded_body::GuardedBody;
@@ -67,10 +78,17 @@ pub use identity::{IdentityPolicy, owner_of};
 pub use lifecycle::{
     DEPRECATION, LifecycleFuture, LifecycleLayer, LifecyclePolicy, LifecycleService, SUNSET,
 };
+pub use limits::{
+    ClientAddress, Cost, CostFromAnswer, ENFORCED_ON_ALL, LIMIT_VARIABLES, LIMITED_KEYS_MAX, LIMITS_MAX,
+    Limit, LimitClock, LimitHeaders, LimitPolicy, LimitStore, LimitedBody, LimitedKey, Limiter, LimitsFuture,
+    LimitsLayer, LimitsService, LocalLimits, Look, LookedUp, MostRefused, NoSuchSubject, Per, Raise,
+    RefusedSubject, RouteLimits, Standing, Take, Taken, TakenLater,
+};
 pub use precondition::{PRECONDITION_METHODS, PreconditionLayer, PreconditionService};
 pub use principal::{PLAN, Principal, PrincipalFacts, TENANT};
 pub use problem::Problem;
 pub use refusable::RefusableFuture;
+pub use refusal_template::{InvalidTemplate, RefusalTemplate};
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 pub use retry::{
@@ -80,7 +98,7 @@ pub use retry_after::retry_after;
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
-pub use tally::{Count, Counted, RouteTally, UpstreamTally, VersionTally};
+pub use tally::{Count, Counted, LimitTally, RouteTally, UpstreamTally, VersionTally};
 pub use tried::{EndpointId, Tried};
 pub use usage::{UsageLine, UsageTable, Used, VersionCaller, VersionUsage};
 pub use version_gate::{VersionGate, VersionGateLayer, VersionGateService};

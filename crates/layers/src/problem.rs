@@ -19,6 +19,8 @@ pub struct Problem {
     operation: Option<OperationId>,
     retry_after: Option<Duration>,
     resend: Resend,
+    next_step: Option<&'static str>,
+    members: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
@@ -33,6 +35,8 @@ impl Problem {
             operation: None,
             retry_after: None,
             resend: code.resend(),
+            next_step: None,
+            members: Vec::new(),
         }
     }
 
@@ -78,16 +82,61 @@ impl Problem {
         self
     }
 
+    /// What to do next, where it is not what the code advises.
+    #[must_use]
+    pub fn next_step(mut self, next_step: &'static str) -> Self {
+        self.next_step = Some(next_step);
+        self
+    }
+
+    /// One member more of the document.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: Value) -> Self {
+        self.members.push((name, value));
+        self
+    }
+
     /// The code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// The answer that the caller gets. Its code is an extension of it.
+    /// The status.
+    pub(crate) fn status_code(&self) -> u16 {
+        self.status
+    }
+
+    /// What happened, in words.
+    pub(crate) fn words(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.code.title())
+    }
+
+    /// What to do next.
+    pub(crate) fn advice(&self) -> &'static str {
+        self.next_step.unwrap_or(self.code.next_step())
+    }
+
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        self.instance.as_ref().map(RequestId::as_str)
+    }
+
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| after.as_millis().div_ceil(1_000).max(1) as u64)
+    }
+
+    pub(crate) fn text_member(&self, name: &str) -> Option<&str> {
+        self.members.iter().find(|(known, _)| *known == name)?.1.as_str()
+    }
+
+    pub(crate) fn number_member(&self, name: &str) -> Option<u64> {
+        self.members.iter().find(|(known, _)| *known == name)?.1.as_u64()
+    }
+
+    /// The answer that the caller gets. Its code is an extension of it, and so is the problem itself.
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let retry_after = self.retry_after.map(|after| after.as_millis().div_ceil(1_000).max(1) as u64);
+        let retry_after = self.retry_after_seconds();
         let body = self.document(retry_after);
         let mut response = Response::new(B::from(Bytes::from(body)));
         // For whoever says the same in another protocol.
@@ -107,13 +156,21 @@ impl Problem {
         if self.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For whoever says it in other words.
+        response.extensions_mut().insert(self);
         response
     }
 
     fn document(&self, retry_after: Option<u64>) -> Vec<u8> {
         let mut document = Map::new();
         let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
-        put("type", format!("{HELP_BASE}{}", self.code.as_str()).into());
+        let help = format!("{HELP_BASE}{}", self.code.as_str());
+        if let Some(registered) = self.code.registered_type() {
+            put("type", registered.into());
+            put("help", help.into());
+        } else {
+            put("type", help.into());
+        }
         put("title", self.code.title().into());
         put("status", self.status.into());
         put("code", self.code.as_str().into());
@@ -129,7 +186,10 @@ impl Problem {
         if let Some(seconds) = retry_after {
             put("retry_after", seconds.into());
         }
-        put("next_step", self.code.next_step().into());
+        for (name, value) in &self.members {
+            put(name, value.clone());
+        }
+        put("next_step", self.advice().into());
         serde_json::to_vec(&document).unwrap_or_default()
     }
 }

@@ -128,6 +128,12 @@ tally! {
     /// What is counted of one route.
     RouteTally {
         counter degraded = "steadfast_route_degraded", "Answers that were not the upstream's first";
+        counter unauthenticated = "steadfast_route_unauthenticated",
+            "Requests refused because nobody knows who made them";
+        counter forbidden = "steadfast_route_forbidden",
+            "Requests refused because whoever made them may not";
+        counter authentication_unavailable = "steadfast_route_authentication_unavailable",
+            "Requests refused because it could not be found out who made them";
         counter cache_hits = "steadfast_cache_hits", "Fresh answers given from the cache";
         counter cache_stale = "steadfast_cache_stale", "Stale answers given from the cache";
         counter cache_revalidated = "steadfast_cache_revalidated",
@@ -150,6 +156,19 @@ tally! {
         counter requests = "steadfast_version_requests", "Requests for the version, refused ones among them";
         counter browned_out = "steadfast_version_browned_out", "Requests that a brownout of the version refused";
         counter gone = "steadfast_version_gone", "Requests that came after the version's end";
+    }
+}
+
+tally! {
+    /// What is counted of one limit.
+    LimitTally {
+        counter allowed = "steadfast_limit_allowed", "Requests that the limit let through";
+        counter refused = "steadfast_limit_refused", "Requests that the limit refused";
+        counter would_refuse = "steadfast_limit_would_refuse",
+            "Requests that shadow mode let through and that would have been refused";
+        counter delayed = "steadfast_limit_delayed", "Requests that waited for their turn";
+        counter refunded = "steadfast_limit_refunded", "Charges given back because the answer was a replay";
+        counter uncounted = "steadfast_limit_uncounted", "Requests let through because nobody could count them";
     }
 }
 

@@ -4,14 +4,12 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use bytes::Bytes;
-use cel::{
-    Context, Env, Program, Value,
-    common::ast::{EntryExpr, Expr, IdedExpr},
-};
-use http::{HeaderMap, Method, Response, header};
+use cel::{Env, Value};
+use http::{Method, Response, header};
 use http_body::Body as _;
 use serde_json::Value as Json;
 use steadfast_core::Reading;
+use steadfast_layers::{Expression, InvalidExpression, expression_context, headers_value};
 
 use crate::{OutgoingBody, UpstreamBody};
 
@@ -31,50 +29,27 @@ pub struct AnswerRules {
 /// What an answer means that an expression is true of.
 #[derive(Clone)]
 pub struct AnswerRule {
-    when: Arc<str>,
+    when: Expression,
     means: Reading,
-    program: Arc<Program>,
     /// Whether it asks for the answer's body.
     reads_body: bool,
-}
-
-/// An expression that cannot be a rule's.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRule {
-    /// It is no CEL.
-    #[error("{0}")]
-    Syntax(String),
-    /// It asks about something that there is not.
-    #[error("there is no `{0}` to ask about")]
-    Unknown(String),
 }
 
 impl AnswerRule {
     /// The rule that answers of which `when` is true mean that.
     ///
     /// # Errors
-    /// [`InvalidRule`] says what is wrong with the expression.
-    pub fn new(when: &str, means: Reading) -> Result<Self, InvalidRule> {
-        let program = Program::compile(when).map_err(|errors| {
-            let first = errors.errors.first();
-            let told = first.map_or_else(String::new, |error| {
-                format!("column {}: {}", error.pos.1, error.msg.lines().next().unwrap_or_default())
-            });
-            InvalidRule::Syntax(told)
-        })?;
-        let mut asked = Vec::new();
-        free_names(program.expression(), &mut Vec::new(), &mut asked);
-        if let Some(unknown) = asked.iter().find(|name| !VARIABLES.contains(&name.as_str())) {
-            return Err(InvalidRule::Unknown(unknown.clone()));
-        }
-        let reads_body = asked.iter().any(|name| name == "body");
-        Ok(Self { when: when.into(), means, program: Arc::new(program), reads_body })
+    /// [`InvalidExpression`] says what is wrong with the expression.
+    pub fn new(when: &str, means: Reading) -> Result<Self, InvalidExpression> {
+        let when = Expression::new(when, &VARIABLES)?;
+        let reads_body = when.asks_about("body");
+        Ok(Self { when, means, reads_body })
     }
 
     /// The expression.
     #[must_use]
     pub fn when(&self) -> &str {
-        &self.when
+        self.when.text()
     }
 
     /// What an answer means that it is true of.
@@ -142,7 +117,7 @@ impl AnswerRules {
         until: tokio::time::Instant,
     ) -> Response<UpstreamBody<B>> {
         let Some(env) = &self.env else { return response };
-        let mut context = Context::with_env(Arc::clone(env));
+        let mut context = expression_context(env);
         context.add_variable_from_value("status", i64::from(response.status().as_u16()));
         context.add_variable_from_value("method", method.as_str());
         context.add_variable_from_value("path", path);
@@ -162,7 +137,7 @@ impl AnswerRules {
                 continue;
             }
             // What is asked about something that is not there is not true of it.
-            if rule.program.execute(&context) == Ok(Value::Bool(true)) {
+            if rule.when.value(&context) == Some(Value::Bool(true)) {
                 response.extensions_mut().insert(rule.means);
                 break;
             }
@@ -194,21 +169,6 @@ async fn read_ahead<B: OutgoingBody>(
     tokio::time::timeout_at(until, response.body_mut().read_ahead(BODY_BYTES_MAX)).await.ok()?
 }
 
-fn headers_value(headers: &HeaderMap) -> Value {
-    let mut fields: HashMap<String, String> = HashMap::with_capacity(headers.keys_len());
-    for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        fields
-            .entry(name.as_str().to_owned())
-            .and_modify(|before| {
-                before.push_str(", ");
-                before.push_str(&value);
-            })
-            .or_insert_with(|| value.clone().into_owned());
-    }
-    fields.into()
-}
-
 /// A body as JSON, if it is that; else as text.
 fn body_value(bytes: &[u8]) -> Value {
     match serde_json::from_slice(bytes) {
@@ -235,43 +195,10 @@ fn json_value(json: Json) -> Value {
     }
 }
 
-/// The names in an expression that it does not define itself, as `x` in `list.exists(x, x > 1)` is.
-fn free_names(expression: &IdedExpr, bound: &mut Vec<String>, found: &mut Vec<String>) {
-    let mut all = |expressions: &mut dyn Iterator<Item = &IdedExpr>, bound: &mut Vec<String>| {
-        expressions.for_each(|inner| free_names(inner, bound, found));
-    };
-    match &expression.expr {
-        Expr::Unspecified | Expr::Literal(_) => {}
-        Expr::Ident(name) => {
-            if !name.starts_with('@') && !bound.contains(name) {
-                found.push(name.clone());
-            }
-        }
-        Expr::Call(call) => all(&mut call.target.as_deref().into_iter().chain(&call.args), bound),
-        Expr::Select(select) => all(&mut std::iter::once(&*select.operand), bound),
-        Expr::List(list) => all(&mut list.elements.iter(), bound),
-        Expr::Map(map) => all(&mut map.entries.iter().flat_map(|entry| parts_of(&entry.expr)), bound),
-        Expr::Struct(made) => all(&mut made.entries.iter().flat_map(|entry| parts_of(&entry.expr)), bound),
-        Expr::Comprehension(inner) => {
-            all(&mut [&inner.iter_range, &inner.accu_init].into_iter(), bound);
-            let outside = bound.len();
-            bound.extend([inner.iter_var.clone(), inner.accu_var.clone()]);
-            bound.extend(inner.iter_var2.clone());
-            all(&mut [&inner.loop_cond, &inner.loop_step, &inner.result].into_iter(), bound);
-            bound.truncate(outside);
-        }
-    }
-}
-
-fn parts_of(entry: &EntryExpr) -> Vec<&IdedExpr> {
-    match entry {
-        EntryExpr::StructField(field) => vec![&field.value],
-        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     /// What a rule says of an answer with these headers and this body.
@@ -281,13 +208,13 @@ mod tests {
         headers.insert("x-reason", "busy".parse().expect("a value"));
         headers.append("via", "a".parse().expect("a value"));
         headers.append("via", "b".parse().expect("a value"));
-        let mut context = Context::with_env(Arc::new(Env::stdlib()));
+        let mut context = expression_context(&Arc::new(Env::stdlib()));
         context.add_variable_from_value("status", 503_i64);
         context.add_variable_from_value("method", "POST");
         context.add_variable_from_value("path", "/orders");
         context.add_variable_from_value("headers", headers_value(&headers));
         context.add_variable_from_value("body", body_value(body.as_bytes()));
-        rule.program.execute(&context) == Ok(Value::Bool(true))
+        rule.when.value(&context) == Some(Value::Bool(true))
     }
 
     #[test]
@@ -319,9 +246,12 @@ mod tests {
     #[test]
     fn what_is_no_expression_and_what_asks_about_nothing_is_refused() {
         for when in ["", "status ==", "status == 503 &&& true", "\"", "(status"] {
-            assert!(matches!(AnswerRule::new(when, Reading::Refused), Err(InvalidRule::Syntax(_))), "{when}");
+            assert!(
+                matches!(AnswerRule::new(when, Reading::Refused), Err(InvalidExpression::Syntax(_))),
+                "{when}"
+            );
         }
-        let unknown = |name: &str| Err(InvalidRule::Unknown(name.to_owned()));
+        let unknown = |name: &str| Err(InvalidExpression::Unknown(name.to_owned()));
         assert_eq!(AnswerRule::new("statuz == 503", Reading::Refused), unknown("statuz"));
         assert_eq!(AnswerRule::new("[1].exists(x, x == y)", Reading::Refused), unknown("y"));
         assert!(AnswerRule::new("[1].exists(x, x == status)", Reading::Refused).is_ok());

@@ -27,7 +27,7 @@ mod upstream;
 mod watched;
 
 pub use address::{Address, InvalidAddress};
-pub use answer_rules::{AnswerRule, AnswerRules, InvalidRule};
+pub use answer_rules::{AnswerRule, AnswerRules};
 pub use body::{BodyError, UpstreamBody};
 pub use client::Tunnel;
 pub use endpoint::{Endpoint, EndpointView};

@@ -90,14 +90,20 @@ pub(crate) struct Seen {
 
 /// Asks for `path` at `rate` a second for `time`, each request at its moment. What gets no answer fails the test.
 pub(crate) async fn open_loop(addr: SocketAddr, path: &'static str, rate: u32, time: Duration) -> Vec<Seen> {
+    open_loop_of(addr, &Ask::get(path), rate, time).await
+}
+
+/// The same with what is asked.
+pub(crate) async fn open_loop_of(addr: SocketAddr, ask: &Ask, rate: u32, time: Duration) -> Vec<Seen> {
     let began = Instant::now();
     let mut asking = JoinSet::new();
     for number in 0..rate * u32::try_from(time.as_secs()).expect("a short time") {
         let at = began + Duration::from_secs(1) * number / rate;
         tokio::time::sleep_until(at).await;
+        let ask = ask.clone();
         asking.spawn(async move {
-            let answer = Caller::new(addr, Duration::from_secs(20)).ask(&Ask::get(path)).await;
-            let answer = answer.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+            let answer = Caller::new(addr, Duration::from_secs(20)).ask(&ask).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{ask:?}: {error:?}"));
             Seen { status: answer.status, took: at.elapsed() }
         });
     }

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport, router, serve,
+    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
+    api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitView, LimitsView},
+    router, serve,
 };
 use steadfast_core::{
     Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, Timestamp,
@@ -39,6 +41,11 @@ pub(crate) struct Gateway {
     /// What was last wanted of the circuits of `bank`.
     pub(crate) ordered: Mutex<Option<CircuitOrder>>,
     pub(crate) forgotten: Mutex<Vec<Forget>>,
+    /// What was done about limits.
+    pub(crate) limits_changed: Mutex<Vec<String>>,
+    pub(crate) key_prefixes: Mutex<Vec<(String, String)>>,
+    /// How often it was told that credentials changed.
+    pub(crate) credentials_changed: std::sync::atomic::AtomicUsize,
 }
 
 impl Readiness for Gateway {
@@ -51,6 +58,54 @@ impl Control for Gateway {
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, String>> {
         let result = self.reload.lock().unwrap().clone();
         Box::pin(std::future::ready(result))
+    }
+
+    fn limits(&self) -> LimitsView {
+        let limit = LimitView {
+            name: "per-customer".to_owned(),
+            per: vec!["principal".to_owned()],
+            algorithm: "token_bucket".to_owned(),
+            limit: 100,
+            period_seconds: Some(60.0),
+            burst: Some(20),
+            mode: "shadow".to_owned(),
+            tracked: 2,
+            allowed: 7,
+            refused: 0,
+            would_refuse: 3,
+            most_refused: Vec::new(),
+        };
+        LimitsView { limits: vec![limit], raised: Vec::new() }
+    }
+
+    fn limit_counts<'a>(
+        &'a self,
+        whose: &'a LimitCountsQuery,
+        reset: bool,
+    ) -> BoxFuture<'a, Result<Vec<LimitCountView>, LimitsRefused>> {
+        let found = match whose.limit.as_deref() {
+            None | Some("per-customer") => Ok(vec![LimitCountView {
+                limit: "per-customer".to_owned(),
+                count: "2a".to_owned(),
+                remaining: 12,
+                retry_after_seconds: 0.0,
+                reset_seconds: Some(4.8),
+            }]),
+            Some(_) => Err(LimitsRefused::NoSuchLimit),
+        };
+        if reset && found.is_ok() {
+            self.limits_changed.lock().unwrap().push(format!("reset {}", whose.subject));
+        }
+        Box::pin(std::future::ready(found))
+    }
+
+    fn raise_limits(&self, order: &LimitRaiseRequest, time: Duration) -> Result<usize, LimitsRefused> {
+        if order.limit.as_deref().is_some_and(|limit| limit != "per-customer") {
+            return Err(LimitsRefused::NoSuchLimit);
+        }
+        let order = format!("raise {} x{} for {} s", order.subject, order.factor, time.as_secs());
+        self.limits_changed.lock().unwrap().push(order);
+        Ok(1)
     }
 
     fn effective_config(&self) -> String {
@@ -112,6 +167,19 @@ impl Control for Gateway {
         }
     }
 
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000)
+    }
+
+    fn key_prefixes(&self) -> Vec<(String, String)> {
+        self.key_prefixes.lock().unwrap().clone()
+    }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        self.credentials_changed.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
+    }
+
     fn cache(&self) -> CacheHolds {
         CacheHolds { targets: 3, bytes: 4_096, bytes_max: 65_536 }
     }
@@ -165,6 +233,9 @@ impl Desk {
             reload: Mutex::new(Ok(ReloadReport::default())),
             ordered: Mutex::new(None),
             forgotten: Mutex::default(),
+            limits_changed: Mutex::default(),
+            key_prefixes: Mutex::new(vec![("customers".to_owned(), "sf".to_owned())]),
+            credentials_changed: std::sync::atomic::AtomicUsize::new(0),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

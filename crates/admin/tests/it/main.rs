@@ -5,10 +5,12 @@
 mod audit;
 mod cache;
 mod circuits;
+mod credentials;
 mod desk;
 mod erasing;
 mod guard;
 mod health;
+mod limits;
 mod reading;
 mod serving;
 mod settling;

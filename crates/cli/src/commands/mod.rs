@@ -5,9 +5,12 @@ mod cache;
 mod circuits;
 mod config;
 mod config_diff;
+mod credentials;
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
+mod limits;
+mod limits_desk;
 mod operations;
 mod print;
 mod serve;
@@ -33,6 +36,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
         Command::Usage(arguments) => usage::run(&arguments),
+        Command::Limits(arguments) => limits::run(arguments),
+        Command::Credentials(arguments) => credentials::run(arguments),
         Command::Reload(arguments) => status::reload(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Health(arguments) => status::health(&arguments),

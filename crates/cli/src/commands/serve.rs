@@ -11,8 +11,10 @@ use std::{
 use anyhow::Context;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
+    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
+    api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
+use steadfast_core::Timestamp;
 use steadfast_gateway::{
     CacheStats, Gateway, LogTo, NotOrdered, Purge, UsageLine, VersionCaller,
     config::{self, Config, Environment, Loaded, Overrides},
@@ -23,7 +25,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::watch::Watch;
+use super::{limits_desk, watch::Watch};
 use crate::{
     arguments::ServeArguments,
     descriptors,
@@ -331,6 +333,22 @@ impl Control for Running {
         })
     }
 
+    fn limits(&self) -> LimitsView {
+        limits_desk::list(&self.gateway.limits())
+    }
+
+    fn limit_counts<'a>(
+        &'a self,
+        whose: &'a LimitCountsQuery,
+        reset: bool,
+    ) -> BoxFuture<'a, Result<Vec<LimitCountView>, LimitsRefused>> {
+        Box::pin(async move { limits_desk::counts(&self.gateway.limits(), whose, reset).await })
+    }
+
+    fn raise_limits(&self, order: &LimitRaiseRequest, time: Duration) -> Result<usize, LimitsRefused> {
+        limits_desk::raise(&self.gateway.limits(), order, time)
+    }
+
     fn config_origin(&self) -> ConfigOrigin {
         let Some(Source { file, overrides }) = &self.source else { return ConfigOrigin::default() };
         let overridden = config::overridden(&Environment::of_process(), overrides);
@@ -338,6 +356,18 @@ impl Control for Running {
             file: Some(file.display().to_string()),
             overridden: overridden.into_iter().map(|one| (one.path, one.by)).collect(),
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.gateway.clock().wall()
+    }
+
+    fn key_prefixes(&self) -> Vec<(String, String)> {
+        self.gateway.key_prefixes()
+    }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.gateway.refresh_credentials())
     }
 
     fn cache(&self) -> CacheHolds {

@@ -8,6 +8,7 @@ mod fuzzing;
 mod golden;
 mod honest_world;
 mod invariants;
+mod limits;
 mod multipart;
 mod pages;
 mod reachable;

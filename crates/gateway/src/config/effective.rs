@@ -1,28 +1,31 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
+mod limits;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_core::{Brownout, Reading, Timestamp, circuit::CircuitPolicy};
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
-    IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy, NamespaceScope, OnLedgerLoss, Priority,
-    RetryPolicy, SpoolLimits,
+    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy,
+    CredentialSource, HeaderEdits, IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy, NamespaceScope,
+    OnLedgerLoss, Priority, RetryPolicy, RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
 use super::{
-    Config, DocumentPolicy, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation,
-    Listener, Route, RouteFallback, ServerTls, UpstreamConfig,
+    AuthenticationConfig, AuthenticationKind, Config, DocumentPolicy, EdgePolicy, ForwardingStyle,
+    HeaderCondition, HeaderSays, LedgerLocation, Listener, Route, RouteFallback, ServerTls, UpstreamConfig,
     error::secrets,
     raw::{
-        At, Instant, PerTime, Percent, RawAnswer, RawBalance, RawBrownout, RawCache, RawCacheStore,
-        RawCircuit, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawDocument, RawEdge, RawEncryption,
-        RawFallback, RawFingerprint, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp,
-        RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawLifecycle, RawListener, RawListenerTls,
-        RawMeans, RawMode, RawMultipart, RawNamespace, RawOnLedgerLoss, RawPriority, RawResolver, RawRetry,
-        RawRoute, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
+        At, Instant, PerTime, Percent, RawAnswer, RawApiKeys, RawAuthentication, RawBalance, RawBrownout,
+        RawCache, RawCacheStore, RawCircuit, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawDocument,
+        RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded, RawHeaderCondition,
+        RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey,
+        RawLifecycle, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
+        RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawRouteAuthentication, RawSpool,
+        RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
     },
 };
 
@@ -56,11 +59,17 @@ pub fn effective(config: &Config) -> String {
         cache: some(RawCacheStore { memory_max: some(Size(config.cache_memory_max)) }),
         resolver: resolver(&config.resolver),
         document: config.document.as_ref().and_then(|policy| some(document(policy))),
+        authentication: config
+            .authentication
+            .iter()
+            .map(|(name, config)| (name.clone(), At::nowhere(authentication(config))))
+            .collect(),
         upstreams: config
             .upstreams
             .iter()
             .map(|(name, config)| (name.clone(), At::nowhere(upstream(config))))
             .collect(),
+        limits: limits::limits(&config.limits),
         routes: config.routes.iter().map(|route| At::nowhere(raw_route(route))).collect(),
     };
     // Tables of texts and numbers: there is nothing in them that TOML could not say.
@@ -142,6 +151,37 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
         bytes_max: some(Size(limits.bytes_max)),
         requests_max: some(limits.requests_max),
         memory_max: some(Size(limits.memory_max)),
+    }
+}
+
+fn authentication(config: &AuthenticationConfig) -> RawAuthentication {
+    let mut raw = RawAuthentication {
+        header: match &config.source {
+            CredentialSource::Bearer => None,
+            CredentialSource::Header(name) => some(name.to_string()),
+        },
+        name_prefix: some(plain(&config.name_prefix)),
+        pass_on: some(config.pass_on),
+        ..RawAuthentication::default()
+    };
+    match &config.kind {
+        AuthenticationKind::ApiKeys { prefix } => {
+            raw.api_keys = some(RawApiKeys { prefix: some(prefix.to_string()) });
+        }
+    }
+    raw
+}
+
+/// What a route asks of its callers.
+fn asked(policy: &RouteAuthenticationPolicy) -> RawRouteAuthentication {
+    let attributes = policy.attributes.iter();
+    let attributes =
+        attributes.filter_map(|(name, values)| Some((name.clone(), all(values, |value| plain(value))?)));
+    RawRouteAuthentication {
+        by: At::nowhere(policy.by.iter().map(|name| At::nowhere(name.to_string())).collect()),
+        scopes: all(&policy.scopes, |scope| plain(scope)),
+        attributes: some(attributes.collect()),
+        optional: some(policy.optional),
     }
 }
 
@@ -369,6 +409,7 @@ fn raw_route(route: &Route) -> RawRoute {
         headers: if route.headers.is_empty() { None } else { some(headers(&route.headers)) },
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
+        authentication: route.authentication.as_ref().and_then(|policy| some(asked(policy))),
         priority: some(match route.priority {
             Priority::Critical => RawPriority::Critical,
             Priority::Normal => RawPriority::Normal,
@@ -382,6 +423,13 @@ fn raw_route(route: &Route) -> RawRoute {
         lifecycle: route.lifecycle.as_ref().and_then(|policy| some(lifecycle(policy))),
         require_precondition: some(route.require_precondition),
         documented: some(route.documented),
+        limits: if route.limits.is_empty() { None } else { all(&route.limits, |name| name.clone()) },
+        limit_headers: if route.limits.is_empty() {
+            None
+        } else {
+            some(limits::headers(route.limit_headers))
+        },
+        refusal: route.refusal.as_ref().and_then(|template| some(limits::refusal(template))),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),
         request_headers: rewrite.and_then(|rewrite| edits(&rewrite.requests)),

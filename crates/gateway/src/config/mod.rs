@@ -1,6 +1,7 @@
 //! The config that the gateway runs on. What stands here is checked: a file that says anything else never gets
 //! this far.
 
+mod authentication;
 mod check;
 mod diff;
 mod duration;
@@ -11,6 +12,7 @@ mod instant;
 mod load;
 mod named_files;
 mod percent;
+mod quota;
 mod rate;
 mod raw;
 mod reload;
@@ -35,7 +37,8 @@ use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
     AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, FixedAnswer, IdempotencyPolicy,
-    LifecyclePolicy, Priority, RetryPolicy, RewritePolicy, SpoolLimits,
+    LifecyclePolicy, LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy, RewritePolicy,
+    RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
 use steadfast_upstream::UpstreamPolicy;
@@ -43,6 +46,7 @@ use steadfast_upstream::UpstreamPolicy;
 use crate::routing::{Matching, Rule};
 
 pub use crate::routing::{HeaderCondition, HeaderSays, HostPattern, PathPattern};
+pub use authentication::{AuthenticationConfig, AuthenticationKind};
 pub use diff::{Difference, diff};
 pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;
@@ -86,8 +90,12 @@ pub struct Config {
     pub resolver: Vec<SocketAddr>,
     /// What is published of the routes; nothing where it is not stated.
     pub document: Option<DocumentPolicy>,
+    /// Ways of finding out who is calling, by name.
+    pub authentication: BTreeMap<String, AuthenticationConfig>,
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The limits on callers, by name.
+    pub limits: BTreeMap<String, LimitPolicy>,
     /// The routes. The most specific one wins, whatever their order.
     pub routes: Vec<Route>,
 }
@@ -297,6 +305,8 @@ pub struct Route {
     pub upstream: String,
     /// By when its callers must have an answer.
     pub deadline: Option<Duration>,
+    /// What it asks of its callers; nothing where anybody may use it.
+    pub authentication: Option<RouteAuthenticationPolicy>,
     /// How important its requests are where not all can be served.
     pub priority: Priority,
     /// What it says about idempotency; nothing for a route that streams straight through.
@@ -315,6 +325,12 @@ pub struct Route {
     pub require_precondition: bool,
     /// Whether callers are told of it in documents.
     pub documented: bool,
+    /// The limits that its callers are held to; some of [`Config::limits`].
+    pub limits: Vec<String>,
+    /// How they are told of them.
+    pub limit_headers: LimitHeaders,
+    /// What its refusals look like, where that is not the usual way.
+    pub refusal: Option<Arc<RefusalTemplate>>,
     /// What it changes of messages.
     pub rewrite: Option<RewritePolicy>,
 }

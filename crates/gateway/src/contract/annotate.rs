@@ -62,9 +62,19 @@ impl Known {
             })
             .collect();
         let (route, upstream, edge) = (route.clone(), contract.upstream.clone(), contract.edge.clone());
+        let limits = contract.limits().map(|limit| (limit.name.to_string(), limit.clone())).collect();
+        let authenticators = contract.authenticators();
+        let authentication = authenticators.map(|(name, config)| (name.to_owned(), config.clone())).collect();
         let methods = route.methods.clone();
         let parts = move |method: &Method| {
-            Parts::of(&RouteContract { route: &route, upstream: &upstream, edge: &edge }, method)
+            let contract = RouteContract {
+                route: &route,
+                upstream: &upstream,
+                edge: &edge,
+                limits: &limits,
+                authentication: &authentication,
+            };
+            Parts::of(&contract, method)
         };
         Self { segments, is_prefix, methods, parts: Box::new(parts) }
     }
@@ -171,6 +181,12 @@ fn add(operation: &mut Map<String, Value>, parts: Parts, components: &mut Compon
             }
         }
     }
+    if let Some((security, schemes)) = parts.security
+        && !operation.contains_key("security")
+        && components.schemes(schemes)
+    {
+        operation.insert("security".to_owned(), security);
+    }
     if parts.parameters.is_empty() {
         return;
     }
@@ -213,6 +229,7 @@ mod tests {
             is_deprecated: false,
             description: format!("{said} {method}"),
             extension: json!({}),
+            security: None,
         };
         Known { segments: segments.collect(), is_prefix, methods: methods.to_vec(), parts: Box::new(parts) }
     }

@@ -22,7 +22,7 @@ use super::{
     annotate::{Known, annotated},
 };
 use crate::{
-    config::{Config, Route},
+    config::{Config, Route, UpstreamConfig},
     stack::{EdgeRequest, EdgeResponse, ReplyBody},
 };
 
@@ -54,8 +54,8 @@ pub(crate) struct Annotations {
 
 impl Annotations {
     /// Those of a route, if the upstream has a document and the route leads to it.
-    pub(crate) fn of(config: &Config, route: &Route, known: &KnownOperations<'_>) -> Option<Self> {
-        let openapi = config.upstreams.get(&route.upstream)?.openapi.as_deref()?;
+    pub(crate) fn of(route: &Route, upstream: &UpstreamConfig, known: &KnownOperations<'_>) -> Option<Self> {
+        let openapi = upstream.openapi.as_deref()?;
         let paths = public_paths(route, openapi);
         if paths.is_empty() {
             return None;

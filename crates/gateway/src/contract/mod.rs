@@ -7,22 +7,25 @@
 
 mod annotate;
 mod annotating;
+mod callers;
 mod openapi;
 mod operation;
 mod page;
 mod problems;
 mod words;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use steadfast_layers::{IdempotencyPolicy, PRECONDITION_METHODS};
+use steadfast_layers::{IdempotencyPolicy, LimitPolicy, PRECONDITION_METHODS};
 
 use crate::{
-    config::{Config, EdgePolicy, Route, UpstreamConfig},
+    config::{AuthenticationConfig, Config, EdgePolicy, Route, UpstreamConfig},
     stack::{EdgeRequest, EdgeResponse, ReplyBody},
 };
 
-pub(crate) use annotating::{AnnotateLayer, AnnotateService, Annotations, known_operations};
+pub(crate) use annotating::{AnnotateLayer, AnnotateService, Annotations, KnownOperations, known_operations};
 
 /// Where programs read it.
 const OPENAPI_PATH: &str = "/.steadfast/openapi.json";
@@ -39,6 +42,10 @@ struct RouteContract<'c> {
     route: &'c Route,
     upstream: &'c UpstreamConfig,
     edge: &'c EdgePolicy,
+    /// All limits there are, by name.
+    limits: &'c BTreeMap<String, LimitPolicy>,
+    /// Whoever finds out who is calling, by name.
+    authentication: &'c BTreeMap<String, AuthenticationConfig>,
 }
 
 impl<'c> RouteContract<'c> {
@@ -55,7 +62,8 @@ impl<'c> RouteContract<'c> {
 
     fn of(config: &'c Config, route: &'c Route) -> Option<Self> {
         let upstream = config.upstreams.get(&route.upstream)?;
-        Some(Self { route, upstream, edge: &config.edge })
+        let Config { edge, limits, authentication, .. } = config;
+        Some(Self { route, upstream, edge, limits, authentication })
     }
 
     /// The methods that it tells of.

@@ -132,7 +132,8 @@ fn variant(first: &mut Value, mut other: Value) {
 }
 
 fn operation(contract: &RouteContract<'_>, method: &Method, components: &mut Components) -> Value {
-    let Parts { parameters, responses, is_deprecated, description, extension } = Parts::of(contract, method);
+    let Parts { parameters, responses, is_deprecated, description, extension, security } =
+        Parts::of(contract, method);
     let referred = responses.into_iter().map(|(status, response)| {
         let reference = components.response(&status, response);
         (status, reference)
@@ -149,6 +150,10 @@ fn operation(contract: &RouteContract<'_>, method: &Method, components: &mut Com
     }
     if is_deprecated {
         operation["deprecated"] = true.into();
+    }
+    if let Some((security, schemes)) = security {
+        components.schemes(schemes);
+        operation["security"] = security;
     }
     operation
 }

@@ -1,13 +1,16 @@
 //! What the gateway says of one operation, in the words of OpenAPI. All of it is valid in 3.0 and in 3.1.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use http::Method;
 use serde_json::{Map, Value, json};
 use steadfast_core::{Brownout, Code, Resend};
 use steadfast_layers::{IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy};
 
-use super::{RouteContract, problems::problems, words};
+use super::{RouteContract, callers, problems::problems, words};
 use crate::config::{HeaderSays, write_instant};
 
 /// Where the schema of refusals is, among a document's components.
@@ -30,6 +33,8 @@ pub(super) struct Parts {
     pub(super) is_deprecated: bool,
     pub(super) description: String,
     pub(super) extension: Value,
+    /// Which credentials are taken, and what each of them is.
+    pub(super) security: Option<(Value, Vec<(String, Value)>)>,
 }
 
 impl Parts {
@@ -40,6 +45,7 @@ impl Parts {
             is_deprecated: contract.is_deprecated(),
             description: words::paragraphs(contract, method).join("\n\n"),
             extension: extension(contract, method),
+            security: callers::security(contract),
         }
     }
 }
@@ -119,14 +125,30 @@ pub(super) struct Components {
     responses: Vec<(String, Value)>,
     /// Names that mean something else already.
     taken: BTreeSet<String>,
+    /// What credentials are, by the name of who takes them.
+    schemes: BTreeMap<String, Value>,
+    /// Those of the document itself.
+    own_schemes: BTreeSet<String>,
 }
 
 impl Components {
     /// Those that are put beside what `document` has.
     pub(super) fn beside(document: &Value) -> Self {
-        let own = document.pointer("/components/responses").and_then(Value::as_object);
-        let taken = own.into_iter().flat_map(|own| own.keys().cloned()).collect();
-        Self { responses: Vec::new(), taken }
+        let names = |kind: &str| {
+            let own = document.pointer(kind).and_then(Value::as_object);
+            own.into_iter().flat_map(|own| own.keys().cloned()).collect()
+        };
+        let (taken, own_schemes) = (names("/components/responses"), names("/components/securitySchemes"));
+        Self { taken, own_schemes, ..Self::default() }
+    }
+
+    /// Says what credentials are; whether it could, since a name of the document's own means something else.
+    pub(super) fn schemes(&mut self, schemes: Vec<(String, Value)>) -> bool {
+        if schemes.iter().any(|(name, _)| self.own_schemes.contains(name)) {
+            return false;
+        }
+        self.schemes.extend(schemes);
+        true
     }
 
     /// A reference to `response`, which comes with `status`.
@@ -155,7 +177,7 @@ impl Components {
     }
 
     /// All of it, by kind, each with its name.
-    pub(super) fn all(self) -> [(&'static str, Vec<(String, Value)>); 3] {
+    pub(super) fn all(self) -> [(&'static str, Vec<(String, Value)>); 4] {
         let after = json!({
             "description": "The seconds after which the same request will help, where that is known.",
             "schema": { "type": "integer", "minimum": 1 },
@@ -168,6 +190,7 @@ impl Components {
             ("headers", vec![(RETRY_AFTER.1.to_owned(), after), (SHOULD_RETRY.1.to_owned(), should)]),
             ("responses", self.responses),
             ("schemas", vec![(PROBLEM_SCHEMA.to_owned(), problem_schema())]),
+            ("securitySchemes", self.schemes.into_iter().collect()),
         ]
     }
 }
@@ -180,7 +203,7 @@ fn problem_schema() -> Value {
         "description": "A refusal of the gateway (RFC 9457).",
         "required": ["type", "title", "status", "code", "next_step"],
         "properties": {
-            "type": text("The page that explains the code, relative to where the API is."),
+            "type": text("What kind of problem it is, as a URI: the page that explains the code, or a registered type."),
             "title": text("What it means, in a few words."),
             "status": { "type": "integer", "description": "The status of the answer." },
             "code": text("What kind of refusal it is, for programs."),
@@ -216,6 +239,8 @@ fn extension(contract: &RouteContract<'_>, method: &Method) -> Value {
     if let Some(policy) = &route.lifecycle {
         put("lifecycle", lifecycle(policy));
     }
+    callers::extend(contract, &mut said);
+    let mut put = |name: &str, value: Value| said.insert(name.to_owned(), value);
     let is_repeatable = method.is_safe() || contract.keyed(method).is_some();
     put(
         "retry",

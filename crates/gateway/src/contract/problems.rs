@@ -27,6 +27,15 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
     if edge.body_bytes_max.is_some() || contract.keyed(method).is_some() {
         add(Code::BodyTooLarge);
     }
+    if let Some(policy) = &route.authentication {
+        add(Code::Unauthenticated);
+        if !policy.scopes.is_empty() || !policy.attributes.is_empty() {
+            add(Code::Forbidden);
+        }
+    }
+    if contract.limits().next().is_some() {
+        add(Code::QuotaExceeded);
+    }
     if route.cache.is_some() && [Method::GET, Method::HEAD].contains(method) {
         add(Code::NotCached);
     }
@@ -88,6 +97,7 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
     }
     for codes in by_status.values_mut() {
         codes.sort_by_key(|code| code.as_str());
+        codes.dedup();
     }
     by_status
 }

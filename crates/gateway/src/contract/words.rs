@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use steadfast_core::{Brownout, Timestamp};
 use steadfast_layers::{BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy};
 
-use super::RouteContract;
+use super::{RouteContract, callers};
 use crate::config::write_instant;
 
 /// What is said of requests with `method`, a paragraph each, with code in backticks.
@@ -15,6 +15,7 @@ pub(super) fn paragraphs(contract: &RouteContract<'_>, method: &Method) -> Vec<S
     if let Some(policy) = &contract.route.lifecycle {
         said.extend(lifecycle(policy));
     }
+    said.extend(callers::paragraphs(contract));
     if contract.requires_precondition(method) {
         said.push(
             "Say what the change is based on: send the `ETag` of what you read as `If-Match`, or `If-None-Match: *` to \

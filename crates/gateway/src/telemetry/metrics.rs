@@ -71,6 +71,8 @@ pub(crate) struct Metrics {
     held_bytes: Gauge<i64, AtomicI64>,
     cache_bytes: Gauge<i64, AtomicI64>,
     cache_targets: Gauge<i64, AtomicI64>,
+    limited_keys: Gauge<i64, AtomicI64>,
+    limited_keys_evicted: Counter<u64, AtomicU64>,
     reaped: Counter<u64, AtomicU64>,
     swept: Counter<u64, AtomicU64>,
     renewals_failed: Counter<u64, AtomicU64>,
@@ -118,6 +120,8 @@ impl Metrics {
             gauge("steadfast_spool_memory_bytes", "Bytes of larger request bodies that are in memory");
         let cache_bytes = gauge("steadfast_cache_bytes", "Bytes that kept answers take up in memory");
         let cache_targets = gauge("steadfast_cache_targets", "Targets that answers are kept of");
+        let limited_keys =
+            gauge("steadfast_limited_keys", "Counts that limits keep in memory, one for each they are per");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::<u64, AtomicU64>::default();
             registry.register(name, help, counter.clone());
@@ -128,6 +132,10 @@ impl Metrics {
         let renewals_failed =
             counter("steadfast_lease_renewals_failed", "Heartbeats that the ledger did not take");
         let log_lost = counter("steadfast_access_log_lost", "Access log lines that were lost");
+        let limited_keys_evicted = counter(
+            "steadfast_limited_keys_evicted",
+            "Counts of limits that were forgotten before they were idle, because there were too many",
+        );
         let tallies = Arc::new(Tallies::default());
         registry.register_collector(Box::new(Arc::clone(&tallies)));
         Self {
@@ -147,6 +155,8 @@ impl Metrics {
             held_bytes,
             cache_bytes,
             cache_targets,
+            limited_keys,
+            limited_keys_evicted,
             reaped,
             swept,
             renewals_failed,
@@ -245,6 +255,12 @@ impl Metrics {
         for (gauge, taken) in [(&self.cache_bytes, stats.bytes), (&self.cache_targets, stats.targets)] {
             gauge.set(i64::try_from(taken).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Notes how many counts limits keep just now, and how many were evicted so far.
+    pub(crate) fn limits(&self, keys: u64, evicted: u64) {
+        self.limited_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.limited_keys_evicted.inc_by(evicted.saturating_sub(self.limited_keys_evicted.get()));
     }
 
     /// Everything, as Prometheus reads it.

@@ -12,7 +12,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
-use steadfast_layers::{Counted, RouteTally, UpstreamTally, VersionTally};
+use steadfast_layers::{Counted, LimitTally, RouteTally, UpstreamTally, VersionTally};
 
 /// All tallies there are.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub(crate) struct Tallies {
     upstreams: Named<UpstreamTally>,
     routes: Named<RouteTally>,
     versions: Named<VersionTally>,
+    limits: Named<LimitTally>,
 }
 
 type Named<T> = Mutex<BTreeMap<String, Arc<T>>>;
@@ -39,6 +40,11 @@ impl Tallies {
     pub(crate) fn version(&self, name: &str) -> Arc<VersionTally> {
         named(&self.versions, name)
     }
+
+    /// The tally of the limit of this name.
+    pub(crate) fn limit(&self, name: &str) -> Arc<LimitTally> {
+        named(&self.limits, name)
+    }
 }
 
 fn named<T: Default>(all: &Named<T>, name: &str) -> Arc<T> {
@@ -50,7 +56,8 @@ impl Collector for Tallies {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         write(&mut encoder, "upstream", UpstreamTally::ALL, &self.upstreams)?;
         write(&mut encoder, "http_route", RouteTally::ALL, &self.routes)?;
-        write(&mut encoder, "version", VersionTally::ALL, &self.versions)
+        write(&mut encoder, "version", VersionTally::ALL, &self.versions)?;
+        write(&mut encoder, "limit", LimitTally::ALL, &self.limits)
     }
 }
 

@@ -59,9 +59,14 @@ fn what_the_starter_file_comments_out_is_valid_too() {
 /// The defaults that the schema and the reference state are those that the smallest config gets.
 #[test]
 fn every_default_in_the_schema_is_the_one_in_force() {
-    let smallest = "retry = {}\nconcurrency = {}\ncourtesy = { rate = \"1/s\" }\n\n[[routes]]";
+    let smallest = "retry = {}\nconcurrency = {}\ncourtesy = { rate = \"1/s\" }\n\n\
+                    [limits.bank]\nper = \"ip\"\nrate = \"1/s\"\nplans = { bank = { rate = \"2/s\" } }\n\n[[routes]]";
     let smallest = SMALLEST.replacen("[[routes]]", smallest, 1);
-    let routed = format!("{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\n");
+    let routed = format!(
+        "{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
+    );
+    let routed =
+        format!("{routed}authentication = {{ by = [\"bank\"] }}\n\n[authentication.bank]\napi_keys = {{}}\n");
     let all = format!("listen = \"127.0.0.1:8080\"\n{routed}\n[[listeners]]\naddress = \":8443\"\n");
     let text = effective(&read(&all).unwrap_or_else(|errors| panic!("{errors}")).config);
     let in_force: toml::Table = text.parse().expect("TOML");
@@ -93,6 +98,10 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "fallback",
                 "lifecycle",
                 "document",
+                "refusal",
+                "jwt",
+                "introspection",
+                "forward",
             ]
             .contains(&key.as_str())
             {
@@ -125,11 +134,33 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "means",
                 "ttl",
                 "openapi",
+                "max",
+                "cost_from_answer",
+                "header",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [
-                "workers", "folder", "url", "path", "name", "upstream", "address", "http", "host", "origins",
-                "queue", "rate",
+                "workers",
+                "folder",
+                "url",
+                "path",
+                "name",
+                "upstream",
+                "address",
+                "http",
+                "host",
+                "origins",
+                "queue",
+                "rate",
+                "burst",
+                "per",
+                "cost",
+                "limits",
+                "name_prefix",
+                "pass_on",
+                "by",
+                "attributes",
+                "namespace",
             ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(

@@ -21,9 +21,13 @@ const MARK: &str =
 const FILE: &str = r#"
 [upstreams.bank]
 url = "http://UPSTREAM"
+[limits.per-address]
+per = "ip"
+rate = "100/min"
 [[routes]]
 path = "/*"
 upstream = "bank"
+limits = ["per-address"]
 idempotency = { anonymous = true }
 lifecycle = { version = "v1" }
 "#;

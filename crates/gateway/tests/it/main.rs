@@ -5,6 +5,7 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod authentication;
 mod bounded;
 mod caching;
 mod circuits;
@@ -15,6 +16,7 @@ mod fallback;
 mod golden;
 mod large_bodies;
 mod lifecycle;
+mod limits;
 mod line;
 mod lost_answers;
 mod meanings;

@@ -14,7 +14,7 @@ use steadfast_gateway::{
         UpstreamConfig, parse,
     },
 };
-use steadfast_layers::{IdempotencyPolicy, Priority, SpoolLimits};
+use steadfast_layers::{IdempotencyPolicy, LimitHeaders, Priority, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::{
@@ -80,7 +80,9 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         drain_timeout: Duration::from_secs(5),
         resolver: Vec::new(),
         document: None,
+        authentication: BTreeMap::new(),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
+        limits: BTreeMap::new(),
         routes: all,
     }
 }
@@ -98,6 +100,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         headers: Vec::new(),
         upstream: "upstream".into(),
         deadline: None,
+        authentication: None,
         priority: Priority::default(),
         idempotency,
         retry: None,
@@ -107,6 +110,9 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         lifecycle: None,
         require_precondition: false,
         documented: true,
+        limits: Vec::new(),
+        limit_headers: LimitHeaders { standard: true, older: false },
+        refusal: None,
         rewrite: None,
     }
 }

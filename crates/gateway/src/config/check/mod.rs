@@ -2,6 +2,7 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod authentication;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -12,6 +13,7 @@ mod encryption;
 mod fallback;
 mod health;
 mod lifecycle;
+mod limits;
 mod matching;
 mod resolver;
 mod retry;
@@ -81,6 +83,8 @@ impl<'a> Checker<'a> {
                 upstreams.insert(name.clone(), upstream);
             }
         }
+        let limits = self.limits(raw);
+        let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
@@ -101,7 +105,9 @@ impl<'a> Checker<'a> {
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
             document,
+            authentication,
             upstreams,
+            limits,
             routes,
         })
     }

@@ -1,8 +1,8 @@
 //! Checks what a config says of trying requests again, and of what answers mean.
 
 use steadfast_core::{Backoff, Reading, RetryBudgetPolicy};
-use steadfast_layers::RetryPolicy;
-use steadfast_upstream::{AnswerRule, AnswerRules, InvalidRule};
+use steadfast_layers::{InvalidExpression, RetryPolicy};
+use steadfast_upstream::{AnswerRule, AnswerRules};
 
 use super::{
     super::raw::{At, RawAnswer, RawMeans, RawRetry},
@@ -68,12 +68,12 @@ impl Checker<'_> {
                 Err((what, "write several rules".into()))
             } else {
                 AnswerRule::new(when.get(), means).map_err(|invalid| match invalid {
-                    InvalidRule::Syntax(told) => (
+                    InvalidExpression::Syntax(told) => (
                         format!("`answers.when` is no CEL: {told}"),
                         "write something like 'status == 503 && headers[\"x-reason\"] == \"busy\"'"
                             .to_owned(),
                     ),
-                    InvalidRule::Unknown(name) => (
+                    InvalidExpression::Unknown(name) => (
                         format!("`answers.when` asks about `{name}`, which there is not"),
                         "ask about status, headers, body, method or path".to_owned(),
                     ),

@@ -1,6 +1,7 @@
 //! The config as it stands in a file. The comments here become the JSON Schema and the reference in
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
+mod authentication;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -11,6 +12,7 @@ mod fallback;
 mod health;
 mod idempotency;
 mod lifecycle;
+mod limit;
 mod resolver;
 mod retry;
 mod route;
@@ -22,6 +24,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use authentication::{RawApiKeys, RawAuthentication, RawRouteAuthentication};
 pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit};
 pub(super) use concurrency::{RawConcurrency, RawPriority};
@@ -35,6 +38,7 @@ pub(super) use idempotency::{
     RawOnLedgerLoss,
 };
 pub(super) use lifecycle::{Instant, RawBrownout, RawLifecycle};
+pub(super) use limit::{RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawPer, RawPlan, RawRefusal};
 pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
@@ -93,9 +97,15 @@ pub(super) struct RawConfig {
     /// which errors there are. Nothing is published unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) document: Option<At<RawDocument>>,
+    /// Ways of finding out who is calling, by name: letters, digits, `-` and `_`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) authentication: BTreeMap<String, At<RawAuthentication>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
+    /// The limits on callers, by name: letters, digits, `-`, `_` and `.`. Callers read it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) limits: BTreeMap<String, At<RawLimit>>,
     /// The routes. The most specific one wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,

@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, RawCache, RawFallback, RawIdempotency, RawLifecycle, RawPriority, RawRetry, Time};
+use super::{
+    At, RawCache, RawFallback, RawIdempotency, RawLifecycle, RawLimitHeaders, RawPriority, RawRefusal,
+    RawRetry, RawRouteAuthentication, Time,
+};
 
 /// One route: which requests go where, and under which policies.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -35,6 +38,9 @@ pub(in crate::config) struct RawRoute {
     #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) deadline: Option<At<Time>>,
+    /// Who may use it, and who finds out who is calling. Anybody without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) authentication: Option<At<RawRouteAuthentication>>,
     /// How important its requests are where the upstream's `concurrency` does not let all of them in.
     #[schemars(extend("default" = "normal"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +78,18 @@ pub(in crate::config) struct RawRoute {
     #[schemars(extend("default" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) documented: Option<At<bool>>,
+    /// The names of the limits that its callers are held to, eight at most. All are asked at once, and where one refuses
+    /// a request, none is charged for it. None unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) limits: Option<At<Vec<At<String>>>>,
+    /// In which fields every answer tells how its caller's limits stand.
+    #[schemars(extend("default" = "standard"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) limit_headers: Option<At<RawLimitHeaders>>,
+    /// What the refusals of this route look like, by limits and by everything else. `application/problem+json` unless
+    /// stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) refusal: Option<At<RawRefusal>>,
     /// What is taken from the beginning of the path before it goes to the upstream, by whole segments: with `/api`,
     /// `/api/orders` becomes `/orders`.
     #[serde(skip_serializing_if = "Option::is_none")]
