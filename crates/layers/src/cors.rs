@@ -24,7 +24,7 @@ use crate::{DEGRADED_HEADER, DEPRECATION, HeldBody, REQUEST_ID_HEADER, SUNSET, i
 
 /// What pages may read of any answer, beside what browsers always show them and [`SENT`]: what else the layers say
 /// in headers, and where a 202 points.
-const EXPOSED: [HeaderName; 11] = [
+const EXPOSED: [HeaderName; 14] = [
     REQUEST_ID_HEADER,
     DEGRADED_HEADER,
     header::LOCATION,
