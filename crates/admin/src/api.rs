@@ -449,6 +449,26 @@ pub struct ErasedView {
     pub dry_run: bool,
 }
 
+/// What one caller did with a version of an API, as this node counted it since it was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageView {
+    /// The version's name.
+    pub version: String,
+    /// What the caller is known by: `principal`, `credential`, `anonymous`, or `others` where there was no room to tell
+    /// them apart.
+    pub by: String,
+    /// The principal's name, or the digest of the credential in hexadecimal.
+    pub caller: Option<String>,
+    /// How many requests there were.
+    pub requests: u64,
+    /// How many of them were refused, in a brownout or after the version's end.
+    pub refused: u64,
+    /// When the first one came.
+    pub first_at: String,
+    /// When the last one came.
+    pub last_at: String,
+}
+
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadView {

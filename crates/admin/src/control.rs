@@ -87,6 +87,9 @@ pub trait Control: Send + Sync + 'static {
     /// Forgets kept answers; how many that were.
     fn purge(&self, forget: &Forget) -> u64;
 
+    /// Who called which version of an API, as this node counted it; of each the busiest callers first.
+    fn usage(&self) -> Vec<UsageReport>;
+
     /// The endpoints of every upstream.
     fn endpoints(&self) -> Vec<EndpointReport>;
 
@@ -135,6 +138,36 @@ pub enum LimitsRefused {
     /// The counts that nodes share could not be reached.
     #[error("the shared counts cannot be reached: {0}")]
     Lost(String),
+}
+
+/// What one caller did with a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageReport {
+    /// The version's name.
+    pub version: String,
+    /// Who called it.
+    pub by: UsageBy,
+    /// How many requests there were.
+    pub requests: u64,
+    /// How many of them were refused, in a brownout or after the version's end.
+    pub refused: u64,
+    /// When the first one came.
+    pub first: Timestamp,
+    /// When the last one came.
+    pub last: Timestamp,
+}
+
+/// Who called a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsageBy {
+    /// A verified principal, by its name.
+    Principal(String),
+    /// The holder of an unverified credential, by its digest in hexadecimal.
+    Credential(String),
+    /// Somebody who showed none.
+    Anonymous,
+    /// All those for whom there was no room in the table any more.
+    Others,
 }
 
 /// One endpoint of an upstream.

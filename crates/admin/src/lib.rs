@@ -25,6 +25,7 @@
 //! | `GET /api/counts` | how many operations need attention |
 //! | `GET /api/cache` | how much is kept of answers |
 //! | `POST /api/cache/purge` | forgets kept answers |
+//! | `GET /api/usage?version=` | who called which version, as this node counted it |
 //! | `POST /api/reload` | reads the config again |
 //! | `GET /api/config` | the config in force, without secrets, and where it comes from |
 
@@ -44,11 +45,12 @@ mod problem;
 mod router;
 mod serve;
 mod settle;
+mod usage;
 mod view;
 
 pub use control::{
     CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
-    LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
+    LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck, UsageBy, UsageReport,
 };
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};

@@ -20,7 +20,7 @@ use crate::{
     credentials, erase, guard, health, limits, operations,
     parameters::read_json,
     problem::Problem,
-    settle,
+    settle, usage,
 };
 
 /// The longest body of a request, unless a handler says otherwise.
@@ -60,6 +60,7 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/counts", get(operations::counts))
         .route("/api/circuits", get(circuits::list))
         .route("/api/circuits/{upstream}", post(circuits::order))
+        .route("/api/usage", get(usage::list))
         .route("/api/limits", get(limits::list))
         .route("/api/limits/counts", get(limits::counts))
         .route("/api/limits/reset", post(limits::reset))
@@ -109,7 +110,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/limits, /api/credentials, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/usage, /api/limits, /api/credentials, /api/reload and /api/config.",
     )
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Cache(CacheArguments),
     /// List the circuits of upstreams, and hold them open or closed for a time
     Circuits(CircuitsArguments),
+    /// Say who still calls which version of an API
+    Usage(UsageArguments),
     /// List the limits on callers, and see, reset or raise what one caller is counted
     Limits(LimitsArguments),
     /// Make, list, replace and revoke API keys
@@ -380,6 +382,21 @@ pub(crate) struct CircuitArguments {
     /// Who you are
     #[arg(long, env = "USER", default_value = "operator")]
     pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast usage\n  steadfast usage v1 -o json",
+    after_help = "It is what this node counted since it was started. Which requests belong to a version is said by `lifecycle` of the routes."
+)]
+pub(crate) struct UsageArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// Only this version
+    pub(crate) version: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -139,6 +139,15 @@ codes! {
     /// The body did not arrive whole, or cannot be read as the route needs it.
     BodyInvalid = "body-invalid", 400, "The request's body cannot be read", No,
         "Send the whole body, in the form that this route asks for.";
+    /// The route asks for a precondition, and none came.
+    PreconditionRequired = "precondition-required", 428, "The change must say what it changes", No,
+        "Read the resource, and send its ETag as If-Match with the change; to create it, send If-None-Match: *.";
+    /// This version is switched off for a while, so that whoever still calls it notices.
+    Brownout = "brownout", 503, "This version is switched off for a while, on purpose; nothing was sent", Yes,
+        "Move to the version that the Link header names; until then, send the same request again after the time in Retry-After.";
+    /// This version has reached its end.
+    VersionGone = "version-gone", 410, "This version is no longer served; nothing was sent", No,
+        "Move to the version that the Link header names.";
     /// No route matches.
     RouteNotFound = "route-not-found", 404, "Nothing is served here", No,
         "Check the host and the path.";

@@ -29,6 +29,7 @@ use crate::{
     authenticators::Authenticators,
     caller::{Caller, CallerBody},
     config::EdgePolicy,
+    contract::Document,
     framing, grpc,
     limits::{Limits, SharedLimits},
     operations_api::{self, CallerOfOwn, OWN_BASE},
@@ -63,6 +64,8 @@ pub(crate) struct Routes {
     pub(crate) answer_preflights: bool,
     /// The upstreams that they forward to.
     pub(crate) upstreams: Upstreams,
+    /// What is published of them, if anything is.
+    pub(crate) document: Option<Document>,
     /// The limits that they name.
     pub(crate) limits: Limits,
     /// Those who find out who is calling.
@@ -205,6 +208,10 @@ impl Edge {
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
+        let published = routes.document.as_ref().and_then(|document| document.serve(request));
+        if let Some(published) = published {
+            return published;
+        }
         let caller = |name: &str| {
             let route = routes.table.targets().find(|route| &*route.name == name);
             let identity = route.map(|route| route.identity.clone()).unwrap_or_default();

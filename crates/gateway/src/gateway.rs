@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use steadfast_layers::{CacheStats, CacheStore, InvalidPolicy, Purge, Spool};
+use steadfast_layers::{CacheStats, CacheStore, InvalidPolicy, Purge, Spool, UsageLine};
 use steadfast_ledger::{
     Clock, Encrypting, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
@@ -27,6 +27,7 @@ use crate::{
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
+    contract::{Document, known_operations},
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
@@ -223,10 +224,12 @@ impl Gateway {
             clock: &clock,
             spool: &spool,
             cache: &cache,
+            metrics: &metrics,
             authenticators: &authenticators,
             limits: &limits,
+            known: &known_operations(config),
         };
-        let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
+        let routes = routes(config, &Upstreams::new(), &shared)?;
         let store = shared::start(config, &clock, &metrics);
         if let Some(store) = &store {
             limits.limiter.share_through(Arc::clone(store) as _);
@@ -310,10 +313,12 @@ impl Gateway {
             clock: &edge.clock,
             spool: &edge.spool,
             cache: &edge.cache,
+            metrics: &edge.metrics,
             authenticators: &authenticators,
             limits: &edge.limits,
+            known: &known_operations(config),
         };
-        let routes = routes(config, &before.upstreams, &edge.metrics, &shared).and_then(|routes| {
+        let routes = routes(config, &before.upstreams, &shared).and_then(|routes| {
             self.keys
                 .keep(authenticators.rings(), authenticators.issuers(), &edge.ledger)
                 .map_err(ReloadError::Thread)?;
@@ -412,6 +417,12 @@ impl Gateway {
         self.edge.metrics.render()
     }
 
+    /// Who called which version since the process began, by version; of each the busiest callers first.
+    #[must_use]
+    pub fn usage(&self) -> Vec<UsageLine> {
+        self.edge.metrics.usage.lines()
+    }
+
     /// What is kept of answers just now.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
@@ -454,12 +465,8 @@ impl Gateway {
 }
 
 /// Makes a config's routes ready to serve. Upstreams of `before` that are no different go on.
-fn routes(
-    config: &Config,
-    before: &Upstreams,
-    metrics: &Metrics,
-    shared: &Shared<'_>,
-) -> Result<Routes, ReloadError> {
+fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Routes, ReloadError> {
+    let metrics = shared.metrics;
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
     let limits = shared.limits.running(config, metrics);
     let entries = config.routes.iter().map(|route| {
@@ -495,5 +502,6 @@ fn routes(
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
     let authenticators = Arc::clone(shared.authenticators);
-    Ok(Routes { table, answer_preflights, upstreams, authenticators, limits })
+    let document = Document::of(config);
+    Ok(Routes { table, answer_preflights, upstreams, authenticators, limits, document })
 }

@@ -25,6 +25,8 @@ pub(crate) fn translate<B: From<bytes::Bytes>>(response: Response<B>) -> Respons
     let (mut parts, _) = response.into_parts();
     let (status, name) = match parts.extensions.get() {
         Some(Code::UpstreamUnavailable) => UNAVAILABLE,
+        Some(Code::VersionGone) => UNIMPLEMENTED,
+        Some(Code::Brownout) if parts.status == StatusCode::GONE => UNIMPLEMENTED,
         _ => meaning(parts.status),
     };
     parts.status = StatusCode::OK;
@@ -38,6 +40,9 @@ pub(crate) fn translate<B: From<bytes::Bytes>>(response: Response<B>) -> Respons
 /// Nothing was executed: a caller repeats that.
 const UNAVAILABLE: (&str, &str) = ("14", "unavailable");
 
+/// It is not served here, or no more.
+const UNIMPLEMENTED: (&str, &str) = ("12", "unimplemented");
+
 /// What a status means in gRPC (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>): a caller repeats
 /// `UNAVAILABLE`, so only what was not executed says that.
 fn meaning(status: StatusCode) -> (&'static str, &'static str) {
@@ -45,9 +50,10 @@ fn meaning(status: StatusCode) -> (&'static str, &'static str) {
         400 | 422 => ("3", "invalid argument"),
         401 => ("16", "unauthenticated"),
         403 => ("7", "permission denied"),
-        404 | 405 => ("12", "unimplemented"),
+        404 | 405 => UNIMPLEMENTED,
         408 | 504 => ("4", "deadline exceeded"),
         409 => ("10", "aborted"),
+        428 => ("9", "failed precondition"),
         413 | 414 | 429 => ("8", "resource exhausted"),
         503 => UNAVAILABLE,
         _ => ("2", "unknown"),
@@ -75,9 +81,16 @@ mod tests {
 
     #[test]
     fn only_what_was_not_sent_is_unavailable() {
-        for (code, status) in [(Code::UpstreamUnavailable, "14"), (Code::UpstreamAnswerLost, "2")] {
-            let refusal: Response<Bytes> = Problem::new(code).into_response();
-            assert_eq!(refusal.status(), 502);
+        for (code, http, status) in [
+            (Code::UpstreamUnavailable, 502, "14"),
+            (Code::UpstreamAnswerLost, 502, "2"),
+            (Code::VersionGone, 410, "12"),
+            (Code::Brownout, 503, "14"),
+            (Code::Brownout, 410, "12"),
+            (Code::PreconditionRequired, 428, "9"),
+        ] {
+            let refusal: Response<Bytes> = Problem::new(code).status(http).into_response();
+            assert_eq!(refusal.status(), http);
             assert_eq!(translate(refusal).headers()[GRPC_STATUS], status, "{code:?}");
         }
     }

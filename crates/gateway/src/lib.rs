@@ -11,6 +11,7 @@ mod authenticators;
 mod caller;
 mod certificates;
 mod connection;
+mod contract;
 mod drain;
 mod edge;
 mod forwarding;
@@ -36,5 +37,7 @@ mod woken;
 
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
 pub use limits::{LimitReport, LimitsDesk};
-pub use steadfast_layers::{CacheStats, NoSuchSubject, Purge, RefusedSubject, Standing};
+pub use steadfast_layers::{
+    CacheStats, NoSuchSubject, Purge, RefusedSubject, Standing, UsageLine, Used, VersionCaller,
+};
 pub use upstreams::{CircuitOrder, NotOrdered};

@@ -11,9 +11,10 @@ use steadfast_layers::{
     CacheStore, ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
     DeadlineLayer, DeadlineService, FailureLayer, FailureService, Fallback, FallbackLayer, FallbackService,
     FallbackSource, GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
-    IdentityPolicy, InvalidPolicy, LimitedBody, LimitsLayer, LimitsService, OutgoingLayer, OutgoingService,
-    RetryLayer, RetryService, Retrying, RewritePolicy, RouteAuthentication, RouteLimits, RouteTally,
-    SharedRetryBudget, Slot, Spool,
+    IdentityPolicy, InvalidPolicy, LifecycleLayer, LifecycleService, LimitedBody, LimitsLayer, LimitsService,
+    OutgoingLayer, OutgoingService, PreconditionLayer, PreconditionService, RetryLayer, RetryService,
+    Retrying, RewritePolicy, RouteAuthentication, RouteLimits, RouteTally, SharedRetryBudget, Slot, Spool,
+    VersionGate, VersionGateLayer, VersionGateService,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -23,7 +24,9 @@ use crate::{
     authenticators::Authenticators,
     caller::CallerBody,
     config::{Route, RouteFallback},
+    contract::{AnnotateLayer, AnnotateService, Annotations, KnownOperations},
     limits::SharedLimits,
+    telemetry::Metrics,
     upstreams::RunningUpstream,
 };
 
@@ -37,7 +40,10 @@ pub(crate) type EdgeRequest = Request<CallerBody>;
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
-pub(crate) type Stack = AnswersService<CorsService<AuthenticationService<FallbackService<Bounded, Bounded>>>>;
+pub(crate) type Stack = AnswersService<CorsService<LifecycleService<AuthenticationService<Versioned>>>>;
+
+/// The part of it that knows who is calling.
+type Versioned = VersionGateService<PreconditionService<AnnotateService<FallbackService<Bounded, Bounded>>>>;
 
 /// The part of it that answers in time, whatever becomes of the upstream.
 type Bounded = FailureService<DeadlineService<LimitsService<CacheService<IdempotencyService<Outgoing>>>>>;
@@ -51,8 +57,10 @@ pub(crate) struct Shared<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) spool: &'a Arc<Spool>,
     pub(crate) cache: &'a Arc<CacheStore>,
+    pub(crate) metrics: &'a Metrics,
     pub(crate) authenticators: &'a Arc<Authenticators>,
     pub(crate) limits: &'a SharedLimits,
+    pub(crate) known: &'a KnownOperations<'a>,
 }
 
 /// Puts a route's layers round its upstream, and round the one that its fallback comes from, where one is named.
@@ -74,11 +82,31 @@ pub(crate) fn build(
         .layer(AnswersLayer::new(rewrite.clone()))
         // A preflight goes no further; every answer, whoever gives it, is shown to the pages that may read it.
         .layer(CorsLayer::new(route.cors.clone()))
+        // When a version ends is said with every answer, refusals and replays among them.
+        .layer(LifecycleLayer::new(route.lifecycle.as_ref()))
         // Who is calling must be known before anything is looked up for them.
         .layer(shared.authenticators.layer(authentication))
+        // Who still calls a version is counted, and refused while it is switched off.
+        .layer(VersionGateLayer::new(version_gate(route, shared)))
+        // A change that does not say what it changes is refused before anything is claimed for it.
+        .layer(PreconditionLayer::new(route.require_precondition))
+        // The upstream's own document is given with what the gateway adds to its promises.
+        .layer(AnnotateLayer::new(Annotations::of(route, &upstream.config, shared.known)))
         // The last rung before a refusal: what a safe request is answered when all inside has failed.
         .layer(FallbackLayer::new(fallback))
         .service(bounded(route, upstream, (policy, limits), rewrite, shared, tally)?))
+}
+
+/// The gate of the version that the route serves, if it says of one.
+fn version_gate(route: &Route, shared: &Shared<'_>) -> Option<VersionGate> {
+    let policy = route.lifecycle.clone()?;
+    let usage = shared.metrics.usage(&policy.version);
+    Some(VersionGate {
+        policy,
+        usage,
+        identity: identity(route, shared.authenticators),
+        clock: shared.clock.clone(),
+    })
 }
 
 /// The layers that keep an upstream's trouble its own: round the route's upstream, and round its fallback's.

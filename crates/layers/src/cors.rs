@@ -20,15 +20,18 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{DEGRADED_HEADER, HeldBody, REQUEST_ID_HEADER, idempotency::SENT};
+use crate::{DEGRADED_HEADER, DEPRECATION, HeldBody, REQUEST_ID_HEADER, SUNSET, idempotency::SENT};
 
 /// What pages may read of any answer, beside what browsers always show them and [`SENT`]: what else the layers say
 /// in headers, and where a 202 points.
-const EXPOSED: [HeaderName; 11] = [
+const EXPOSED: [HeaderName; 14] = [
     REQUEST_ID_HEADER,
     DEGRADED_HEADER,
     header::LOCATION,
     header::RETRY_AFTER,
+    header::LINK,
+    DEPRECATION,
+    SUNSET,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
     HeaderName::from_static("x-ratelimit-limit"),

@@ -1,9 +1,10 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`AuthenticationLayer`], [`FallbackLayer`],
-//! [`FailureLayer`], [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`],
-//! [`RetryLayer`], [`ConcurrencyLayer`], [`CourtesyLayer`].
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`LifecycleLayer`],
+//! [`AuthenticationLayer`], [`VersionGateLayer`], [`PreconditionLayer`], [`FallbackLayer`], [`FailureLayer`],
+//! [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
+//! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
 mod authentication;
@@ -23,10 +24,13 @@ mod fallback;
 mod guarded_body;
 mod idempotency;
 mod identity;
+mod lifecycle;
 mod limits;
+mod precondition;
 mod principal;
 mod problem;
 mod random;
+mod refusable;
 mod refusal_template;
 mod repeating;
 mod request_body;
@@ -36,6 +40,8 @@ mod retry_after;
 mod rewrite;
 mod tally;
 mod tried;
+mod usage;
+mod version_gate;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use authentication::{
@@ -70,14 +76,19 @@ pub use idempotency::{
     OperationContext, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
+pub use lifecycle::{
+    DEPRECATION, LifecycleFuture, LifecycleLayer, LifecyclePolicy, LifecycleService, SUNSET,
+};
 pub use limits::{
     ClientAddress, Cost, CostFromAnswer, ENFORCED_ON_ALL, LIMIT_VARIABLES, LIMITED_KEYS_MAX, LIMITS_MAX,
     Limit, LimitClock, LimitHeaders, LimitPolicy, LimitStore, LimitedBody, LimitedKey, Limiter, LimitsFuture,
     LimitsLayer, LimitsService, LocalLimits, Look, LookedUp, MostRefused, NoSuchSubject, Per, Raise,
     RefusedSubject, RouteLimits, Standing, Take, Taken, TakenLater,
 };
+pub use precondition::{PRECONDITION_METHODS, PreconditionLayer, PreconditionService};
 pub use principal::{PLAN, Principal, PrincipalFacts, TENANT};
 pub use problem::Problem;
+pub use refusable::RefusableFuture;
 pub use refusal_template::{InvalidTemplate, RefusalTemplate};
 pub use request_body::{RequestBody, RequestBodyError};
 pub use request_id::{REQUEST_ID_HEADER, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
@@ -88,5 +99,7 @@ pub use retry_after::retry_after;
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
-pub use tally::{Count, Counted, LimitTally, RouteTally, UpstreamTally};
+pub use tally::{Count, Counted, LimitTally, RouteTally, UpstreamTally, VersionTally};
 pub use tried::{EndpointId, Tried};
+pub use usage::{UsageLine, UsageTable, Used, VersionCaller, VersionUsage};
+pub use version_gate::{VersionGate, VersionGateLayer, VersionGateService};

@@ -151,6 +151,15 @@ tally! {
 }
 
 tally! {
+    /// What is counted of one version of an API.
+    VersionTally {
+        counter requests = "steadfast_version_requests", "Requests for the version, refused ones among them";
+        counter browned_out = "steadfast_version_browned_out", "Requests that a brownout of the version refused";
+        counter gone = "steadfast_version_gone", "Requests that came after the version's end";
+    }
+}
+
+tally! {
     /// What is counted of one limit.
     LimitTally {
         counter allowed = "steadfast_limit_allowed", "Requests that the limit let through";

@@ -5,6 +5,7 @@ mod bounded;
 mod cache_suite;
 mod circuits;
 mod config;
+mod contract;
 mod crash;
 mod crash_points;
 mod deploying;

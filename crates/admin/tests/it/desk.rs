@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport,
+    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
     api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitView, LimitsView},
     router, serve,
 };
@@ -110,6 +110,23 @@ impl Control for Gateway {
 
     fn effective_config(&self) -> String {
         "listen = \"127.0.0.1:8080\"\n".to_owned()
+    }
+
+    fn usage(&self) -> Vec<UsageReport> {
+        let line = |version: &str, by| UsageReport {
+            version: version.to_owned(),
+            by,
+            requests: 12,
+            refused: 2,
+            first: Timestamp::from_millis(1_000),
+            last: Timestamp::from_millis(2_000),
+        };
+        vec![
+            line("v1", UsageBy::Principal("acme".to_owned())),
+            line("v1", UsageBy::Credential("00ff".to_owned())),
+            line("v1", UsageBy::Anonymous),
+            line("v2", UsageBy::Others),
+        ]
     }
 
     fn endpoints(&self) -> Vec<EndpointReport> {

@@ -14,3 +14,4 @@ mod limits;
 mod reading;
 mod serving;
 mod settling;
+mod usage;

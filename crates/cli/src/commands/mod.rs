@@ -16,6 +16,7 @@ mod print;
 mod serve;
 mod status;
 mod up;
+mod usage;
 mod watch;
 
 use clap::CommandFactory;
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Operations(arguments) => operations::run(arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
         Command::Limits(arguments) => limits::run(arguments),
         Command::Credentials(arguments) => credentials::run(arguments),
         Command::Reload(arguments) => status::reload(&arguments),

@@ -11,12 +11,13 @@ use std::{
 use anyhow::Context;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
+    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck, UsageBy,
+    UsageReport,
     api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
 use steadfast_core::Timestamp;
 use steadfast_gateway::{
-    CacheStats, Gateway, LogTo, NotOrdered, Purge,
+    CacheStats, Gateway, LogTo, NotOrdered, Purge, UsageLine, VersionCaller,
     config::{self, Config, Environment, Loaded, Overrides},
 };
 use steadfast_worker::Workers;
@@ -277,6 +278,25 @@ impl Control for Running {
 
     fn effective_config(&self) -> String {
         config::effective(&self.in_force())
+    }
+
+    fn usage(&self) -> Vec<UsageReport> {
+        let report = |UsageLine { version, caller, used }| UsageReport {
+            version: String::from(&*version),
+            by: match caller {
+                VersionCaller::Principal(name) => UsageBy::Principal(name.into()),
+                VersionCaller::Credential(digest) => {
+                    UsageBy::Credential(format!("{:032x}", u128::from_be_bytes(digest)))
+                }
+                VersionCaller::Anonymous => UsageBy::Anonymous,
+                VersionCaller::Others => UsageBy::Others,
+            },
+            requests: used.requests,
+            refused: used.refused,
+            first: used.first,
+            last: used.last,
+        };
+        self.gateway.usage().into_iter().map(report).collect()
     }
 
     fn endpoints(&self) -> Vec<EndpointReport> {

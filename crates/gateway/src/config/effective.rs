@@ -6,27 +6,27 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use steadfast_core::{Reading, circuit::CircuitPolicy};
+use steadfast_core::{Brownout, Reading, Timestamp, circuit::CircuitPolicy};
 use steadfast_layers::{
     AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy,
-    CredentialSource, HeaderEdits, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
-    Priority, RetryPolicy, RouteAuthenticationPolicy, SpoolLimits,
+    CredentialSource, HeaderEdits, IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy, NamespaceScope,
+    OnLedgerLoss, Priority, RetryPolicy, RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
 use super::{
-    AuthenticationConfig, AuthenticationKind, Config, EdgePolicy, ForwardConfig, ForwardingStyle,
-    HeaderCondition, HeaderSays, IntrospectionConfig, JwtConfig, JwtKeys, LedgerLocation, Listener, Route,
-    RouteFallback, ServerTls, SharedStore, UpstreamConfig,
+    AuthenticationConfig, AuthenticationKind, Config, DocumentPolicy, EdgePolicy, ForwardConfig,
+    ForwardingStyle, HeaderCondition, HeaderSays, IntrospectionConfig, JwtConfig, JwtKeys, LedgerLocation,
+    Listener, Route, RouteFallback, ServerTls, SharedStore, UpstreamConfig,
     error::secrets,
     raw::{
-        At, PerTime, Percent, RawAnswer, RawApiKeys, RawAuthentication, RawBalance, RawCache, RawCacheStore,
-        RawCircuit, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback,
-        RawFingerprint, RawForward, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp,
-        RawIdempotency, RawInProgress, RawIntrospection, RawJson, RawJwt, RawKept, RawKey, RawListener,
-        RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace, RawOnLedgerLoss, RawPriority,
-        RawResolver, RawRetry, RawRoute, RawRouteAuthentication, RawShared, RawSpool, RawTimeout, RawUpstream,
-        RawUpstreamTls, Share, Size, Status, Time,
+        At, Instant, PerTime, Percent, RawAnswer, RawApiKeys, RawAuthentication, RawBalance, RawBrownout,
+        RawCache, RawCacheStore, RawCircuit, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawDocument,
+        RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForward, RawForwarded, RawHeaderCondition,
+        RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawIntrospection, RawJson, RawJwt,
+        RawKept, RawKey, RawLifecycle, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart,
+        RawNamespace, RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawRouteAuthentication,
+        RawShared, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
     },
 };
 
@@ -64,6 +64,7 @@ pub fn effective(config: &Config) -> String {
         spool: some(spool(&config.spool)),
         cache: some(RawCacheStore { memory_max: some(Size(config.cache_memory_max)) }),
         resolver: resolver(&config.resolver),
+        document: config.document.as_ref().and_then(|policy| some(document(policy))),
         authentication: config
             .authentication
             .iter()
@@ -282,6 +283,46 @@ fn resolver(servers: &[SocketAddr]) -> Option<At<RawResolver>> {
     some(RawResolver { servers: all(servers, SocketAddr::to_string) })
 }
 
+fn document(policy: &DocumentPolicy) -> RawDocument {
+    RawDocument {
+        title: some(plain(&policy.title)),
+        version: some(plain(&policy.version)),
+        description: some(plain(&policy.description)),
+    }
+}
+
+fn lifecycle(policy: &LifecyclePolicy) -> RawLifecycle {
+    let instant = |at: Option<Timestamp>| at.and_then(|at| some(Instant(at)));
+    let link = |uri: &Option<Box<str>>| uri.as_ref().and_then(|uri| some(plain(uri)));
+    let lifecycle = &policy.lifecycle;
+    RawLifecycle {
+        version: some(plain(&policy.version)),
+        deprecated: instant(lifecycle.deprecated),
+        sunset: instant(lifecycle.sunset),
+        gone: some(lifecycle.gone),
+        successor: link(&policy.successor),
+        docs: link(&policy.docs),
+        sunset_docs: link(&policy.sunset_docs),
+        brownouts: all(&lifecycle.brownouts, raw_brownout),
+        brownout_status: some(policy.brownout_status.into()),
+    }
+}
+
+fn raw_brownout(brownout: &Brownout) -> RawBrownout {
+    let at = |at| At::nowhere(Instant(at));
+    match *brownout {
+        Brownout::Once { from, until } => {
+            RawBrownout { from: at(from), until: Some(at(until)), every: None, lasts: None }
+        }
+        Brownout::Repeated { from, until, every, lasts } => RawBrownout {
+            from: at(from),
+            until: until.map(at),
+            every: some(Time(every)),
+            lasts: some(Time(lasts)),
+        },
+    }
+}
+
 fn health(policy: &HealthPolicy) -> RawHealth {
     RawHealth {
         path: At::nowhere(plain(policy.path.as_str())),
@@ -293,7 +334,7 @@ fn health(policy: &HealthPolicy) -> RawHealth {
 }
 
 fn upstream(
-    UpstreamConfig { policy, contract, retry, concurrency, courtesy }: &UpstreamConfig,
+    UpstreamConfig { policy, contract, retry, concurrency, courtesy, openapi }: &UpstreamConfig,
 ) -> RawUpstream {
     let statuses = |list: &[u16]| all(list.to_vec(), Status);
     RawUpstream {
@@ -340,6 +381,7 @@ fn upstream(
         answers: policy.rules.iter().map(|rule| At::nowhere(answer(rule))).collect(),
         concurrency: concurrency.as_ref().and_then(|policy| some(raw_concurrency(policy))),
         courtesy: courtesy.as_ref().and_then(|policy| some(raw_courtesy(policy))),
+        openapi: openapi.as_ref().and_then(|path| some(plain(path))),
     }
 }
 
@@ -456,6 +498,9 @@ fn raw_route(route: &Route) -> RawRoute {
         cache: route.cache.as_ref().and_then(|policy| some(cache(policy))),
         fallback: route.fallback.as_ref().and_then(|answer| some(fallback(answer))),
         cors: route.cors.as_ref().and_then(|policy| some(cors(policy))),
+        lifecycle: route.lifecycle.as_ref().and_then(|policy| some(lifecycle(policy))),
+        require_precondition: some(route.require_precondition),
+        documented: some(route.documented),
         limits: if route.limits.is_empty() { None } else { all(&route.limits, |name| name.clone()) },
         limit_headers: if route.limits.is_empty() {
             None

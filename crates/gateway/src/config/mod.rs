@@ -8,6 +8,7 @@ mod duration;
 mod effective;
 mod environment;
 mod error;
+mod instant;
 mod load;
 mod named_files;
 mod percent;
@@ -36,7 +37,7 @@ use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
     AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, FixedAnswer, IdempotencyPolicy,
-    LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy, RewritePolicy,
+    LifecyclePolicy, LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy, RewritePolicy,
     RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
@@ -55,6 +56,8 @@ pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;
 pub use environment::{Environment, Overridden, Overrides, overridden};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place};
+pub(crate) use instant::write_instant;
+pub use instant::{InvalidInstant, parse_instant};
 pub use load::{Loaded, load, parse};
 pub use named_files::named_files;
 pub use percent::{InvalidPercent, parse_percent};
@@ -93,6 +96,8 @@ pub struct Config {
     /// The servers that are asked for the addresses behind upstreams' names; the system where there are none. The
     /// policies of the upstreams have taken it over.
     pub resolver: Vec<SocketAddr>,
+    /// What is published of the routes; nothing where it is not stated.
+    pub document: Option<DocumentPolicy>,
     /// Ways of finding out who is calling, by name.
     pub authentication: BTreeMap<String, AuthenticationConfig>,
     /// The upstreams, by name.
@@ -101,6 +106,24 @@ pub struct Config {
     pub limits: BTreeMap<String, LimitPolicy>,
     /// The routes. The most specific one wins, whatever their order.
     pub routes: Vec<Route>,
+}
+
+/// What the document says of the API as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentPolicy {
+    /// The API's name.
+    pub title: String,
+    /// The document's version.
+    pub version: String,
+    /// What is said of the API; empty where nothing is.
+    pub description: String,
+}
+
+impl Default for DocumentPolicy {
+    /// `API`, version 1, of which nothing is said.
+    fn default() -> Self {
+        Self { title: "API".to_owned(), version: "1".to_owned(), description: String::new() }
+    }
 }
 
 /// Where a ledger is.
@@ -254,13 +277,16 @@ pub struct UpstreamConfig {
     pub concurrency: Option<BulkheadPolicy>,
     /// How often it is called; as often as there is reason to where nothing is said.
     pub courtesy: Option<CourtesyPolicy>,
+    /// The path at which it has its own OpenAPI document; nothing where it is none of the gateway's business.
+    pub openapi: Option<String>,
 }
 
 impl UpstreamConfig {
     /// One that is reached like this; the rest is as it is unless stated.
     #[must_use]
     pub fn new(policy: UpstreamPolicy) -> Self {
-        Self { policy, contract: UpstreamContract::default(), retry: None, concurrency: None, courtesy: None }
+        let contract = UpstreamContract::default();
+        Self { policy, contract, retry: None, concurrency: None, courtesy: None, openapi: None }
     }
 }
 
@@ -314,6 +340,12 @@ pub struct Route {
     pub fallback: Option<RouteFallback>,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     pub cors: Option<CorsPolicy>,
+    /// What it says of its version's end; nothing where nothing is said.
+    pub lifecycle: Option<LifecyclePolicy>,
+    /// Whether its changes must say what they are based on.
+    pub require_precondition: bool,
+    /// Whether callers are told of it in documents.
+    pub documented: bool,
     /// The limits that its callers are held to; some of [`Config::limits`].
     pub limits: Vec<String>,
     /// How they are told of them.

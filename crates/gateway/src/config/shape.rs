@@ -12,6 +12,7 @@ use toml::{
 use super::{
     duration::parse_duration,
     error::ConfigError,
+    instant::parse_instant,
     percent::parse_percent,
     rate::parse_rate,
     size::parse_size,
@@ -67,6 +68,9 @@ impl Shape<'_> {
             }
             if kind == "text or true" {
                 return self.text_or_true(value.get_ref(), &span, path);
+            }
+            if kind == "instant" {
+                return self.instant(value, path);
             }
             return self.quantity(value.get_ref(), &span, schema, kind, path);
         }
@@ -133,6 +137,23 @@ impl Shape<'_> {
             other => format!("`{path}` is {}", kind_of(other)),
         };
         self.fatal(span, what, next);
+    }
+
+    /// An instant, as a text or as TOML's own, which becomes a text.
+    fn instant(&mut self, value: &mut Spanned<DeValue<'_>>, path: &str) {
+        let span = value.span();
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Datetime(datetime) => datetime.to_string(),
+            other => {
+                let what = format!("`{path}` is {}", kind_of(other));
+                return self.fatal(&span, what, "give it an instant: 2027-01-01T00:00:00Z".into());
+            }
+        };
+        if let Err(error) = parse_instant(&text) {
+            return self.fatal(&span, format!("`{path}`: {error}"), error.next());
+        }
+        *value.get_mut() = DeValue::String(text.into());
     }
 
     /// A duration, a size, a share or a rate.

@@ -17,7 +17,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use steadfast_layers::{CacheStats, Protection, Spool};
+use steadfast_layers::{CacheStats, Protection, Spool, UsageTable, VersionUsage};
 use steadfast_worker::WorkerCounters;
 
 use super::{shared::SharedMetrics, tallies::Tallies};
@@ -57,6 +57,8 @@ pub(crate) struct Metrics {
     pub(crate) tallies: Arc<Tallies>,
     /// What is counted of the store that nodes share.
     pub(crate) shared: Arc<SharedMetrics>,
+    /// Who calls which version: shown to who runs the gateway, and not among the metrics.
+    pub(crate) usage: UsageTable,
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
     idempotency: Vec<Counter>,
     /// Requests under way.
@@ -144,6 +146,7 @@ impl Metrics {
             registry,
             tallies,
             shared,
+            usage: UsageTable::default(),
             durations,
             idempotency,
             active,
@@ -176,6 +179,11 @@ impl Metrics {
         });
         // A config has far fewer routes than this.
         u32::try_from(found).unwrap_or(u32::MAX)
+    }
+
+    /// Where the requests for a version are counted.
+    pub(crate) fn usage(&self, version: &Arc<str>) -> Arc<VersionUsage> {
+        self.usage.version(version, &self.tallies.version(version))
     }
 
     /// Counts a finished request.

@@ -12,13 +12,14 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
-use steadfast_layers::{Counted, LimitTally, RouteTally, UpstreamTally};
+use steadfast_layers::{Counted, LimitTally, RouteTally, UpstreamTally, VersionTally};
 
 /// All tallies there are.
 #[derive(Debug, Default)]
 pub(crate) struct Tallies {
     upstreams: Named<UpstreamTally>,
     routes: Named<RouteTally>,
+    versions: Named<VersionTally>,
     limits: Named<LimitTally>,
 }
 
@@ -33,6 +34,11 @@ impl Tallies {
     /// The tally of the route of this name.
     pub(crate) fn route(&self, name: &str) -> Arc<RouteTally> {
         named(&self.routes, name)
+    }
+
+    /// The tally of the version of this name. Names of versions come from the config alone.
+    pub(crate) fn version(&self, name: &str) -> Arc<VersionTally> {
+        named(&self.versions, name)
     }
 
     /// The tally of the limit of this name.
@@ -50,6 +56,7 @@ impl Collector for Tallies {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         write(&mut encoder, "upstream", UpstreamTally::ALL, &self.upstreams)?;
         write(&mut encoder, "http_route", RouteTally::ALL, &self.routes)?;
+        write(&mut encoder, "version", VersionTally::ALL, &self.versions)?;
         write(&mut encoder, "limit", LimitTally::ALL, &self.limits)
     }
 }

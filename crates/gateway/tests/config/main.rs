@@ -2,6 +2,7 @@
 
 mod caching;
 mod golden;
+mod lifecycle;
 mod limiting;
 mod loading;
 mod names_and_health;

@@ -30,6 +30,7 @@ path = "/*"
 upstream = "bank"
 limits = ["per-address"]
 idempotency = { anonymous = true }
+lifecycle = { version = "v1" }
 "#;
 
 #[derive(Default)]

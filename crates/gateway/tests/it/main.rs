@@ -15,10 +15,12 @@ mod endpoints;
 mod fallback;
 mod golden;
 mod large_bodies;
+mod lifecycle;
 mod limits;
 mod line;
 mod lost_answers;
 mod meanings;
+mod openapi;
 mod own_pages;
 mod passing;
 #[path = "../../../shared/tests/redis/server.rs"]

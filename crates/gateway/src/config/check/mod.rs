@@ -8,10 +8,12 @@ mod cache;
 mod circuit;
 mod concurrency;
 mod cors;
+mod document;
 mod edge;
 mod encryption;
 mod fallback;
 mod health;
+mod lifecycle;
 mod limits;
 mod matching;
 mod resolver;
@@ -90,6 +92,7 @@ impl<'a> Checker<'a> {
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
+        let document = self.document(raw.document.as_ref());
         self.warn_of_unused(raw);
         Some(Config {
             listeners: listeners?,
@@ -107,6 +110,7 @@ impl<'a> Checker<'a> {
             cache_memory_max,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
+            document,
             authentication,
             upstreams,
             limits,

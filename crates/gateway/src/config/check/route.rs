@@ -111,6 +111,8 @@ impl Checker<'_> {
         }
         let fallback =
             raw.fallback.as_ref().and_then(|fallback| self.fallback(fallback, raw, &methods, names));
+        let lifecycle = raw.lifecycle.as_ref().map(|lifecycle| self.lifecycle(lifecycle, &name));
+        let require_precondition = self.require_precondition(raw.require_precondition.as_ref(), &methods);
         Some(Route {
             name,
             hosts,
@@ -126,6 +128,9 @@ impl Checker<'_> {
             cache,
             fallback,
             cors,
+            lifecycle,
+            require_precondition,
+            documented: raw.documented.as_ref().is_none_or(|documented| *documented.get()),
             limits: Vec::new(),
             limit_headers: self.limit_headers(raw),
             refusal: raw.refusal.as_ref().and_then(|refusal| self.refusal(refusal.get())),

@@ -85,7 +85,8 @@ impl Checker<'_> {
         };
         let concurrency = self.concurrency(raw.concurrency.as_ref(), raw.timeout.as_ref().map(At::get));
         let courtesy = self.courtesy(raw.courtesy.as_ref());
-        Some(UpstreamConfig { policy, contract, retry, concurrency, courtesy })
+        let openapi = self.openapi(raw.openapi.as_ref());
+        Some(UpstreamConfig { policy, contract, retry, concurrency, courtesy, openapi })
     }
 
     /// Where its endpoints are; at least one.

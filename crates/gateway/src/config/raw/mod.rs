@@ -6,10 +6,12 @@ mod cache;
 mod circuit;
 mod concurrency;
 mod courtesy;
+mod document;
 mod edge;
 mod fallback;
 mod health;
 mod idempotency;
+mod lifecycle;
 mod limit;
 mod resolver;
 mod retry;
@@ -30,6 +32,7 @@ pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit};
 pub(super) use concurrency::{RawConcurrency, RawPriority};
 pub(super) use courtesy::RawCourtesy;
+pub(super) use document::RawDocument;
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
 pub(super) use fallback::RawFallback;
 pub(super) use health::RawHealth;
@@ -37,6 +40,7 @@ pub(super) use idempotency::{
     RawFingerprint, RawIdempotency, RawInProgress, RawJson, RawKept, RawKey, RawMultipart, RawNamespace,
     RawOnLedgerLoss,
 };
+pub(super) use lifecycle::{Instant, RawBrownout, RawLifecycle};
 pub(super) use limit::{
     RawAlgorithm, RawCost, RawLimit, RawLimitHeaders, RawOnLoss, RawPer, RawPlan, RawRefusal,
 };
@@ -102,6 +106,10 @@ pub(super) struct RawConfig {
     /// How the addresses behind upstreams' names are found. In the system's own way unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resolver: Option<At<RawResolver>>,
+    /// Publishes what callers should know of the routes: how to make keys, what is limited, how long answers are kept,
+    /// which errors there are. Nothing is published unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) document: Option<At<RawDocument>>,
     /// Ways of finding out who is calling, by name: letters, digits, `-` and `_`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) authentication: BTreeMap<String, At<RawAuthentication>>,

@@ -6,8 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    At, RawCache, RawFallback, RawIdempotency, RawLimitHeaders, RawPriority, RawRefusal, RawRetry,
-    RawRouteAuthentication, Time,
+    At, RawCache, RawFallback, RawIdempotency, RawLifecycle, RawLimitHeaders, RawPriority, RawRefusal,
+    RawRetry, RawRouteAuthentication, Time,
 };
 
 /// One route: which requests go where, and under which policies.
@@ -65,6 +65,19 @@ pub(in crate::config) struct RawRoute {
     /// `Access-Control-…` headers are the gateway's. Without it, all of that is left to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) cors: Option<At<RawCors>>,
+    /// What every answer says of the end of the version that it serves, refusals and replays among them. Nothing unless
+    /// stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) lifecycle: Option<At<RawLifecycle>>,
+    /// Whether a PUT or PATCH must say by `If-Match` what it changes, or by `If-None-Match: *` that it creates. Others
+    /// are answered 428.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) require_precondition: Option<At<bool>>,
+    /// Whether it stands in the document that `document` publishes, and is told of in the upstream's own.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) documented: Option<At<bool>>,
     /// The names of the limits that its callers are held to, eight at most. All are asked at once, and where one refuses
     /// a request, none is charged for it. None unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -81,6 +81,10 @@ pub(in crate::config) struct RawUpstream {
     /// whenever there is reason to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) courtesy: Option<At<RawCourtesy>>,
+    /// The path at which it has its own OpenAPI document, as JSON. Callers who get it through a route get it with what
+    /// the gateway knows of the operations in it. It is passed on as it is unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) openapi: Option<At<String>>,
 }
 
 /// Which version of HTTP is spoken.

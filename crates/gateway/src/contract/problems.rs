@@ -1,0 +1,103 @@
+//! Which refusals the gateway may answer on a route, by status.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use steadfast_core::{Code, Lifecycle};
+use steadfast_layers::{InProgress, KeySource, OnLedgerLoss};
+
+use super::RouteContract;
+
+/// The refusals for requests with `method`, by the status that each has here.
+pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMap<u16, Vec<Code>> {
+    let RouteContract { route, upstream, edge } = contract;
+    let mut found: Vec<(u16, Code)> = Vec::new();
+    let mut add = |code: Code| found.push((code.status(), code));
+    for code in [Code::TargetUnclear, Code::BodyInvalid, Code::UpstreamUnavailable, Code::DeadlineExceeded] {
+        add(code);
+    }
+    let circuit = upstream.policy.circuit.as_ref().filter(|circuit| !circuit.is_shadow);
+    let is_bounded = upstream.concurrency.as_ref().is_some_and(|policy| !policy.is_shadow);
+    if circuit.is_some() {
+        add(Code::CircuitOpen);
+    }
+    if is_bounded || upstream.courtesy.is_some() || contract.keyed(method).is_some() {
+        add(Code::TemporaryReducedCapacity);
+    }
+    if edge.body_bytes_max.is_some() || contract.keyed(method).is_some() {
+        add(Code::BodyTooLarge);
+    }
+    if let Some(policy) = &route.authentication {
+        add(Code::Unauthenticated);
+        if !policy.scopes.is_empty() || !policy.attributes.is_empty() {
+            add(Code::Forbidden);
+        }
+    }
+    if contract.limits().next().is_some() {
+        add(Code::QuotaExceeded);
+    }
+    if route.cache.is_some() && [Method::GET, Method::HEAD].contains(method) {
+        add(Code::NotCached);
+    }
+    if contract.requires_precondition(method) {
+        add(Code::PreconditionRequired);
+    }
+    if let Some(policy) = contract.keyed(method) {
+        for code in [Code::IdempotencyKeyInvalid, Code::ReplayUnavailable, Code::OutcomeInDoubt] {
+            add(code);
+        }
+        add(Code::IdempotencyKeyReused);
+        // Within a window, a request without a key is known by what it says.
+        if policy.required && !matches!(policy.key, KeySource::Window(_)) {
+            add(Code::IdempotencyKeyMissing);
+        }
+        add(Code::ReplayWithheld);
+        if !policy.anonymous {
+            add(Code::Unauthenticated);
+        }
+        if policy.retention.tombstone.is_some() {
+            add(Code::KeyExpired);
+        }
+        if policy.on_ledger_loss == OnLedgerLoss::Refuse {
+            add(Code::LedgerUnavailable);
+        }
+    }
+    if contract.keyed(method).is_none_or(|policy| !policy.required) {
+        add(Code::UpstreamAnswerLost);
+    }
+    if contract.keyed(method).is_none_or(|policy| !policy.required) {
+        // After a time rather than by a broken connection.
+        found.push((504, Code::UpstreamAnswerLost));
+    }
+    if let Some(policy) = contract.keyed(method) {
+        // The first caller is told so in place of the answer that was lost.
+        found.extend([(502, Code::OutcomeInDoubt), (504, Code::OutcomeInDoubt)]);
+        let status = match policy.in_progress {
+            InProgress::Wait(_) | InProgress::Conflict => 409,
+            InProgress::TooManyRequests => 429,
+            InProgress::Accepted => 202,
+        };
+        // A 202 is no refusal, and has no problem.
+        if status != 202 {
+            found.push((status, Code::OperationInProgress));
+        }
+    }
+    if let Some(policy) = &route.lifecycle {
+        let Lifecycle { gone, brownouts, .. } = &policy.lifecycle;
+        if !brownouts.is_empty() {
+            found.push((policy.brownout_status, Code::Brownout));
+        }
+        if *gone {
+            found.push((Code::VersionGone.status(), Code::VersionGone));
+        }
+    }
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for (status, code) in found {
+        by_status.entry(status).or_default().push(code);
+    }
+    for codes in by_status.values_mut() {
+        codes.sort_by_key(|code| code.as_str());
+        codes.dedup();
+    }
+    by_status
+}
