@@ -142,13 +142,10 @@ fn redis(place: &Workplace) -> anyhow::Result<Running> {
 }
 
 /// Keeps so many requests under way for so long.
-async fn measured<F: Future<Output = anyhow::Result<()>>>(
+async fn measured<F: Future<Output = anyhow::Result<()>> + 'static>(
     time: Duration,
     request: impl Fn(usize, u64) -> F + 'static,
-) -> anyhow::Result<Outcome>
-where
-    F: 'static,
-{
+) -> anyhow::Result<Outcome> {
     let (request, next) = (Rc::new(request), Rc::new(Cell::new(0_u64)));
     let begins = Instant::now() + time / 4;
     let ends = begins + time;

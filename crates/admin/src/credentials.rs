@@ -292,7 +292,10 @@ fn plain(field: &str, text: &str, chars_max: usize) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
-fn attributes(given: &BTreeMap<String, String>) -> Result<Vec<(Box<str>, Box<str>)>, Problem> {
+/// What is said of a principal beside its name, as the ledger keeps it.
+type Attributes = Vec<(Box<str>, Box<str>)>;
+
+fn attributes(given: &BTreeMap<String, String>) -> Result<Attributes, Problem> {
     let is_name = |name: &str| {
         (1..=40).contains(&name.len())
             && name

@@ -137,6 +137,9 @@ pub(in crate::config) struct RawForward {
     pub(in crate::config) keep: Option<At<Time>>,
 }
 
+/// The values of which an attribute must have one.
+type OneOf = At<Vec<At<String>>>;
+
 /// Who may use a route.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -149,7 +152,7 @@ pub(in crate::config) struct RawRouteAuthentication {
     pub(in crate::config) scopes: Option<At<Vec<At<String>>>>,
     /// What must be said of them: of each attribute one of these values, as in `{ plan = ["pro", "free"] }`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) attributes: Option<At<BTreeMap<String, At<Vec<At<String>>>>>>,
+    pub(in crate::config) attributes: Option<At<BTreeMap<String, OneOf>>>,
     /// Whether a request without any credential is let through, as nobody's. A bad credential is refused either way.
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
