@@ -7,6 +7,7 @@ mod circuits;
 mod config;
 mod crash;
 mod crash_points;
+mod credentials;
 mod deploying;
 mod faults;
 mod handover;
