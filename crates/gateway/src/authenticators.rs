@@ -3,10 +3,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::HeaderName;
+use http::{HeaderName, header};
 use steadfast_layers::{
     ApiKeys, AuthenticationLayer, Authenticator, Forward, Introspection, Jwt, KeyRing, Keys, Kind, NamedAs,
-    Reserved, RouteAuthentication, RouteTally,
+    PRINCIPAL_HEADER, Reserved, RouteAuthentication, RouteTally,
 };
 use steadfast_ledger::Clock;
 use steadfast_upstream::TlsError;
@@ -91,6 +91,22 @@ impl Authenticators {
         let by = route.authentication.iter().flat_map(|policy| &policy.by);
         let running = by.filter_map(|name| self.running.get(&**name));
         running.map(|running| running.authenticator.source.header().clone()).collect()
+    }
+
+    /// The headers that say on the route whose an answer is: a cache must not give it to others. Beside those that carry
+    /// credentials, what callers are told upstream by, and what a service that decides may have gone by.
+    pub(crate) fn private_headers_of(&self, route: &Route) -> Vec<HeaderName> {
+        let by = route.authentication.iter().flat_map(|policy| &policy.by);
+        let mut names = Vec::new();
+        for running in by.filter_map(|name| self.running.get(&**name)) {
+            names.push(PRINCIPAL_HEADER);
+            names.push(running.authenticator.source.header().clone());
+            if let Kind::Forward(forward) = &running.authenticator.kind {
+                names.extend(forward.reserved().cloned());
+                names.push(header::COOKIE);
+            }
+        }
+        names
     }
 
     /// The layer of a route that asks this of its callers.

@@ -184,6 +184,11 @@ fn cache_layer(
         space: space(route, upstream),
         ..policy.clone()
     };
+    for name in shared.authenticators.private_headers_of(route) {
+        if !policy.credential_headers.contains(&name) {
+            policy.credential_headers.push(name);
+        }
+    }
     for name in FORWARDED {
         if !policy.key_headers.contains(&name) {
             policy.key_headers.push(name);

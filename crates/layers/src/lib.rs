@@ -47,8 +47,8 @@ pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use authentication::{
     Algorithm, ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
     CredentialSource, Forward, ForwardPolicy, Head, Introspection, IntrospectionPolicy, InvalidKeySet, Jwt,
-    JwtPolicy, KeyRing, KeySet, KeyUse, Keys, Kind, Known, NamedAs, Outbound, Reserved, RouteAuthentication,
-    RouteAuthenticationPolicy, Verified, form_encoded,
+    JwtPolicy, KeyRing, KeySet, KeyUse, Keys, Kind, Known, NamedAs, Outbound, PRINCIPAL_HEADER, Reserved,
+    RouteAuthentication, RouteAuthenticationPolicy, Verified, form_encoded,
 };
 pub use body::{BodyTooLarge, HeldBody};
 pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};

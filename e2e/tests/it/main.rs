@@ -8,6 +8,7 @@ mod config;
 mod contract;
 mod crash;
 mod crash_points;
+mod credentials;
 mod deploying;
 mod fairness;
 mod faults;

@@ -6,6 +6,7 @@
 mod contract;
 
 mod authentication;
+mod authorities;
 mod bounded;
 mod caching;
 mod circuits;

@@ -35,7 +35,7 @@ pub use introspection::{Introspection, IntrospectionPolicy, form_encoded};
 pub use jwt::{Algorithm, InvalidKeySet, Jwt, JwtPolicy, KeySet, Keys};
 pub use known::{Known, NamedAs};
 pub use outbound::Outbound;
-pub use reserved::Reserved;
+pub use reserved::{PRINCIPAL as PRINCIPAL_HEADER, Reserved};
 pub use route::{RouteAuthentication, RouteAuthenticationPolicy, Verified};
 
 use crate::{HeldBody, request_id::request_id_of};

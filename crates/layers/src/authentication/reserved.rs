@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::known::OWN_HEADER;
 
-pub(super) const PRINCIPAL: HeaderName = HeaderName::from_static("steadfast-principal");
+/// The header by which upstreams are told who is calling.
+pub const PRINCIPAL: HeaderName = HeaderName::from_static("steadfast-principal");
 pub(super) const SCOPES: HeaderName = HeaderName::from_static("steadfast-scopes");
 const PLAN: HeaderName = HeaderName::from_static("steadfast-plan");
 const TENANT: HeaderName = HeaderName::from_static("steadfast-tenant");
