@@ -400,6 +400,9 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        if let Some(store) = &self.shared {
+            store.leave().await;
+        }
         self.drain.open_count()
     }
 }

@@ -14,7 +14,7 @@ use steadfast_gateway::{
         UpstreamConfig, parse,
     },
 };
-use steadfast_layers::{IdempotencyPolicy, Priority, SpoolLimits};
+use steadfast_layers::{IdempotencyPolicy, LimitHeaders, Priority, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::{
