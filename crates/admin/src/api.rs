@@ -5,6 +5,8 @@
 
 mod limits;
 
+use std::collections::BTreeMap;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +128,106 @@ pub struct CircuitOrderedView {
     pub state: String,
     /// How many circuits that were.
     pub circuits: usize,
+}
+
+/// A credential that the gateway gave out, without the credential itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialView {
+    /// What it is called by; it is also in the middle of the key.
+    pub id: String,
+    /// Whose it is.
+    pub principal: String,
+    /// What it begins with.
+    pub prefix: String,
+    /// `active`, `expired` or `revoked`.
+    pub state: String,
+    /// What is said of the principal.
+    pub attributes: BTreeMap<String, String>,
+    /// What the principal may do with it.
+    pub scopes: Vec<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// From when on it is no good; `null` where it does not expire.
+    pub expires_at: Option<String>,
+    /// When it was revoked.
+    pub revoked_at: Option<String>,
+    /// When it was last used, to about a minute.
+    pub last_used_at: Option<String>,
+    /// Which one it replaces.
+    pub replaces: Option<String>,
+}
+
+/// A credential that was just made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedView {
+    /// It.
+    #[serde(flatten)]
+    pub credential: CredentialView,
+    /// The key. Nobody can show it again.
+    pub key: String,
+}
+
+/// The key is in no log.
+impl std::fmt::Debug for IssuedView {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.credential.fmt(formatter)
+    }
+}
+
+/// A credential to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateCredentialRequest {
+    /// Whose it is.
+    pub principal: String,
+    /// Which authenticator takes it; the only one that takes API keys unless stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticator: Option<String>,
+    /// What they may do with it.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// What is said of them.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// For how long it is good: `90d`. For ever unless stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+    /// Who says so.
+    #[serde(default)]
+    pub by: String,
+    /// Why, for the audit log.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A credential to replace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateCredentialRequest {
+    /// For how long the old one goes on; 24 h unless stated, `0s` ends it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
+    /// For how long the new one is good; as long as the old one was to be unless stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+    /// Who says so.
+    #[serde(default)]
+    pub by: String,
+    /// Why, for the audit log.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A credential to revoke.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeCredentialRequest {
+    /// Who says so.
+    #[serde(default)]
+    pub by: String,
+    /// Why, for the audit log.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// One operation with everything that is known of it.

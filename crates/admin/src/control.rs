@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steadfast_core::circuit::CircuitView;
+use steadfast_core::{Timestamp, circuit::CircuitView};
 use steadfast_ledger::BoxFuture;
 
 use crate::api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView};
@@ -71,6 +71,15 @@ pub trait Control: Send + Sync + 'static {
 
     /// Where a reload takes the config from.
     fn config_origin(&self) -> ConfigOrigin;
+
+    /// What time it is on the gateway's clock.
+    fn now(&self) -> Timestamp;
+
+    /// The authenticators that take API keys, by name, and what their keys begin with.
+    fn key_prefixes(&self) -> Vec<(String, String)>;
+
+    /// Returns when the gateway goes by what the ledger knows now of credentials, or cannot.
+    fn credentials_changed(&self) -> BoxFuture<'_, ()>;
 
     /// What is kept of answers just now.
     fn cache(&self) -> CacheHolds;

@@ -18,6 +18,10 @@
 //! | `POST /api/limits/reset`, `POST /api/limits/raise` | forgets them, or allows more for a time |
 //! | `GET /api/circuits` | the endpoints of every upstream, and how their circuits stand |
 //! | `POST /api/circuits/{upstream}` | holds its circuits open or closed for a time, or lets them go by what happens |
+//! | `GET /api/credentials?principal=&all=` | the API keys, without the keys |
+//! | `POST /api/credentials` | makes one; its key is in the answer and nowhere else |
+//! | `POST /api/credentials/{id}/rotate` | makes one in its place; both are good for a while |
+//! | `POST /api/credentials/{id}/revoke` | ends it at once |
 //! | `GET /api/counts` | how many operations need attention |
 //! | `GET /api/cache` | how much is kept of answers |
 //! | `POST /api/cache/purge` | forgets kept answers |
@@ -28,6 +32,7 @@ pub mod api;
 mod cache;
 mod circuits;
 mod control;
+mod credentials;
 mod erase;
 mod guard;
 mod health;

@@ -17,7 +17,7 @@ use crate::{
     api::{ConfigView, OverriddenView, ReloadView},
     cache, circuits,
     control::{ConfigOrigin, Control, Readiness, ReloadReport},
-    erase, guard, health, limits, operations,
+    credentials, erase, guard, health, limits, operations,
     parameters::read_json,
     problem::Problem,
     settle,
@@ -64,6 +64,9 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/limits/counts", get(limits::counts))
         .route("/api/limits/reset", post(limits::reset))
         .route("/api/limits/raise", post(limits::raise))
+        .route("/api/credentials", get(credentials::list).post(credentials::create))
+        .route("/api/credentials/{id}/rotate", post(credentials::rotate))
+        .route("/api/credentials/{id}/revoke", post(credentials::revoke))
         .route("/api/reload", post(reload))
         .route("/api/config", get(config))
         .fallback(not_found)
@@ -106,7 +109,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/limits, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/limits, /api/credentials, /api/reload and /api/config.",
     )
 }
 
@@ -116,6 +119,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("{path} does not take {method}."),
-        "Read with GET; settle, erase, purge, order circuits, reset and raise limits and reload with POST. The Allow header says which.",
+        "Read with GET; settle, erase, purge, order circuits, reset and raise limits, change credentials and reload with POST. The Allow header says which.",
     )
 }

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Circuits(CircuitsArguments),
     /// List the limits on callers, and see, reset or raise what one caller is counted
     Limits(LimitsArguments),
+    /// Make, list, replace and revoke API keys
+    Credentials(CredentialsArguments),
     /// Make a running gateway read its config again
     Reload(AdminArguments),
     /// Say how a running gateway is doing
@@ -372,6 +374,93 @@ pub(crate) struct CircuitArguments {
     /// Only the circuit of this endpoint, as the list writes it
     #[arg(long, value_name = "URL")]
     pub(crate) endpoint: Option<String>,
+    /// Why; it is logged
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast credentials create acme --scope orders:write --attribute plan=pro --expires-in 90d\n  steadfast credentials list\n  steadfast credentials rotate 8z4k0q2m7r1c --overlap 24h\n  steadfast credentials revoke 8z4k0q2m7r1c --reason 'it was in a public repository'"
+)]
+pub(crate) struct CredentialsArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: CredentialsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CredentialsCommand {
+    /// Make a key; it is printed once, and nobody can show it again
+    Create(CreateCredentialArguments),
+    /// List the keys, without the keys themselves
+    List {
+        /// Only those of this principal
+        #[arg(long)]
+        principal: Option<String>,
+        /// The expired and revoked ones too, for 90 days
+        #[arg(long)]
+        all: bool,
+    },
+    /// Make a key in place of another one; both are good for a while
+    Rotate(RotateCredentialArguments),
+    /// End a key at once
+    Revoke(RevokeCredentialArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateCredentialArguments {
+    /// Whose it is: their name, as limits, logs and the upstream get it
+    pub(crate) principal: String,
+    /// Which [authentication.NAME] takes it; needed where several take API keys
+    #[arg(long, value_name = "NAME")]
+    pub(crate) authenticator: Option<String>,
+    /// What they may do with it; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// What is said of them, such as plan=pro or tenant=acme; may be repeated
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub(crate) attributes: Vec<String>,
+    /// For how long it is good; for ever unless stated
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires_in: Option<String>,
+    /// Why; it is logged
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateCredentialArguments {
+    /// The id of the old one
+    pub(crate) id: String,
+    /// For how long the old one goes on; 0s ends it at once
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub(crate) overlap: String,
+    /// For how long the new one is good; as long as the old one was to be unless stated
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires_in: Option<String>,
+    /// Why; it is logged
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeCredentialArguments {
+    /// Its id: the 12 characters in the middle of the key
+    pub(crate) id: String,
     /// Why; it is logged
     #[arg(long, default_value = "")]
     pub(crate) reason: String,

@@ -5,6 +5,7 @@
 //! that an operation lives by. Stores and servers read the clock and hand the facts in as events.
 
 mod answer;
+mod api_key;
 mod attempt;
 mod backoff;
 mod call_window;
@@ -40,6 +41,9 @@ mod timestamp;
 mod transition;
 
 pub use answer::{Answer, AnswerDigest};
+pub use api_key::{
+    ApiKey, ApiKeyDigest, InvalidApiKey, KEY_PREFIX_CHARS_MAX, check_api_key, has_key_prefix, is_key_prefix,
+};
 pub use attempt::{AttemptEnd, NotSentCause, UnknownCause};
 pub use backoff::Backoff;
 pub use canonical_json::{NotCanonical, canonical_json};

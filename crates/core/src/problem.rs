@@ -118,6 +118,12 @@ codes! {
     /// The caller asked for more than a limit allows it.
     QuotaExceeded = "quota-exceeded", 429, "A limit was reached; nothing was sent", Yes,
         "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";
+    /// It is known who is calling, and that they may not.
+    Forbidden = "forbidden", 403, "The credential does not allow this", No,
+        "Use a credential with the scope or plan that is named, or ask the operator for one.";
+    /// It could not be found out who is calling.
+    AuthenticationUnavailable = "authentication-unavailable", 503, "Nobody could check the credential; nothing was sent", Yes,
+        "Nothing was executed. Send the same request with the same credential and key again after the time in Retry-After.";
     /// More requests are under way than can be held.
     TemporaryReducedCapacity = "temporary-reduced-capacity", 503, "Too much is under way; nothing was sent", Yes,
         "Nothing was executed. Send the same request with the same key again after the time in Retry-After.";

@@ -18,19 +18,21 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
 use steadfast_layers::{
-    CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, IdentityPolicy, Problem,
-    RefusalTemplate, RequestId, RequestIdLayer, Rung, Spool, Tries, announced_method, owner_of,
+    CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, Head, IdentityPolicy, Problem,
+    RefusalTemplate, RequestId, RequestIdLayer, RouteAuthentication, Rung, Spool, Tries, announced_method,
+    owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
 use tower::{Layer, Service, service_fn};
 
 use crate::{
+    authenticators::Authenticators,
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     framing, grpc,
     limits::{Limits, SharedLimits},
-    operations_api::{self, OWN_BASE},
+    operations_api::{self, CallerOfOwn, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
@@ -64,6 +66,8 @@ pub(crate) struct Routes {
     pub(crate) upstreams: Upstreams,
     /// The limits that they name.
     pub(crate) limits: Limits,
+    /// Those who find out who is calling.
+    pub(crate) authenticators: Arc<Authenticators>,
 }
 
 impl Routes {
@@ -90,6 +94,8 @@ pub(crate) struct RouteEntry {
     pub(crate) number: u32,
     pub(crate) stack: Stack,
     pub(crate) identity: IdentityPolicy,
+    /// Who finds out who is calling, where the route asks.
+    pub(crate) authentication: Option<Arc<RouteAuthentication>>,
     /// Whether its stack answers preflights.
     pub(crate) answers_preflights: bool,
     /// Whether its stack asks who is calling.
@@ -208,14 +214,18 @@ impl Edge {
     }
 
     async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
-        let identity = |name: &str| {
+        let caller = |name: &str| {
             let route = routes.table.targets().find(|route| &*route.name == name);
-            route.map_or_else(IdentityPolicy::default, |route| route.identity.clone())
+            let identity = route.map(|route| route.identity.clone()).unwrap_or_default();
+            let asked = route.and_then(|route| route.authentication.clone());
+            CallerOfOwn {
+                owner: owner_of(request, &identity),
+                asked: asked.map(|asked| (asked, Head::of(request))),
+            }
         };
         operations_api::serve(
             &self.ledger,
-            identity,
-            |policy| owner_of(request, policy),
+            caller,
             request.method(),
             request.uri().path(),
             request.extensions().get::<RequestId>(),

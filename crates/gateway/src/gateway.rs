@@ -23,12 +23,14 @@ use steadfast_upstream::{EndpointView, NoCircuit, TlsError};
 use steadfast_worker::WorkerCounters;
 
 use crate::{
+    authenticators::Authenticators,
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
+    key_keeper::KeyKeeper,
     limits::{LimitsDesk, SharedLimits},
     routing::Table,
     server, shared,
@@ -63,6 +65,7 @@ pub struct Gateway {
     unready: AtomicBool,
     shared: Option<Arc<shared::Store>>,
     workers: Vec<JoinHandle<()>>,
+    keys: KeyKeeper,
 }
 
 /// A gateway could not start. Nothing is running.
@@ -116,6 +119,17 @@ pub enum ReloadError {
         route: String,
         /// The contradiction.
         error: InvalidPolicy,
+    },
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(io::Error),
+    /// TLS towards somebody who is asked who is calling cannot be set up.
+    #[error("authentication {name}: {error}")]
+    Authentication {
+        /// The authenticator's name.
+        name: String,
+        /// Why not.
+        error: TlsError,
     },
     /// TLS towards an upstream cannot be set up.
     #[error("upstream {upstream}: {error}")]
@@ -201,7 +215,17 @@ impl Gateway {
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
         let limits = SharedLimits::new(&clock);
-        let shared = Shared { ledger: &ledger, clock: &clock, spool: &spool, cache: &cache, limits: &limits };
+        let keys = KeyKeeper::default();
+        let authenticators = Arc::new(Authenticators::running(config, &Authenticators::default(), &clock)?);
+        keys.keep(authenticators.rings(), authenticators.issuers(), &ledger).map_err(StartError::Thread)?;
+        let shared = Shared {
+            ledger: &ledger,
+            clock: &clock,
+            spool: &spool,
+            cache: &cache,
+            authenticators: &authenticators,
+            limits: &limits,
+        };
         let routes = routes(config, &Upstreams::new(), &metrics, &shared)?;
         let store = shared::start(config, &clock, &metrics);
         if let Some(store) = &store {
@@ -257,7 +281,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), shared: store, workers })
+        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), shared: store, workers, keys })
     }
 
     /// Where callers are served: the address of the first listener.
@@ -279,10 +303,22 @@ impl Gateway {
     /// [`ReloadError`]: nothing changed.
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
-        let before = &edge.routes.load().upstreams;
-        let (ledger, clock, spool, cache) = (&edge.ledger, &edge.clock, &edge.spool, &edge.cache);
-        let shared = Shared { ledger, clock, spool, cache, limits: &edge.limits };
-        let routes = routes(config, before, &edge.metrics, &shared);
+        let before = edge.routes.load();
+        let authenticators = Arc::new(Authenticators::running(config, &before.authenticators, &edge.clock)?);
+        let shared = Shared {
+            ledger: &edge.ledger,
+            clock: &edge.clock,
+            spool: &edge.spool,
+            cache: &edge.cache,
+            authenticators: &authenticators,
+            limits: &edge.limits,
+        };
+        let routes = routes(config, &before.upstreams, &edge.metrics, &shared).and_then(|routes| {
+            self.keys
+                .keep(authenticators.rings(), authenticators.issuers(), &edge.ledger)
+                .map_err(ReloadError::Thread)?;
+            Ok(routes)
+        });
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
@@ -330,6 +366,18 @@ impl Gateway {
     pub fn limits(&self) -> LimitsDesk {
         let limits = self.edge.routes.load().limits.values().cloned().collect();
         LimitsDesk { limiter: Arc::clone(&self.edge.limits.limiter), limits }
+    }
+
+    /// Returns when every change of credentials that the ledger has is known to this process.
+    pub async fn refresh_credentials(&self) {
+        self.keys.refresh().await;
+    }
+
+    /// The authenticators that take keys of the ledger, by their names, and what such keys begin with.
+    #[must_use]
+    pub fn key_prefixes(&self) -> Vec<(String, String)> {
+        let rings = self.edge.routes.load().authenticators.rings();
+        rings.iter().map(|ring| (ring.by().to_owned(), ring.prefix().to_owned())).collect()
     }
 
     /// The ledger.
@@ -403,6 +451,7 @@ impl Gateway {
         if let Some(store) = &self.shared {
             store.leave().await;
         }
+        self.keys.note_uses().await;
         self.drain.open_count()
     }
 }
@@ -430,13 +479,16 @@ fn routes(
         let tally = metrics.tallies.route(&route.name);
         let of_route = shared.limits.of_route(route, &limits);
         let has_limits = of_route.is_some();
-        let stack = stack::build(route, running(&route.upstream)?, backup, shared, of_route, &tally)
+        let authentication = shared.authenticators.of_route(route, shared.clock, &tally);
+        let upstream = running(&route.upstream)?;
+        let stack = stack::build(route, upstream, backup, shared, authentication.clone(), of_route, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
             name: Arc::clone(&route.name),
             number: metrics.route_number(&route.name),
             stack,
-            identity: stack::identity(route),
+            identity: stack::identity(route, shared.authenticators),
+            authentication,
             answers_preflights: route.cors.is_some(),
             has_limits,
             refusal: route.refusal.clone(),
@@ -445,5 +497,6 @@ fn routes(
     });
     let table = Table::new(entries.collect::<Result<Vec<_>, ReloadError>>()?);
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
-    Ok(Routes { table, answer_preflights, upstreams, limits })
+    let authenticators = Arc::clone(shared.authenticators);
+    Ok(Routes { table, answer_preflights, upstreams, authenticators, limits })
 }

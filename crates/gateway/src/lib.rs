@@ -6,6 +6,8 @@
 
 pub mod config;
 
+mod asking;
+mod authenticators;
 mod caller;
 mod certificates;
 mod connection;
@@ -16,6 +18,7 @@ mod framing;
 mod gateway;
 mod grpc;
 mod handover;
+mod key_keeper;
 mod limits;
 mod operations_api;
 mod pages;

@@ -1,11 +1,13 @@
 //! What the gateway serves itself, below `/.steadfast/`: the operations of the caller who made them, and the pages
 //! of refusals.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use steadfast_core::{Code, HELP_BASE, OperationId, Owner};
-use steadfast_layers::{IdentityPolicy, Problem, RequestId};
+use steadfast_layers::{Head, Problem, RequestId, RouteAuthentication};
 use steadfast_ledger::{AttemptRecord, OperationRecord, SharedLedger};
 
 use crate::{
@@ -18,11 +20,25 @@ pub(crate) const OWN_BASE: &str = "/.steadfast/";
 
 const OPERATIONS: &str = "/.steadfast/operations/";
 
-/// Answers a request below [`OWN_BASE`]. `identity` finds the policy of the route that an operation came by.
+/// Who makes a request, as far as is known before anybody is asked.
+pub(crate) struct CallerOfOwn {
+    pub(crate) owner: Owner,
+    /// Who finds out, where the route asks.
+    pub(crate) asked: Option<(Arc<RouteAuthentication>, Head)>,
+}
+
+impl CallerOfOwn {
+    async fn known(self) -> Owner {
+        let Some((asked, head)) = self.asked else { return self.owner };
+        let who = asked.who(head).await;
+        Owner { principal: who.map(|who| steadfast_core::Principal::new(who.name())), ..self.owner }
+    }
+}
+
+/// Answers a request below [`OWN_BASE`]. `caller` finds out who makes it, as the route that an operation came by would.
 pub(crate) async fn serve(
     ledger: &SharedLedger,
-    identity: impl Fn(&str) -> IdentityPolicy,
-    caller: impl Fn(&IdentityPolicy) -> Owner,
+    caller: impl Fn(&str) -> CallerOfOwn,
     method: &Method,
     path: &str,
     request_id: Option<&RequestId>,
@@ -32,7 +48,7 @@ pub(crate) async fn serve(
     } else if let Some(code) = path.strip_prefix(HELP_BASE) {
         Code::from_text(code).map(page).ok_or_else(|| Problem::new(Code::RouteNotFound))
     } else if let Some(id) = path.strip_prefix(OPERATIONS) {
-        operation(ledger, identity, caller, id).await
+        operation(ledger, caller, id).await
     } else {
         Err(Problem::new(Code::RouteNotFound))
     };
@@ -53,8 +69,7 @@ fn respond(content_type: &'static str, body: Bytes) -> EdgeResponse {
 
 async fn operation(
     ledger: &SharedLedger,
-    identity: impl Fn(&str) -> IdentityPolicy,
-    caller: impl Fn(&IdentityPolicy) -> Owner,
+    caller: impl Fn(&str) -> CallerOfOwn,
     id: &str,
 ) -> Result<EdgeResponse, Problem> {
     let not_found = || Problem::new(Code::OperationNotFound);
@@ -63,7 +78,7 @@ async fn operation(
     let id: OperationId = id.parse().map_err(|_| not_found())?;
     let record = ledger.operation(id).await.map_err(unavailable)?.ok_or_else(not_found)?;
     // Somebody else's operation is not there, as far as this caller is concerned.
-    if !record.owner.discloses_to(&caller(&identity(&record.route))) {
+    if !record.owner.discloses_to(&caller(&record.route).known().await) {
         return Err(not_found());
     }
     let attempts = ledger.attempts(id).await.map_err(unavailable)?;

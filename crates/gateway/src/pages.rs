@@ -29,6 +29,8 @@ pages! {
     DeadlineExceeded => "deadline-exceeded",
     NotCached => "not-cached",
     Unauthenticated => "unauthenticated",
+    Forbidden => "forbidden",
+    AuthenticationUnavailable => "authentication-unavailable",
     TemporaryReducedCapacity => "temporary-reduced-capacity",
     CircuitOpen => "circuit-open",
     LedgerUnavailable => "ledger-unavailable",

@@ -7,19 +7,20 @@ use std::{
 
 use http::{HeaderName, Request, Response};
 use steadfast_layers::{
-    AnswersLayer, AnswersService, CacheBody, CacheLayer, CachePolicy, CacheService, CacheStore,
-    ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
+    AnswersLayer, AnswersService, AuthenticationService, CacheBody, CacheLayer, CachePolicy, CacheService,
+    CacheStore, ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
     DeadlineLayer, DeadlineService, FailureLayer, FailureService, Fallback, FallbackLayer, FallbackService,
     FallbackSource, GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
     IdentityPolicy, InvalidPolicy, LimitedBody, LimitsLayer, LimitsService, OutgoingLayer, OutgoingService,
-    RetryLayer, RetryService, Retrying, RewritePolicy, RouteLimits, RouteTally, SharedRetryBudget, Slot,
-    Spool,
+    RetryLayer, RetryService, Retrying, RewritePolicy, RouteAuthentication, RouteLimits, RouteTally,
+    SharedRetryBudget, Slot, Spool,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
 use tower::ServiceBuilder;
 
 use crate::{
+    authenticators::Authenticators,
     caller::CallerBody,
     config::{Route, RouteFallback},
     limits::SharedLimits,
@@ -36,7 +37,7 @@ pub(crate) type EdgeRequest = Request<CallerBody>;
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
-pub(crate) type Stack = AnswersService<CorsService<FallbackService<Bounded, Bounded>>>;
+pub(crate) type Stack = AnswersService<CorsService<AuthenticationService<FallbackService<Bounded, Bounded>>>>;
 
 /// The part of it that answers in time, whatever becomes of the upstream.
 type Bounded = FailureService<DeadlineService<LimitsService<CacheService<IdempotencyService<Outgoing>>>>>;
@@ -50,6 +51,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) spool: &'a Arc<Spool>,
     pub(crate) cache: &'a Arc<CacheStore>,
+    pub(crate) authenticators: &'a Arc<Authenticators>,
     pub(crate) limits: &'a SharedLimits,
 }
 
@@ -59,10 +61,12 @@ pub(crate) fn build(
     upstream: &RunningUpstream,
     backup: Option<&RunningUpstream>,
     shared: &Shared<'_>,
+    authentication: Option<Arc<RouteAuthentication>>,
     limits: Option<Arc<RouteLimits>>,
     tally: &Arc<RouteTally>,
 ) -> Result<Stack, InvalidPolicy> {
-    let policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
+    let mut policy = route.idempotency.clone().unwrap_or_else(|| no_policy(&route.name));
+    policy.identity = identity(route, shared.authenticators);
     let rewrite = route.rewrite.clone().map(Arc::new);
     let fallback = fallback(route, upstream, backup, shared, tally)?;
     Ok(ServiceBuilder::new()
@@ -70,6 +74,8 @@ pub(crate) fn build(
         .layer(AnswersLayer::new(rewrite.clone()))
         // A preflight goes no further; every answer, whoever gives it, is shown to the pages that may read it.
         .layer(CorsLayer::new(route.cors.clone()))
+        // Who is calling must be known before anything is looked up for them.
+        .layer(shared.authenticators.layer(authentication))
         // The last rung before a refusal: what a safe request is answered when all inside has failed.
         .layer(FallbackLayer::new(fallback))
         .service(bounded(route, upstream, (policy, limits), rewrite, shared, tally)?))
@@ -97,7 +103,7 @@ fn bounded(
         // A keyed request is claimed, replayed or refused here, before anything can be sent.
         .layer(IdempotencyLayer::with_spool(policy, claims, shared.clock.clone(), Arc::clone(shared.spool))?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
-        .layer(OutgoingLayer::new(rewrite))
+        .layer(outgoing(route, rewrite))
         // What fails is tried again where that is safe; all tries are one attempt of a keyed request.
         .layer(RetryLayer::new(retrying(route, upstream, shared.clock)))
         // An attempt takes one of the upstream's places, waits for one, or is refused.
@@ -105,6 +111,12 @@ fn bounded(
         // What has its place still goes no sooner than the upstream wants to be called.
         .layer(CourtesyLayer::new(upstream.courtesy.clone()))
         .service(upstream.client.clone()))
+}
+
+/// What is changed of requests on their way to the upstream.
+fn outgoing(route: &Route, rewrite: Option<Arc<RewritePolicy>>) -> OutgoingLayer {
+    let layer = OutgoingLayer::new(rewrite);
+    if route.authentication.is_some() { layer.hiding_credentials() } else { layer }
 }
 
 /// How the route's requests are tried again, if it or its upstream says so.
@@ -140,7 +152,7 @@ fn cache_layer(
     let Some(policy) = &route.cache else { return CacheLayer::none() };
     let mut policy = CachePolicy {
         // Whatever is a credential for the route's keys is one for its answers.
-        credential_headers: identity(route).credential_headers,
+        credential_headers: identity(route, shared.authenticators).credential_headers,
         space: space(route, upstream),
         ..policy.clone()
     };
@@ -188,8 +200,15 @@ fn no_policy(route: &str) -> IdempotencyPolicy {
 }
 
 /// Which headers carry a caller's credential on this route.
-pub(crate) fn identity(route: &Route) -> IdentityPolicy {
-    route.idempotency.as_ref().map_or_else(IdentityPolicy::default, |policy| policy.identity.clone())
+pub(crate) fn identity(route: &Route, authenticators: &Authenticators) -> IdentityPolicy {
+    let stated = route.idempotency.as_ref().map(|policy| policy.identity.clone());
+    let mut identity = stated.unwrap_or_default();
+    for header in authenticators.headers_of(route) {
+        if !identity.credential_headers.contains(&header) {
+            identity.credential_headers.push(header);
+        }
+    }
+    identity
 }
 
 #[cfg(test)]

@@ -24,13 +24,16 @@ use crate::{DEGRADED_HEADER, HeldBody, REQUEST_ID_HEADER, idempotency::SENT};
 
 /// What pages may read of any answer, beside what browsers always show them and [`SENT`]: what else the layers say
 /// in headers, and where a 202 points.
-const EXPOSED: [HeaderName; 8] = [
+const EXPOSED: [HeaderName; 11] = [
     REQUEST_ID_HEADER,
     DEGRADED_HEADER,
     header::LOCATION,
     header::RETRY_AFTER,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
     HeaderName::from_static("x-should-retry"),
     HeaderName::from_static("stripe-should-retry"),
 ];

@@ -1,11 +1,12 @@
 //! The Steadfast layers: each wraps any tower service of HTTP requests, whether a gateway's client of an upstream
 //! or an axum handler.
 //!
-//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`FallbackLayer`],
-//! [`FailureLayer`], [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
-//! [`ConcurrencyLayer`], [`CourtesyLayer`].
+//! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`AuthenticationLayer`], [`FallbackLayer`],
+//! [`FailureLayer`], [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`],
+//! [`RetryLayer`], [`ConcurrencyLayer`], [`CourtesyLayer`].
 
 mod attempt;
+mod authentication;
 mod body;
 mod bulkhead;
 mod cache;
@@ -37,6 +38,12 @@ mod tally;
 mod tried;
 
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
+pub use authentication::{
+    Algorithm, ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
+    CredentialSource, Forward, ForwardPolicy, Head, Introspection, IntrospectionPolicy, InvalidKeySet, Jwt,
+    JwtPolicy, KeyRing, KeySet, KeyUse, Keys, Kind, Known, NamedAs, Outbound, Reserved, RouteAuthentication,
+    RouteAuthenticationPolicy, Verified, form_encoded,
+};
 pub use body::{BodyTooLarge, HeldBody};
 pub use bulkhead::{Bulkhead, BulkheadPolicy, Priority, Slot};
 pub use cache::{

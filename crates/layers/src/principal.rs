@@ -3,6 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
+use http::HeaderName;
 use steadfast_core::CredentialId;
 
 /// The attribute that says which plan a principal is on.
@@ -28,6 +29,8 @@ pub struct PrincipalFacts {
     pub attributes: Vec<(Box<str>, Box<str>)>,
     /// What it may do.
     pub scopes: Vec<Box<str>>,
+    /// The header with the credential, where that goes no further than the gateway.
+    pub hidden: Option<HeaderName>,
 }
 
 impl Principal {
@@ -59,6 +62,12 @@ impl Principal {
     #[must_use]
     pub fn credential(&self) -> Option<CredentialId> {
         self.0.credential
+    }
+
+    /// The header with the credential, where that goes no further than the gateway.
+    #[must_use]
+    pub fn hidden(&self) -> Option<&HeaderName> {
+        self.0.hidden.as_ref()
     }
 
     /// What is said of it under this name.

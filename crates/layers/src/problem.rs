@@ -14,11 +14,18 @@ use crate::RequestId;
 pub struct Problem {
     code: Code,
     status: u16,
-    detail: Option<String>,
+    detail: Option<Box<str>>,
     instance: Option<RequestId>,
     operation: Option<OperationId>,
     retry_after: Option<Duration>,
     resend: Resend,
+    /// What few refusals say.
+    more: Option<Box<More>>,
+}
+
+/// What only some refusals say. Apart, so that others are small enough to be returned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct More {
     next_step: Option<&'static str>,
     members: Vec<(&'static str, Value)>,
 }
@@ -35,8 +42,7 @@ impl Problem {
             operation: None,
             retry_after: None,
             resend: code.resend(),
-            next_step: None,
-            members: Vec::new(),
+            more: None,
         }
     }
 
@@ -50,7 +56,7 @@ impl Problem {
     /// What happened in this case. The caller reads it: nothing secret belongs here.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into().into_boxed_str());
         self
     }
 
@@ -85,14 +91,14 @@ impl Problem {
     /// What to do next, where it is not what the code advises.
     #[must_use]
     pub fn next_step(mut self, next_step: &'static str) -> Self {
-        self.next_step = Some(next_step);
+        self.more.get_or_insert_default().next_step = Some(next_step);
         self
     }
 
     /// One member more of the document.
     #[must_use]
     pub fn member(mut self, name: &'static str, value: Value) -> Self {
-        self.members.push((name, value));
+        self.more.get_or_insert_default().members.push((name, value));
         self
     }
 
@@ -114,7 +120,7 @@ impl Problem {
 
     /// What to do next.
     pub(crate) fn advice(&self) -> &'static str {
-        self.next_step.unwrap_or(self.code.next_step())
+        self.more.as_ref().and_then(|more| more.next_step).unwrap_or(self.code.next_step())
     }
 
     pub(crate) fn request_id(&self) -> Option<&str> {
@@ -125,12 +131,17 @@ impl Problem {
         self.retry_after.map(|after| after.as_millis().div_ceil(1_000).max(1) as u64)
     }
 
+    fn find(&self, name: &str) -> Option<&Value> {
+        let members = &self.more.as_ref()?.members;
+        members.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
     pub(crate) fn text_member(&self, name: &str) -> Option<&str> {
-        self.members.iter().find(|(known, _)| *known == name)?.1.as_str()
+        self.find(name)?.as_str()
     }
 
     pub(crate) fn number_member(&self, name: &str) -> Option<u64> {
-        self.members.iter().find(|(known, _)| *known == name)?.1.as_u64()
+        self.find(name)?.as_u64()
     }
 
     /// The answer that the caller gets. Its code is an extension of it, and so is the problem itself.
@@ -175,7 +186,7 @@ impl Problem {
         put("status", self.status.into());
         put("code", self.code.as_str().into());
         if let Some(detail) = &self.detail {
-            put("detail", detail.as_str().into());
+            put("detail", (**detail).into());
         }
         if let Some(instance) = &self.instance {
             put("instance", instance.as_str().into());
@@ -186,7 +197,7 @@ impl Problem {
         if let Some(seconds) = retry_after {
             put("retry_after", seconds.into());
         }
-        for (name, value) in &self.members {
+        for (name, value) in self.more.iter().flat_map(|more| &more.members) {
             put(name, value.clone());
         }
         put("next_step", self.advice().into());

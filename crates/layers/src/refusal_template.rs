@@ -13,8 +13,30 @@ use crate::{HeldBody, Problem};
 pub struct RefusalTemplate {
     parts: Vec<Part>,
     content_type: HeaderValue,
-    /// Whether texts are escaped as JSON has them.
-    is_json: bool,
+    escaping: Escaping,
+}
+
+/// How texts are written, so that they end nothing that the template began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escaping {
+    /// As within the quotes of a JSON string.
+    Json,
+    /// As in HTML and XML.
+    Markup,
+    /// As they are.
+    Plain,
+}
+
+impl Escaping {
+    fn of(content_type: &HeaderValue) -> Self {
+        let kind = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+        let kind = kind.trim().to_ascii_lowercase();
+        match kind.rsplit(['/', '+']).next() {
+            Some("json") => Self::Json,
+            Some("html" | "xml") => Self::Markup,
+            _ => Self::Plain,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,12 +121,9 @@ impl RefusalTemplate {
         }
         text.push_str(rest);
         parts.push(Part::Text(text.into()));
-        let is_json = content_type.to_str().is_ok_and(|kind| {
-            let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            kind == "application/json" || kind.ends_with("+json")
-        });
-        let template = Self { parts, content_type, is_json };
-        if is_json {
+        let escaping = Escaping::of(&content_type);
+        let template = Self { parts, content_type, escaping };
+        if escaping == Escaping::Json {
             let filled = template.fill(&Problem::new(steadfast_core::Code::QuotaExceeded));
             serde_json::from_str::<serde::de::IgnoredAny>(&filled)
                 .map_err(|error| InvalidTemplate::NotJson(error.to_string()))?;
@@ -158,7 +177,7 @@ impl RefusalTemplate {
     fn put(&self, body: &mut String, placeholder: Placeholder, problem: &Problem) {
         let number = |body: &mut String, number: Option<u64>| match number {
             Some(number) => body.push_str(&number.to_string()),
-            None => body.push_str(if self.is_json { "null" } else { "" }),
+            None => body.push_str(if self.escaping == Escaping::Json { "null" } else { "" }),
         };
         match placeholder {
             Placeholder::Code => self.text(body, problem.code().as_str()),
@@ -177,15 +196,23 @@ impl RefusalTemplate {
         }
     }
 
-    /// A text, so that it ends nothing that the template began.
     fn text(&self, body: &mut String, text: &str) {
-        if !self.is_json {
-            body.push_str(text);
-            return;
+        match self.escaping {
+            Escaping::Plain => body.push_str(text),
+            Escaping::Json => {
+                // With the quotes round it, which the template has already.
+                let quoted = serde_json::to_string(text).unwrap_or_default();
+                body.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
+            }
+            Escaping::Markup => text.chars().for_each(|char| match char {
+                '&' => body.push_str("&amp;"),
+                '<' => body.push_str("&lt;"),
+                '>' => body.push_str("&gt;"),
+                '"' => body.push_str("&quot;"),
+                '\'' => body.push_str("&#39;"),
+                char => body.push(char),
+            }),
         }
-        // With the quotes round it, which the template has already.
-        let quoted = serde_json::to_string(text).unwrap_or_default();
-        body.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
     }
 }
 
@@ -235,6 +262,14 @@ mod tests {
             body,
             r#"{"error":"route-not-found","message":"Nothing is served here","retry_after":null}"#
         );
+    }
+
+    #[test]
+    fn what_a_caller_sent_is_no_markup_in_a_page_about_it() {
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        let template = RefusalTemplate::new("<p>{detail}</p>", html).expect("a template");
+        let problem = Problem::new(Code::TargetUnclear).detail("<script>'\"&");
+        assert_eq!(given(&template, problem).1, "<p>&lt;script&gt;&#39;&quot;&amp;</p>");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, uri::Path
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::Principal;
+
 /// Changes to the header fields of a message, in this order: those removed, those set, those added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderEdits {
@@ -67,7 +69,10 @@ impl RewritePolicy {
 
 /// Changes requests on their way to the upstream. Wraps a service in [`OutgoingService`].
 #[derive(Clone, Debug)]
-pub struct OutgoingLayer(Option<Arc<RewritePolicy>>);
+pub struct OutgoingLayer {
+    policy: Option<Arc<RewritePolicy>>,
+    hides_credentials: bool,
+}
 
 /// Changes answers on their way to callers. Wraps a service in [`AnswersService`].
 #[derive(Clone, Debug)]
@@ -77,7 +82,14 @@ impl OutgoingLayer {
     /// `None` changes nothing.
     #[must_use]
     pub fn new(policy: Option<Arc<RewritePolicy>>) -> Self {
-        Self(policy)
+        Self { policy, hides_credentials: false }
+    }
+
+    /// Credentials that go no further than the gateway ([`Principal::hidden`]) are taken out here, and not before: what is
+    /// private to a caller is known by them.
+    #[must_use]
+    pub fn hiding_credentials(self) -> Self {
+        Self { hides_credentials: true, ..self }
     }
 }
 
@@ -93,7 +105,7 @@ impl<S> Layer<S> for OutgoingLayer {
     type Service = OutgoingService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        OutgoingService { inner, policy: self.0.clone() }
+        OutgoingService { inner, policy: self.policy.clone(), hides_credentials: self.hides_credentials }
     }
 }
 
@@ -110,6 +122,7 @@ impl<S> Layer<S> for AnswersLayer {
 pub struct OutgoingService<S> {
     inner: S,
     policy: Option<Arc<RewritePolicy>>,
+    hides_credentials: bool,
 }
 
 impl<S, B> Service<Request<B>> for OutgoingService<S>
@@ -125,6 +138,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
+        if self.hides_credentials
+            && let Some(header) = request.extensions().get::<Principal>().and_then(Principal::hidden).cloned()
+        {
+            request.headers_mut().remove(header);
+        }
         if let Some(policy) = &self.policy {
             policy.requests.apply(request.headers_mut());
             if let Some(target) = policy.target(request.uri()) {

@@ -128,6 +128,12 @@ tally! {
     /// What is counted of one route.
     RouteTally {
         counter degraded = "steadfast_route_degraded", "Answers that were not the upstream's first";
+        counter unauthenticated = "steadfast_route_unauthenticated",
+            "Requests refused because nobody knows who made them";
+        counter forbidden = "steadfast_route_forbidden",
+            "Requests refused because whoever made them may not";
+        counter authentication_unavailable = "steadfast_route_authentication_unavailable",
+            "Requests refused because it could not be found out who made them";
         counter cache_hits = "steadfast_cache_hits", "Fresh answers given from the cache";
         counter cache_stale = "steadfast_cache_stale", "Stale answers given from the cache";
         counter cache_revalidated = "steadfast_cache_revalidated",

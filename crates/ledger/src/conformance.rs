@@ -6,6 +6,7 @@
 
 mod answers;
 mod claiming;
+mod credentials;
 mod doubt;
 mod erasing;
 mod finishing;
@@ -134,6 +135,15 @@ claims! { $
         erases_in_bounded_steps_and_counts_before,
         erases_by_credential_and_by_namespace,
         erases_the_name_of_a_tombstone,
+    }
+    credentials {
+        keeps_credentials_over_a_restart,
+        replaces_a_credential_with_an_overlap,
+        replaces_no_credential_that_has_ended,
+        revokes_a_credential_once,
+        tells_which_credentials_changed,
+        notes_when_credentials_were_used,
+        forgets_credentials_that_ended_long_ago,
     }
     reading {
         reads_an_operation_by_its_id,

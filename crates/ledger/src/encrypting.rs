@@ -7,12 +7,15 @@ use std::{
     time::Duration,
 };
 
-use steadfast_core::{Answer, AttemptEnd, Fence, HeaderFields, OperationDigest, OperationId};
+use steadfast_core::{
+    Answer, AttemptEnd, CredentialId, Fence, HeaderFields, OperationDigest, OperationId, Timestamp,
+};
 
 use crate::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Erase, Erased, Erasure,
-    Filter, Finished, Keys, LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped,
-    SettleError, Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, CredentialChanges,
+    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, Keys, LedgerError,
+    LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
+    Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
     sealing::{self, Unreadable, Whose},
 };
 
@@ -174,6 +177,24 @@ impl<L: Erasure> Erasure for Encrypting<L> {
 
     fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.scour()
+    }
+}
+
+impl<L: Credentials> Credentials for Encrypting<L> {
+    fn issue(&self, order: Issue) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.issue(order)
+    }
+
+    fn revoke(&self, id: CredentialId, at: Timestamp) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.revoke(id, at)
+    }
+
+    fn credentials(&self, since: Revision) -> BoxFuture<'_, Result<CredentialChanges, LedgerError>> {
+        self.ledger.credentials(since)
+    }
+
+    fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.note_used(uses)
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! A claim is on disk before anything is sent, and an outcome is on disk before anybody sees it. The traits are
 //! split by who uses them: [`Claims`] by whoever makes attempts, [`Operations`] by whoever reads, [`Settlements`]
-//! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Upkeep`] by what runs without a caller. Every
-//! store implements all five and passes the same conformance suite. States change only by [`steadfast_core::transition`].
+//! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Credentials`] by whoever knows callers, [`Upkeep`]
+//! by what runs without one. Every store implements all six and passes the same conformance suite. States change only by [`steadfast_core::transition`].
 
 mod claim;
 mod clock;
+mod credentials;
 #[cfg(feature = "encryption")]
 mod encrypting;
 mod erasure;
@@ -38,6 +39,10 @@ pub use claim::{
     Retention, Standing,
 };
 pub use clock::{BootInstant, Clock};
+pub use credentials::{
+    CREDENTIALS_MAX, CredentialChanges, CredentialError, CredentialRecord, Credentials, ENDED_KEPT, Issue,
+    Revision,
+};
 #[cfg(feature = "encryption")]
 pub use encrypting::Encrypting;
 pub use erasure::{ERASED_AT_ONCE_MAX, Erase, Erased, Erasure, Whose};
@@ -57,9 +62,9 @@ pub use watch::{TooManyWaiters, Watch, WatchHub};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A whole ledger: everything that a gateway wires together.
-pub trait Ledger: Claims + Operations + Settlements + Erasure + Upkeep {}
+pub trait Ledger: Claims + Operations + Settlements + Erasure + Credentials + Upkeep {}
 
-impl<L: Claims + Operations + Settlements + Erasure + Upkeep> Ledger for L {}
+impl<L: Claims + Operations + Settlements + Erasure + Credentials + Upkeep> Ledger for L {}
 
 /// A ledger chosen at start.
 pub type SharedLedger = Arc<dyn Ledger>;

@@ -12,13 +12,13 @@ use std::{
 };
 
 use quick_cache::{Weighter, sync::Cache};
-use steadfast_core::{Answer, AttemptEnd, OperationDigest, OperationId};
+use steadfast_core::{Answer, AttemptEnd, CredentialId, OperationDigest, OperationId, Timestamp};
 
 use crate::{
-    BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Erase, Erased, Erasure, Filter,
-    Finished, LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, SettleError,
-    Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Watch,
-    operation::AttemptRecord,
+    BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, CredentialChanges, CredentialError,
+    Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims, Occupied,
+    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
+    Standing, Swept, TooManyWaiters, Upkeep, Watch, operation::AttemptRecord,
 };
 
 /// How long before its row a copy expires, so that no clock's haste lets it outlive the row.
@@ -156,6 +156,24 @@ impl<L: Erasure> Erasure for Remembering<L> {
 
     fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.scour()
+    }
+}
+
+impl<L: Credentials> Credentials for Remembering<L> {
+    fn issue(&self, order: Issue) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.issue(order)
+    }
+
+    fn revoke(&self, id: CredentialId, at: Timestamp) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.revoke(id, at)
+    }
+
+    fn credentials(&self, since: Revision) -> BoxFuture<'_, Result<CredentialChanges, LedgerError>> {
+        self.ledger.credentials(since)
+    }
+
+    fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.note_used(uses)
     }
 }
 

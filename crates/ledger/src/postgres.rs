@@ -12,6 +12,7 @@
 
 mod backoff;
 mod batch;
+mod credentials;
 mod decide;
 mod erasing;
 mod failure;

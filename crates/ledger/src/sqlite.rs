@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod claiming;
+mod credentials;
 mod desk;
 mod entry;
 mod erasing;

@@ -2,7 +2,7 @@
 //! says exactly what is known when no answer comes. Where no connection could be made it gives the request back, so
 //! that it can go elsewhere.
 
-use std::{error::Error, io, sync::Arc, task::Poll, time::Duration};
+use std::{error::Error, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
@@ -23,6 +23,7 @@ use crate::{
     pool::Pool,
     prepare::Preparation,
     stream::Stream,
+    upstream::nothing_to_send,
     watched::{BodyFailed, Watched, is_too_large},
 };
 
@@ -42,21 +43,6 @@ pub(crate) struct Client<B: OutgoingBody> {
     dialer: Dialer,
     pool: Arc<Pool<B>>,
     clock: Clock,
-}
-
-/// No answer came.
-pub(crate) struct Unanswered<B> {
-    /// What is known.
-    pub(crate) failed: AttemptFailed,
-    /// The request, where no connection to send it over could be made: not a byte of it is gone, of its body
-    /// neither.
-    pub(crate) unsent: Option<Box<Request<B>>>,
-}
-
-impl<B> From<AttemptFailed> for Unanswered<B> {
-    fn from(failed: AttemptFailed) -> Self {
-        Self { failed, unsent: None }
-    }
 }
 
 /// An extension of an answer that turned its connection into a tunnel.
@@ -140,16 +126,17 @@ impl<B: OutgoingBody> Client<B> {
         self.preparation.readdress(request);
     }
 
-    /// Sends a request that was [prepared](Self::prepare).
+    /// Sends a request that was [prepared](Self::prepare). Where no connection to send it over could be made it is still
+    /// in its place afterwards: not a byte of it is gone, of its body neither.
     pub(crate) async fn send(
         &self,
         limits: &Limits,
         asked: &Asked,
-        mut request: Request<B>,
-    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
+        place: &mut Option<Request<B>>,
+    ) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
         // A keyed request is answered once; what becomes a tunnel has no such answer.
         if let Some(protocol) = asked.upgrade.as_ref().filter(|_| limits.send_by.is_none()) {
-            return self.upgrade(limits, request, protocol.clone()).await;
+            return Box::pin(self.upgrade(limits, place, protocol.clone())).await;
         }
         let mut reused_allowed = true;
         let mut tries = 0;
@@ -158,19 +145,24 @@ impl<B: OutgoingBody> Client<B> {
             let kept = if reused_allowed { self.kept() } else { None };
             let (link, reused) = match kept {
                 Some(link) => (link, true),
-                None => match limits.before_head(self.open()).await {
-                    None => return Err(self.no_connection("no time was left to connect".into()).into()),
-                    Some(Ok(link)) => (link, false),
-                    Some(Err(failed)) => return Err(given_back(failed, request)),
+                // Boxed: a request is seldom the one that connects, and every future has room for its largest part.
+                None => match Box::pin(limits.before_head(self.open())).await {
+                    Some(opened) => (opened?, false),
+                    None => {
+                        // No time is left for it elsewhere either.
+                        *place = None;
+                        return Err(self.no_connection("no time was left to connect".into()));
+                    }
                 },
             };
+            let mut request = place.take().ok_or_else(nothing_to_send)?;
             let mut connection = match link {
                 Link::Own(connection) => connection,
                 // Boxed, so that it takes no room where HTTP/1.1 is spoken.
                 Link::Shared(sender) => {
                     match Box::pin(self.send_among_others(limits, sender, reused, request, tries)).await? {
                         Sent::Answered(response) => return Ok(*response),
-                        Sent::Again(again) => (request, reused_allowed) = (*again, false),
+                        Sent::Again(again) => (*place, reused_allowed) = (Some(*again), false),
                     }
                     continue;
                 }
@@ -183,29 +175,29 @@ impl<B: OutgoingBody> Client<B> {
             limits.check(&self.clock)?;
             limits.tell(request.headers_mut());
             let judged = self.to_be_judged(&request);
-            let exchange = connection.exchange(request);
-            let answered = match limits.first_byte(self.policy.first_byte_timeout, exchange).await {
-                Ok(answered) => answered,
-                Err(too_late) => return Err(self.timed_out(too_late).into()),
+            let answered = {
+                let exchange = std::pin::pin!(connection.exchange(request));
+                limits.first_byte(self.policy.first_byte_timeout, exchange).await
             };
-            (request, reused_allowed) = match answered {
+            let answered = answered.map_err(|too_late| self.timed_out(too_late))?;
+            (*place, reused_allowed) = match answered {
                 // Nobody asked for that, and what follows is no HTTP.
                 Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(self.broken_off("it switched protocols unasked").into());
+                    return Err(self.broken_off("it switched protocols unasked"));
                 }
                 Ok(response) => {
                     let response = self.answered(limits, response, connection).await;
                     return Ok(self.judge(judged, response).await);
                 }
                 // A kept connection was closed before it took the request: nothing was sent, a new one will do.
-                Err(ExchangeError::Unsent(back)) if reused => (*back, false),
+                Err(ExchangeError::Unsent(back)) if reused => (Some(*back), false),
                 Err(ExchangeError::Unsent(back)) => {
-                    let failed = self.no_connection("closed before the request was taken".into());
-                    return Err(given_back(failed, *back));
+                    *place = Some(*back);
+                    return Err(self.no_connection("closed before the request was taken".into()));
                 }
                 Err(ExchangeError::Lost(error)) => match resend {
-                    Some(again) if !error.is_user() => (again, false),
-                    _ => return Err(self.lost(&error).into()),
+                    Some(again) if !error.is_user() => (Some(again), false),
+                    _ => return Err(self.lost(&error)),
                 },
             };
         }
@@ -274,11 +266,9 @@ impl<B: OutgoingBody> Client<B> {
                 (body, Some(failure))
             }
         };
-        let exchange = sender.try_send_request(Request::from_parts(head, body));
-        let answered = match limits.first_byte(self.policy.first_byte_timeout, exchange).await {
-            Ok(answered) => answered,
-            Err(too_late) => return Err(self.timed_out(too_late)),
-        };
+        let exchange = std::pin::pin!(sender.try_send_request(Request::from_parts(head, body)));
+        let answered = limits.first_byte(self.policy.first_byte_timeout, exchange).await;
+        let answered = answered.map_err(|too_late| self.timed_out(too_late))?;
         let mut error = match answered {
             Ok(response) => {
                 let body = |incoming| UpstreamBody::new(incoming, self.silence_max(limits));
@@ -313,13 +303,11 @@ impl<B: OutgoingBody> Client<B> {
     async fn upgrade(
         &self,
         limits: &Limits,
-        mut request: Request<B>,
+        place: &mut Option<Request<B>>,
         protocol: HeaderValue,
-    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
-        let stream = match self.dialer.dial_http1().await {
-            Ok(stream) => stream,
-            Err(error) => return Err(given_back(connect_failed(error), request)),
-        };
+    ) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
+        let stream = self.dialer.dial_http1().await.map_err(connect_failed)?;
+        let mut request = place.take().ok_or_else(nothing_to_send)?;
         let handshake = connection::handshake(stream).await;
         let (mut sender, driver) = handshake.map_err(|error| self.no_connection(error))?;
         drive_apart(async move {
@@ -332,11 +320,9 @@ impl<B: OutgoingBody> Client<B> {
         headers.insert(header::UPGRADE, protocol);
         limits.check(&self.clock)?;
         limits.tell(request.headers_mut());
-        let exchange = sender.send_request(request);
-        let answered = match limits.first_byte(self.policy.first_byte_timeout, exchange).await {
-            Ok(answered) => answered,
-            Err(too_late) => return Err(self.timed_out(too_late).into()),
-        };
+        let exchange = std::pin::pin!(sender.send_request(request));
+        let answered = limits.first_byte(self.policy.first_byte_timeout, exchange).await;
+        let answered = answered.map_err(|too_late| self.timed_out(too_late))?;
         let mut response = answered.map_err(|error| self.lost(&error))?;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = response.headers().get(header::UPGRADE).cloned();
@@ -459,8 +445,6 @@ impl Limits {
         self.send_by.is_some()
     }
 
-    /// Waits for the head of an answer. An attempt that a claim stands for is bounded by whoever holds the claim,
-    /// who goes on reading when it stops waiting; here it must not be cut off.
     /// Waits for a step on the way, but never past the moment at which the answer would be too late.
     async fn before_head<T>(&self, step: impl Future<Output = T>) -> Option<T> {
         match self.head_until {
@@ -480,7 +464,7 @@ impl Limits {
     async fn first_byte<T>(
         &self,
         timeout: Duration,
-        exchange: impl Future<Output = T>,
+        exchange: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, TooLate> {
         let Some(head_until) = self.head_until else { return Ok(exchange.await) };
         let now = Instant::now();
@@ -506,11 +490,6 @@ impl Limits {
         }
         Ok(())
     }
-}
-
-/// No connection could be made, so here is the request.
-fn given_back<B>(failed: AttemptFailed, request: Request<B>) -> Unanswered<B> {
-    Unanswered { failed, unsent: Some(Box::new(request)) }
 }
 
 fn connect_failed(detail: String) -> AttemptFailed {

@@ -6,7 +6,7 @@
 use std::{
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -59,18 +59,12 @@ impl<B: OutgoingBody> Connection<B> {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         request: Request<B>,
-    ) -> Result<Response<Incoming>, ExchangeError<B>> {
-        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        std::future::poll_fn(|context| {
-            drive(driver, context);
-            answer.as_mut().poll(context)
-        })
-        .await
-        .map_err(Self::failure)
+    ) -> impl Future<Output = Result<Response<Incoming>, ExchangeError<B>>> {
+        let answer = self.sender.try_send_request(request);
+        Exchange { answer, driver: &mut self.driver }
     }
 
     fn failure(mut error: TrySendError<Request<B>>) -> ExchangeError<B> {
@@ -113,6 +107,29 @@ impl<B: OutgoingBody> Connection<B> {
             }
             _ => false,
         }
+    }
+}
+
+pin_project_lite::pin_project! {
+    // An exchange under way: a struct, because what an async block is given takes room twice in it.
+    struct Exchange<'a, B: OutgoingBody, F> {
+        #[pin]
+        answer: F,
+        driver: &'a mut Option<Pin<Box<Driver<B>>>>,
+    }
+}
+
+impl<B, F> Future for Exchange<'_, B, F>
+where
+    B: OutgoingBody,
+    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>>,
+{
+    type Output = Result<Response<Incoming>, ExchangeError<B>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        drive(this.driver, context);
+        this.answer.poll(context).map_err(Connection::failure)
     }
 }
 

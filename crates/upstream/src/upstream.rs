@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{Request, Response, StatusCode};
 use steadfast_core::{
-    Reading,
+    NotSentCause, Reading,
     circuit::{CallEnd, Held},
 };
 use steadfast_layers::{
@@ -25,7 +25,7 @@ use tower_service::Service;
 use crate::{
     Endpoint, EndpointView, Location, OutgoingBody, TlsError, UpstreamBody, UpstreamPolicy,
     balance::{self, Choice},
-    client::{Client, Limits, Unanswered},
+    client::{Client, Limits},
     dial::Connectors,
     health,
     hop_by_hop::Asked,
@@ -246,7 +246,9 @@ impl<B: OutgoingBody> Service<Request<B>> for Upstream<B> {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        Box::pin(async move { shared.send(request).await })
+        // All inside take it from its place here: whatever an async function is given by value takes room twice.
+        let mut place = Some(request);
+        Box::pin(async move { shared.send(&mut place).await })
     }
 }
 
@@ -259,63 +261,63 @@ impl<B: OutgoingBody> Shared<B> {
     }
 
     /// Sends a request to an endpoint, and to the next one where no connection can be made.
-    async fn send(&self, mut request: Request<B>) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
-        let limits = Limits::of(&request, &self.policy);
+    async fn send(&self, place: &mut Option<Request<B>>) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
+        let Some(request) = place else { return Err(nothing_to_send()) };
+        let limits = Limits::of(request, &self.policy);
         let tried = request.extensions().get::<Tried>().cloned();
         let mut left_out: Vec<EndpointId> = Vec::new();
         let chosen = self.choose(&limits, tried.as_ref(), &mut left_out);
         let mut chosen = chosen.map_err(|NoneLeft(held)| self.held(held))?;
-        let asked = chosen.endpoint.client.prepare(&mut request)?;
+        let asked = chosen.endpoint.client.prepare(request)?;
         let mut is_first = true;
         loop {
-            let endpoint = chosen.endpoint.id();
-            let unanswered = match self.attempt(chosen, &limits, &asked, request).await {
+            let failed = match self.attempt(&mut chosen, &limits, &asked, place).await {
                 Ok(mut response) => {
                     if !is_first {
                         Rung::Endpoint.mark(response.headers_mut());
                     }
                     return Ok(response);
                 }
-                Err(unanswered) => unanswered,
+                Err(failed) => failed,
             };
-            let Some(back) = unanswered.unsent else { return Err(unanswered.failed) };
-            left_out.push(endpoint);
+            let Some(back) = place else { return Err(failed) };
+            left_out.push(chosen.endpoint.id());
             limits.check(&self.clock)?;
             // Where no other is left, what became of this one is what there is to say.
-            let Ok(next) = self.choose(&limits, tried.as_ref(), &mut left_out) else {
-                return Err(unanswered.failed);
-            };
-            request = *back;
+            let Ok(next) = self.choose(&limits, tried.as_ref(), &mut left_out) else { return Err(failed) };
             chosen = next;
-            chosen.endpoint.client.readdress(&mut request);
+            chosen.endpoint.client.readdress(back);
             self.tally.endpoint_failovers.add();
             is_first = false;
         }
     }
 
-    /// Sends a request to the endpoint that was chosen for it, and notes what came of it.
+    /// Sends a request to the endpoint that was chosen for it, and notes what came of it. It is still in its place
+    /// where no connection could be made.
     async fn attempt(
         &self,
-        mut chosen: Chosen<B>,
+        chosen: &mut Chosen<B>,
         limits: &Limits,
         asked: &Asked,
-        request: Request<B>,
-    ) -> Result<Response<UpstreamBody<B>>, Unanswered<B>> {
+        place: &mut Option<Request<B>>,
+    ) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
         self.tally.attempts.add();
-        // Where it stands: it is large, and is not moved about.
-        let sending = std::pin::pin!(chosen.endpoint.client.send(limits, asked, request));
-        let sent = match &mut chosen.permit {
-            Some(permit) if limits.is_detached() => {
-                told_when_late(permit, self.policy.first_byte_timeout, sending).await
+        let sent = {
+            // Where it stands: it is large, and is not moved about.
+            let sending = std::pin::pin!(chosen.endpoint.client.send(limits, asked, place));
+            match &mut chosen.permit {
+                Some(permit) if limits.is_detached() => {
+                    Box::pin(told_when_late(permit, self.policy.first_byte_timeout, sending)).await
+                }
+                _ => sending.await,
             }
-            _ => sending.await,
         };
         let (is_outcome, end) = match &sent {
             Ok(response) => {
                 let reading = self.read(response);
                 (reading == Reading::Completed, call_answered(response.status().as_u16(), reading))
             }
-            Err(unanswered) => (false, call_failed(&unanswered.failed)),
+            Err(failed) => (false, call_failed(failed)),
         };
         if !is_outcome {
             self.tally.attempts_failed.add();
@@ -339,7 +341,7 @@ impl<B: OutgoingBody> Shared<B> {
                 Err(_) => {}
             }
         }
-        sent.map(|response| response.map(|body| body.counted(chosen.in_flight)))
+        sent.map(|response| response.map(|body| body.counted(chosen.in_flight.take())))
     }
 
     /// The endpoint for the next try. Those whose circuits turn out to let nothing through are added to `left_out`.
@@ -429,6 +431,12 @@ struct Chosen<B: OutgoingBody> {
 /// No endpoint is left for a try: circuits hold it, or all were tried.
 struct NoneLeft(Option<Held>);
 
+/// What is said where a request is not in its place, which nobody lets happen.
+pub(crate) fn nothing_to_send() -> AttemptFailed {
+    let detail = "there was nothing to send".to_owned();
+    AttemptFailed::NotSent { cause: NotSentCause::ConnectFailed, detail }
+}
+
 /// Waits for `sending`, however long it takes: its holder is patient. The circuit hears after `late` that no answer came.
 async fn told_when_late<T>(
     permit: &mut Permit,
@@ -441,5 +449,25 @@ async fn told_when_late<T>(
             permit.end(CallEnd::Failed, Instant::now());
             sending.await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use steadfast_layers::RequestBody;
+
+    use super::*;
+
+    /// It is made on the stack and moved into its box whole, with all the room that its rarest way would need.
+    #[tokio::test]
+    async fn a_request_under_way_is_small_enough_to_be_moved_into_its_box() {
+        let policy = UpstreamPolicy::new("bank", "http://10.0.0.1".parse().expect("an address"));
+        let mut upstream =
+            Upstream::new(policy, Clock::system(), Arc::new(UpstreamTally::default())).expect("no TLS");
+        let body = RequestBody::<Full<Bytes>>::from(Bytes::new());
+        let bytes = size_of_val(&*upstream.call(Request::new(body)));
+        assert!(bytes <= 2_304, "{bytes} bytes: what only some requests need belongs into a box");
     }
 }

@@ -45,7 +45,7 @@ async fn a_caller_that_is_refused_is_seen_given_more_and_begun_anew_by_hand() {
     assert_eq!(limit["most_refused"][0]["subject"], "127.0.0.1");
     let table = run(&house, &["limits", "list"]).await;
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
-    assert!(table.contains("2 in 86400s (token bucket)") && table.contains("127.0.0.1 (1)"), "{table}");
+    assert!(table.contains("2/d (token bucket)") && table.contains("127.0.0.1 (1)"), "{table}");
 
     let count = &printed(&house, &["get", "127.0.0.1"]).await[0];
     assert_eq!((&count["limit"], &count["remaining"]), (&json!("per-address"), &json!(0)));

@@ -18,7 +18,8 @@ use steadfast_admin::{
     router, serve,
 };
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
+    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, Timestamp,
+    UnknownCause,
     circuit::{Circuit, CircuitPolicy},
 };
 use steadfast_ledger::{
@@ -42,6 +43,9 @@ pub(crate) struct Gateway {
     pub(crate) forgotten: Mutex<Vec<Forget>>,
     /// What was done about limits.
     pub(crate) limits_changed: Mutex<Vec<String>>,
+    pub(crate) key_prefixes: Mutex<Vec<(String, String)>>,
+    /// How often it was told that credentials changed.
+    pub(crate) credentials_changed: std::sync::atomic::AtomicUsize,
 }
 
 impl Readiness for Gateway {
@@ -146,6 +150,19 @@ impl Control for Gateway {
         }
     }
 
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000)
+    }
+
+    fn key_prefixes(&self) -> Vec<(String, String)> {
+        self.key_prefixes.lock().unwrap().clone()
+    }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        self.credentials_changed.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
+    }
+
     fn cache(&self) -> CacheHolds {
         CacheHolds { targets: 3, bytes: 4_096, bytes_max: 65_536 }
     }
@@ -200,6 +217,8 @@ impl Desk {
             ordered: Mutex::new(None),
             forgotten: Mutex::default(),
             limits_changed: Mutex::default(),
+            key_prefixes: Mutex::new(vec![("customers".to_owned(), "sf".to_owned())]),
+            credentials_changed: std::sync::atomic::AtomicUsize::new(0),
         });
         let router = router(AdminParts {
             ledger: ledger.clone(),

@@ -5,6 +5,7 @@
 mod audit;
 mod cache;
 mod circuits;
+mod credentials;
 mod desk;
 mod erasing;
 mod guard;

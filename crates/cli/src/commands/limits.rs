@@ -46,7 +46,6 @@ pub(crate) fn run(arguments: LimitsArguments) -> anyhow::Result<Exit> {
             let which = limit.clone().map_or_else(|| "all limits".to_owned(), |limit| format!("`{limit}`"));
             let order = LimitRaiseRequest { subject, limit, factor, time: Some(time.clone()), reason, by };
             let changed: LimitChangedView = client.post("/api/limits/raise", &order)?;
-            #[expect(clippy::float_cmp, reason = "1 as it was written ends what was raised")]
             let words = if factor == 1.0 {
                 format!("{}: {which} as usual again\n", changed.subject)
             } else {
@@ -109,9 +108,9 @@ fn row(limit: &LimitView) -> [String; 9] {
     let allows = match (limit.period_seconds, limit.burst) {
         (None, _) => format!("{} at once", limit.limit),
         (Some(seconds), Some(burst)) if burst != limit.limit => {
-            format!("{} in {seconds}s, {burst} at once", limit.limit)
+            format!("{}/{}, {burst} at once", limit.limit, period(seconds))
         }
-        (Some(seconds), _) => format!("{} in {seconds}s", limit.limit),
+        (Some(seconds), _) => format!("{}/{}", limit.limit, period(seconds)),
     };
     let most = limit.most_refused.first().map_or_else(
         || "-".to_owned(),
@@ -128,6 +127,17 @@ fn row(limit: &LimitView) -> [String; 9] {
         limit.would_refuse.to_string(),
         most,
     ]
+}
+
+/// A period as a config writes it: `min`, `10s`, `30d`.
+fn period(seconds: f64) -> String {
+    let units = [("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0)];
+    let (unit, times) = units
+        .into_iter()
+        .map(|(unit, length)| (unit, seconds / length))
+        .find(|(_, times)| *times >= 1.0 && times.fract() == 0.0)
+        .unwrap_or(("s", seconds));
+    if times == 1.0 { unit.to_owned() } else { format!("{times}{unit}") }
 }
 
 fn show(counts: &[LimitCountView], output: Output) -> anyhow::Result<()> {
@@ -154,6 +164,20 @@ fn show(counts: &[LimitCountView], output: Output) -> anyhow::Result<()> {
                 print::message("Nothing is counted of it: all of its limits are whole.");
             }
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_are_written_as_in_a_config() {
+        for (seconds, written) in
+            [(1.0, "s"), (10.0, "10s"), (60.0, "min"), (90.0, "90s"), (86_400.0, "d"), (2_592_000.0, "30d")]
+        {
+            assert_eq!(period(seconds), written);
         }
     }
 }

@@ -92,7 +92,6 @@ pub(crate) fn raise(
     time: Duration,
 ) -> Result<usize, LimitsRefused> {
     let LimitRaiseRequest { subject, limit, factor, reason, by, .. } = order;
-    #[expect(clippy::float_cmp, reason = "1 as it was written ends what was raised")]
     if *factor == 1.0 {
         return Ok(desk.lower(subject, limit.as_deref()));
     }

@@ -5,6 +5,7 @@ mod cache;
 mod circuits;
 mod config;
 mod config_diff;
+mod credentials;
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
         Command::Limits(arguments) => limits::run(arguments),
+        Command::Credentials(arguments) => credentials::run(arguments),
         Command::Reload(arguments) => status::reload(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Health(arguments) => status::health(&arguments),

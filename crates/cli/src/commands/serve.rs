@@ -14,6 +14,7 @@ use steadfast_admin::{
     EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
     api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
+use steadfast_core::Timestamp;
 use steadfast_gateway::{
     CacheStats, Gateway, LogTo, NotOrdered, Purge,
     config::{self, Config, Environment, Loaded, Overrides},
@@ -340,6 +341,18 @@ impl Control for Running {
             file: Some(file.display().to_string()),
             overridden: overridden.into_iter().map(|one| (one.path, one.by)).collect(),
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.gateway.clock().wall()
+    }
+
+    fn key_prefixes(&self) -> Vec<(String, String)> {
+        self.gateway.key_prefixes()
+    }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.gateway.refresh_credentials())
     }
 
     fn cache(&self) -> CacheHolds {

@@ -93,7 +93,7 @@ mod tests {
             let (began, ends) = Period::Month.around(at);
             assert_eq!(began, at);
             let days = (ends - began).as_secs() / DAY;
-            assert!((28..=31).contains(&days) && (ends - began).as_secs() % DAY == 0);
+            assert!((28..=31).contains(&days) && (ends - began).as_secs().is_multiple_of(DAY));
             assert_eq!(Period::Month.around(ends - Duration::from_nanos(1)), (began, ends));
             at = ends;
         }

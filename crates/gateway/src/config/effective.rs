@@ -8,22 +8,24 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_core::{Reading, circuit::CircuitPolicy};
 use steadfast_layers::{
-    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, HeaderEdits,
-    IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss, Priority, RetryPolicy,
-    SpoolLimits,
+    AllowedOrigins, BodyFingerprint, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy,
+    CredentialSource, HeaderEdits, IdempotencyPolicy, InProgress, KeySource, NamespaceScope, OnLedgerLoss,
+    Priority, RetryPolicy, RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_upstream::{AnswerRule, HealthPolicy, HostPolicy, Protocol, TlsFiles};
 
 use super::{
-    Config, EdgePolicy, ForwardingStyle, HeaderCondition, HeaderSays, LedgerLocation, Listener, Route,
+    AuthenticationConfig, AuthenticationKind, Config, EdgePolicy, ForwardConfig, ForwardingStyle,
+    HeaderCondition, HeaderSays, IntrospectionConfig, JwtConfig, JwtKeys, LedgerLocation, Listener, Route,
     RouteFallback, ServerTls, SharedStore, UpstreamConfig,
     error::secrets,
     raw::{
-        At, PerTime, Percent, RawAnswer, RawBalance, RawCache, RawCacheStore, RawCircuit, RawConcurrency,
-        RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForwarded,
-        RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawJson,
-        RawKept, RawKey, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace,
-        RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawShared, RawSpool, RawTimeout,
+        At, PerTime, Percent, RawAnswer, RawApiKeys, RawAuthentication, RawBalance, RawCache, RawCacheStore,
+        RawCircuit, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawEdge, RawEncryption, RawFallback,
+        RawFingerprint, RawForward, RawForwarded, RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp,
+        RawIdempotency, RawInProgress, RawIntrospection, RawJson, RawJwt, RawKept, RawKey, RawListener,
+        RawListenerTls, RawMeans, RawMode, RawMultipart, RawNamespace, RawOnLedgerLoss, RawPriority,
+        RawResolver, RawRetry, RawRoute, RawRouteAuthentication, RawShared, RawSpool, RawTimeout,
         RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
     },
 };
@@ -62,6 +64,11 @@ pub fn effective(config: &Config) -> String {
         spool: some(spool(&config.spool)),
         cache: some(RawCacheStore { memory_max: some(Size(config.cache_memory_max)) }),
         resolver: resolver(&config.resolver),
+        authentication: config
+            .authentication
+            .iter()
+            .map(|(name, config)| (name.clone(), At::nowhere(authentication(config))))
+            .collect(),
         upstreams: config
             .upstreams
             .iter()
@@ -160,6 +167,98 @@ fn spool(limits: &SpoolLimits) -> RawSpool {
         bytes_max: some(Size(limits.bytes_max)),
         requests_max: some(limits.requests_max),
         memory_max: some(Size(limits.memory_max)),
+    }
+}
+
+fn authentication(config: &AuthenticationConfig) -> RawAuthentication {
+    let mut raw = RawAuthentication {
+        header: match &config.source {
+            CredentialSource::Bearer => None,
+            CredentialSource::Header(name) => some(name.to_string()),
+        },
+        name_prefix: some(plain(&config.name_prefix)),
+        pass_on: some(config.pass_on),
+        ..RawAuthentication::default()
+    };
+    match &config.kind {
+        AuthenticationKind::ApiKeys { prefix } => {
+            raw.api_keys = some(RawApiKeys { prefix: some(prefix.to_string()) });
+        }
+        AuthenticationKind::Jwt(config) => raw.jwt = some(jwt(config)),
+        AuthenticationKind::Introspection(config) => raw.introspection = some(introspection(config)),
+        AuthenticationKind::Forward(config) => raw.forward = some(forward(config)),
+    }
+    raw
+}
+
+fn jwt(JwtConfig { policy, keys }: &JwtConfig) -> RawJwt {
+    let path = |path: &Path| some(plain(&path.display().to_string()));
+    let algorithms = policy.algorithms.iter().map(|algorithm| At::nowhere(algorithm.as_str().to_owned()));
+    let mut raw = RawJwt {
+        issuer: At::nowhere(plain(&policy.issuer)),
+        audience: At::nowhere(policy.audience.iter().map(|text| At::nowhere(plain(text))).collect()),
+        jwks: None,
+        jwks_file: None,
+        secret_file: None,
+        algorithms: At::nowhere(algorithms.collect()),
+        leeway: some(Time(policy.leeway)),
+        principal: some(plain(&policy.principal)),
+        attributes: pairs(&policy.attributes),
+        scopes: some(plain(&policy.scopes)),
+    };
+    match keys {
+        JwtKeys::Url(url) => raw.jwks = some(plain(&url.text)),
+        JwtKeys::File(file, _) => raw.jwks_file = path(file),
+        JwtKeys::Secret(file, _) => raw.secret_file = path(file),
+    }
+    raw
+}
+
+fn introspection(IntrospectionConfig { url, client, policy }: &IntrospectionConfig) -> RawIntrospection {
+    RawIntrospection {
+        url: At::nowhere(plain(&url.text)),
+        client_id: client.as_ref().and_then(|(id, _)| some(plain(id))),
+        client_secret_file: client.as_ref().and_then(|(_, file)| some(plain(&file.display().to_string()))),
+        keep: some(Time(policy.keep)),
+        principal: some(plain(&policy.principal)),
+        attributes: pairs(&policy.attributes),
+        audience: if policy.audience.is_empty() { None } else { all(&policy.audience, |text| plain(text)) },
+    }
+}
+
+fn forward(ForwardConfig { url, policy }: &ForwardConfig) -> RawForward {
+    let name = |name: &HeaderName| some(name.to_string());
+    let attributes = policy.attributes.iter();
+    let attributes: Vec<_> =
+        attributes.map(|(attribute, name)| (attribute.clone(), name.to_string())).collect();
+    RawForward {
+        url: At::nowhere(plain(&url.text)),
+        headers: all(&policy.headers, HeaderName::to_string),
+        principal: policy.principal.as_ref().and_then(name),
+        attributes: pairs(&attributes),
+        scopes: policy.scopes.as_ref().and_then(name),
+        keep: some(Time(policy.keep)),
+    }
+}
+
+/// Names and texts; nothing where there are none.
+fn pairs(pairs: &[(String, String)]) -> Option<At<BTreeMap<String, At<String>>>> {
+    if pairs.is_empty() {
+        return None;
+    }
+    some(pairs.iter().map(|(name, text)| (name.clone(), At::nowhere(plain(text)))).collect())
+}
+
+/// What a route asks of its callers.
+fn asked(policy: &RouteAuthenticationPolicy) -> RawRouteAuthentication {
+    let attributes = policy.attributes.iter();
+    let attributes =
+        attributes.filter_map(|(name, values)| Some((name.clone(), all(values, |value| plain(value))?)));
+    RawRouteAuthentication {
+        by: At::nowhere(policy.by.iter().map(|name| At::nowhere(name.to_string())).collect()),
+        scopes: all(&policy.scopes, |scope| plain(scope)),
+        attributes: some(attributes.collect()),
+        optional: some(policy.optional),
     }
 }
 
@@ -346,6 +445,7 @@ fn raw_route(route: &Route) -> RawRoute {
         headers: if route.headers.is_empty() { None } else { some(headers(&route.headers)) },
         upstream: At::nowhere(route.upstream.clone()),
         deadline: route.deadline.and_then(|time| some(Time(time))),
+        authentication: route.authentication.as_ref().and_then(|policy| some(asked(policy))),
         priority: some(match route.priority {
             Priority::Critical => RawPriority::Critical,
             Priority::Normal => RawPriority::Normal,

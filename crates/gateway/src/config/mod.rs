@@ -1,6 +1,7 @@
 //! The config that the gateway runs on. What stands here is checked: a file that says anything else never gets
 //! this far.
 
+mod authentication;
 mod check;
 mod diff;
 mod duration;
@@ -35,7 +36,8 @@ use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
     AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, FixedAnswer, IdempotencyPolicy,
-    LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy, RewritePolicy, SpoolLimits,
+    LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy, RewritePolicy,
+    RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
 use steadfast_shared::{Location, OnLoss};
@@ -44,6 +46,10 @@ use steadfast_upstream::UpstreamPolicy;
 use crate::routing::{Matching, Rule};
 
 pub use crate::routing::{HeaderCondition, HeaderSays, HostPattern, PathPattern};
+pub use authentication::{
+    AskedUrl, AuthenticationConfig, AuthenticationKind, ForwardConfig, IntrospectionConfig, JwtConfig,
+    JwtKeys,
+};
 pub use diff::{Difference, diff};
 pub use duration::{InvalidDuration, parse_duration};
 pub use effective::effective;
@@ -87,6 +93,8 @@ pub struct Config {
     /// The servers that are asked for the addresses behind upstreams' names; the system where there are none. The
     /// policies of the upstreams have taken it over.
     pub resolver: Vec<SocketAddr>,
+    /// Ways of finding out who is calling, by name.
+    pub authentication: BTreeMap<String, AuthenticationConfig>,
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// The limits on callers, by name.
@@ -292,6 +300,8 @@ pub struct Route {
     pub upstream: String,
     /// By when its callers must have an answer.
     pub deadline: Option<Duration>,
+    /// What it asks of its callers; nothing where anybody may use it.
+    pub authentication: Option<RouteAuthenticationPolicy>,
     /// How important its requests are where not all can be served.
     pub priority: Priority,
     /// What it says about idempotency; nothing for a route that streams straight through.

@@ -80,7 +80,7 @@ pub(super) fn write_quota(count: u64, period: Period) -> String {
     let (unit, times) = UNITS
         .iter()
         .rev()
-        .find(|(_, unit)| seconds > 0 && seconds % unit == 0)
+        .find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit))
         .map_or(("s", seconds), |(name, unit)| (*name, seconds / unit));
     if times == 1 { format!("{count}/{unit}") } else { format!("{count}/{times}{unit}") }
 }

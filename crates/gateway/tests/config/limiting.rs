@@ -83,3 +83,11 @@ fn a_limit_that_no_route_names_is_told() {
     let warnings = read(&text).unwrap_or_else(|errors| panic!("{errors}")).warnings;
     assert!(warnings.iter().any(|warning| warning.what.contains("no route names the limit `monthly`")));
 }
+
+#[test]
+fn a_limit_that_asks_who_is_calling_on_a_route_that_does_not_is_told() {
+    let warnings = read(LIMITED).unwrap_or_else(|errors| panic!("{errors}")).warnings;
+    let told: Vec<_> =
+        warnings.iter().filter(|warning| warning.what.contains("asks who is calling")).collect();
+    assert_eq!(told.len(), 3, "{warnings:?}");
+}

@@ -65,6 +65,8 @@ fn every_default_in_the_schema_is_the_one_in_force() {
     let routed = format!(
         "{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
     );
+    let routed =
+        format!("{routed}authentication = {{ by = [\"bank\"] }}\n\n[authentication.bank]\napi_keys = {{}}\n");
     let all = format!("listen = \"127.0.0.1:8080\"\n{routed}\n[[listeners]]\naddress = \":8443\"\n");
     let text = effective(&read(&all).unwrap_or_else(|errors| panic!("{errors}")).config);
     let in_force: toml::Table = text.parse().expect("TOML");
@@ -95,6 +97,9 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "balance",
                 "fallback",
                 "refusal",
+                "jwt",
+                "introspection",
+                "forward",
             ]
             .contains(&key.as_str())
             {
@@ -131,11 +136,31 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "ttl",
                 "max",
                 "cost_from_answer",
+                "header",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [
-                "workers", "folder", "url", "path", "name", "upstream", "address", "http", "host", "origins",
-                "queue", "rate", "burst", "per", "cost", "limits",
+                "workers",
+                "folder",
+                "url",
+                "path",
+                "name",
+                "upstream",
+                "address",
+                "http",
+                "host",
+                "origins",
+                "queue",
+                "rate",
+                "burst",
+                "per",
+                "cost",
+                "limits",
+                "name_prefix",
+                "pass_on",
+                "by",
+                "attributes",
+                "namespace",
             ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(

@@ -22,9 +22,13 @@ const FILE: &str = r#"
 shared = "redis://127.0.0.1:1"
 [upstreams.bank]
 url = "http://UPSTREAM"
+[limits.per-address]
+per = "ip"
+rate = "100/min"
 [[routes]]
 path = "/*"
 upstream = "bank"
+limits = ["per-address"]
 idempotency = { anonymous = true }
 "#;
 

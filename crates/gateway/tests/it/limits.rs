@@ -11,6 +11,7 @@ use steadfast_gateway::{
 use tokio::task::JoinSet;
 
 use crate::{
+    authentication::{bearing, house_of},
     contract::{
         Stand,
         backend::{Act, Backend, Gate, Part},
@@ -177,6 +178,34 @@ async fn a_limit_is_not_dodged_by_case_encoding_or_saying_it_twice() {
     }
     assert!(passed <= 3, "{passed}");
     assert_eq!(let_through(&stand, &get("/reports/b"), 5).await, 3);
+}
+
+#[tokio::test]
+async fn a_principal_is_limited_by_its_plan_whichever_key_it_comes_with() {
+    let limits = "[authentication.customers]\napi_keys = { prefix = \"sf\" }\n\
+                  [limits.customer]\nper = \"principal\"\nrate = \"2/d\"\nplans = { pro = { rate = \"4/d\" } }";
+    let route = "limits = [\"customer\"]\nauthentication = { by = [\"customers\"] }";
+    let house = house_of(&file(limits, route)).await;
+    let one = house.key(|record| record).await;
+    let other = house.key(|record| record).await;
+    let free = house
+        .key(|record| steadfast_ledger::CredentialRecord {
+            principal: "beta".into(),
+            attributes: vec![("plan".into(), "free".into())],
+            ..record
+        })
+        .await;
+    let with = |key: &steadfast_core::ApiKey| bearing("/", key.reveal());
+    let first = house.ask(&with(&one)).await;
+    assert_eq!(first.header("ratelimit-policy"), Some("\"customer\";q=4;w=86400"));
+    assert_eq!(let_through(&house.stand, &with(&other), 5).await, 3);
+    // What callers say of themselves is not asked, and another principal has a count of its own.
+    assert_eq!(let_through(&house.stand, &with(&one).header("Steadfast-Principal", "beta"), 2).await, 0);
+    assert_eq!(let_through(&house.stand, &with(&free), 5).await, 2);
+    let found = house.gateway.limits().standings("acme", None, Some("pro"), false).await.expect("known");
+    assert_eq!((found.len(), found[0].decision.is_allowed()), (1, false));
+    // Who is not let in is not counted.
+    assert_eq!(house.ask(&bearing("/", "sf_wrong")).await.status, 401);
 }
 
 #[tokio::test]

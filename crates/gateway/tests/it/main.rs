@@ -5,6 +5,7 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod authentication;
 mod bounded;
 mod caching;
 mod circuits;

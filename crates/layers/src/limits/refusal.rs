@@ -126,7 +126,7 @@ fn a_period(period: Duration) -> String {
         if seconds == length {
             return if name == "hour" { "an hour".to_owned() } else { format!("a {name}") };
         }
-        if seconds > 0 && seconds % length == 0 {
+        if seconds > 0 && seconds.is_multiple_of(length) {
             return format!("in {} {plural}", seconds / length);
         }
     }

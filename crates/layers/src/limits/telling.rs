@@ -15,10 +15,9 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// A reset is told up to this much later than it is, by chance, so that those who wait for it do not come back at once;
-/// but not by more than that.
-const LATER_BY_MAX: f64 = 0.1;
-const LATER_MAX: Duration = Duration::from_secs(30);
+/// A reset is told up to a tenth later than it is, by chance, so that those who wait for it do not come back at once; but not
+/// by more seconds than that.
+const LATER_S_MAX: u64 = 30;
 
 /// Which fields callers are told their limits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +40,12 @@ pub(crate) struct Stand {
     pub(crate) quota: Quota,
 }
 
-/// Whole seconds, rounded up, after a little chance.
+/// Whole seconds, rounded up, and a little chance.
 pub(crate) fn told_seconds(time: Duration) -> u32 {
-    let later = time.mul_f64(LATER_BY_MAX * (next_random() as f64 / u64::MAX as f64)).min(LATER_MAX);
-    let nanos = time.saturating_add(later).as_nanos();
-    u32::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let later_max = (seconds / 10).min(LATER_S_MAX);
+    let later = if later_max == 0 { 0 } else { next_random() % (later_max + 1) };
+    u32::try_from(seconds.saturating_add(later)).unwrap_or(u32::MAX)
 }
 
 /// Puts how limits stand into `headers`, the strictest first. What the upstream says of limits of its own there is
@@ -230,8 +230,9 @@ mod tests {
             let time = Duration::from_millis(millis);
             for _ in 0..100 {
                 let told = u64::from(told_seconds(time));
-                let latest = (time.mul_f64(1.1)).min(time + LATER_MAX).as_millis().div_ceil(1_000) as u64;
-                assert!(told >= millis.div_ceil(1_000) && told <= latest, "{millis}: {told}");
+                let seconds = millis.div_ceil(1_000);
+                let latest = seconds + (seconds / 10).min(30);
+                assert!(told >= seconds && told <= latest, "{millis}: {told}");
             }
         }
     }

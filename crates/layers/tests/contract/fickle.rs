@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use steadfast_core::{Answer, AttemptEnd, Fence, OperationDigest, OperationId};
+use steadfast_core::{Answer, AttemptEnd, CredentialId, Fence, OperationDigest, OperationId, Timestamp};
 use steadfast_ledger::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, Erase, Erased, Erasure,
-    Filter, Finished, LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, SettleError,
-    Settled, Settlement, Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, CredentialChanges,
+    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims,
+    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
+    SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
 };
 use tokio::sync::watch;
 
@@ -32,6 +33,8 @@ pub(crate) struct Fickle {
     finish_error: Mutex<Option<LedgerError>>,
     claim_gate: Mutex<Option<Gate>>,
     finish_gate: Mutex<Option<Gate>>,
+    /// What every question about credentials fails with.
+    credentials_error: Mutex<Option<LedgerError>>,
     tally: watch::Sender<Tally>,
 }
 
@@ -43,6 +46,7 @@ impl Fickle {
             finish_error: Mutex::default(),
             claim_gate: Mutex::default(),
             finish_gate: Mutex::default(),
+            credentials_error: Mutex::default(),
             tally: watch::Sender::new(Tally::default()),
         })
     }
@@ -55,6 +59,11 @@ impl Fickle {
     /// From now on outcomes cannot be written, or can.
     pub(crate) fn fail_outcomes(&self, error: Option<LedgerError>) {
         *self.finish_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// From now on nobody is told of credentials, or is again.
+    pub(crate) fn fail_credentials(&self, error: Option<LedgerError>) {
+        *self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
     /// From now on claims wait for this gate before they are written.
@@ -165,6 +174,27 @@ impl Erasure for Fickle {
 
     fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.scour()
+    }
+}
+
+impl Credentials for Fickle {
+    fn issue(&self, order: Issue) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.issue(order)
+    }
+
+    fn revoke(&self, id: CredentialId, at: Timestamp) -> BoxFuture<'_, Result<(), CredentialError>> {
+        self.ledger.revoke(id, at)
+    }
+
+    fn credentials(&self, since: Revision) -> BoxFuture<'_, Result<CredentialChanges, LedgerError>> {
+        match &*self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Box::pin(std::future::ready(Err(error.clone()))),
+            None => self.ledger.credentials(since),
+        }
+    }
+
+    fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.note_used(uses)
     }
 }
 

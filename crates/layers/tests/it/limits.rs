@@ -167,8 +167,11 @@ struct Elsewhere {
 
 impl LimitStore for Elsewhere {
     fn take(&self, takes: &[Take<'_>], _: &mut [Taken]) -> Option<TakenLater> {
-        self.asked.lock().unwrap().extend(takes.iter().map(|take| (take.limit.to_string(), take.key)));
-        let said = self.says.lock().unwrap().remove(0);
+        self.asked
+            .lock()
+            .expect("a lock")
+            .extend(takes.iter().map(|take| (take.limit.to_string(), take.key)));
+        let said = self.says.lock().expect("a lock").remove(0);
         let said = vec![said; takes.len()];
         Some(Box::pin(async move {
             tokio::task::yield_now().await;

@@ -7,6 +7,7 @@ mod contract;
 mod cache;
 mod concurrency;
 mod courtesy;
+mod key_ring;
 mod limits;
 mod principals;
 mod retries;

@@ -6,12 +6,13 @@ use std::{
 };
 
 use steadfast_core::{
-    Answer, AttemptEnd, Bucket, Fence, Key, Namespace, OperationDigest, OperationId, Timestamp,
+    Answer, AttemptEnd, Bucket, CredentialId, Fence, Key, Namespace, OperationDigest, OperationId, Timestamp,
 };
 use steadfast_ledger::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Erase, Erased,
-    Erasure, Filter, Finished, LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped,
-    SettleError, Settled, Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, CredentialChanges,
+    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims,
+    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
+    Swept, TooManyWaiters, Upkeep, Watch,
 };
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -218,6 +219,24 @@ impl Erasure for Scripted {
     }
 
     fn scour(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        closed()
+    }
+}
+
+impl Credentials for Scripted {
+    fn issue(&self, _: Issue) -> BoxFuture<'_, Result<(), CredentialError>> {
+        Box::pin(std::future::ready(Err(CredentialError::NotFound)))
+    }
+
+    fn revoke(&self, _: CredentialId, _: Timestamp) -> BoxFuture<'_, Result<(), CredentialError>> {
+        Box::pin(std::future::ready(Err(CredentialError::NotFound)))
+    }
+
+    fn credentials(&self, _: Revision) -> BoxFuture<'_, Result<CredentialChanges, LedgerError>> {
+        closed()
+    }
+
+    fn note_used(&self, _: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
         closed()
     }
 }

@@ -210,9 +210,14 @@ impl Checker<'_> {
         Some(Quota { algorithm, count: rate.0, period: rate.1, burst: if is_bucket { burst } else { 1 } })
     }
 
-    /// The limits that a route names; those of them that are all right.
-    pub(super) fn route_limits(&mut self, raw: &RawRoute, names: &[&str]) -> Vec<String> {
+    /// The limits that a route names; those of them that there are.
+    pub(super) fn route_limits(
+        &mut self,
+        raw: &RawRoute,
+        all: &BTreeMap<String, At<RawLimit>>,
+    ) -> Vec<String> {
         let Some(list) = &raw.limits else { return Vec::new() };
+        let names: Vec<&str> = all.keys().map(String::as_str).collect();
         let mut limits: Vec<String> = Vec::new();
         for name in list.get() {
             if limits.contains(name.get()) {
@@ -223,13 +228,22 @@ impl Checker<'_> {
                 );
             } else if !names.contains(&name.get().as_str()) {
                 let what = format!("there is no limit `{}`", name.get());
-                let next = match names {
+                let next = match names.as_slice() {
                     [] => format!("add [limits.{}] with what it is per, and its rate", name.get()),
                     names => advice(name.get(), names),
                 };
                 self.error(&name.span(), what, next);
             } else {
                 limits.push(name.get().clone());
+            }
+            let asks_who = all.get(name.get()).is_some_and(|limit| asks_who(&limit.get().per.get().0));
+            if asks_who && raw.authentication.is_none() && !self.partial {
+                let what = format!(
+                    "the limit `{}` asks who is calling, and the route does not authenticate: everybody is counted by \
+                     address",
+                    name.get()
+                );
+                self.warn(&name.span(), what);
             }
         }
         if limits.len() > LIMITS_MAX {
@@ -306,6 +320,15 @@ fn per(name: &str, raw: &toml::Value) -> Finding<Vec<Per>> {
         per.push(one);
     }
     Ok(per)
+}
+
+/// Whether a limit is per something that only authentication tells.
+fn asks_who(per: &toml::Value) -> bool {
+    match per {
+        toml::Value::String(text) => matches!(&**text, "principal" | "tenant" | "credential"),
+        toml::Value::Array(list) => list.iter().any(asks_who),
+        _ => false,
+    }
 }
 
 fn one_per(name: &str, text: &str) -> Finding<Per> {

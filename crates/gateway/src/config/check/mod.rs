@@ -2,6 +2,8 @@
 //! goes on after an error, so that all of them are found.
 
 mod address;
+mod authentication;
+mod authorities;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -84,6 +86,7 @@ impl<'a> Checker<'a> {
         }
         let mut limits = self.limits(raw);
         let on_loss = self.shared_limits(raw, &mut limits);
+        let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
@@ -104,6 +107,7 @@ impl<'a> Checker<'a> {
             cache_memory_max,
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
+            authentication,
             upstreams,
             limits,
             routes,

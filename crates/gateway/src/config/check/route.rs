@@ -42,6 +42,7 @@ const WINDOW_HOURS_MAX: u64 = 24;
 impl Checker<'_> {
     pub(super) fn routes(&mut self, raw: &RawConfig, upstreams: &Upstreams, edge: &EdgePolicy) -> Vec<Route> {
         let names: Vec<&str> = raw.upstreams.keys().map(String::as_str).collect();
+        let authenticators: Vec<&str> = raw.authentication.keys().map(String::as_str).collect();
         let mut routes: Vec<(&At<RawRoute>, Route)> = Vec::new();
         for raw_route in &raw.routes {
             let upstream = &raw_route.get().upstream;
@@ -53,11 +54,11 @@ impl Checker<'_> {
                 };
                 self.error(&upstream.span(), what, next);
             }
-            let Some(mut route) = self.route(raw_route.get(), upstreams, &names, edge) else {
+            let Some(mut route) = self.route(raw_route.get(), upstreams, &names, &authenticators, edge)
+            else {
                 continue;
             };
-            let limits: Vec<&str> = raw.limits.keys().map(String::as_str).collect();
-            route.limits = self.route_limits(raw_route.get(), &limits);
+            route.limits = self.route_limits(raw_route.get(), &raw.limits);
             if !self.partial {
                 for (other_raw, other) in &routes {
                     self.compare(raw_route.get(), &route, other_raw.get(), other);
@@ -74,6 +75,7 @@ impl Checker<'_> {
         raw: &RawRoute,
         upstreams: &Upstreams,
         names: &[&str],
+        authenticators: &[&str],
         edge: &EdgePolicy,
     ) -> Option<Route> {
         let upstream = upstreams.get(raw.upstream.get());
@@ -86,9 +88,14 @@ impl Checker<'_> {
             self.take(&name.span(), check_name(name.get()));
         }
         let default_contract = UpstreamContract::default();
+        let authentication = raw
+            .authentication
+            .as_ref()
+            .map(|authentication| self.route_authentication(authentication.get(), authenticators));
+        let principals = authentication.as_ref().is_some_and(|asked| !asked.optional);
         let idempotency = raw.idempotency.as_ref().and_then(|idempotency| {
             let contract = upstream.map_or(&default_contract, |upstream| &upstream.contract);
-            let policy = self.idempotency(idempotency, &name, &methods, contract, edge)?;
+            let policy = self.idempotency(idempotency, &name, &methods, contract, principals, edge)?;
             // Who serves every host below one serves tenants: the same key means something else to each.
             let room_per_host = hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));
             Some(IdempotencyPolicy { room_per_host, ..policy })
@@ -112,6 +119,7 @@ impl Checker<'_> {
             headers,
             upstream: raw.upstream.get().clone(),
             deadline: raw.deadline.as_ref().map(|time| time.get().0),
+            authentication,
             priority: priority(raw.priority.as_ref()),
             idempotency,
             retry,
@@ -179,6 +187,7 @@ impl Checker<'_> {
         route: &Arc<str>,
         methods: &[Method],
         contract: &UpstreamContract,
+        principals: bool,
         edge: &EdgePolicy,
     ) -> Option<IdempotencyPolicy> {
         let default = IdempotencyPolicy::for_route(route);
@@ -188,7 +197,7 @@ impl Checker<'_> {
             key: self.key(raw.key.as_ref()),
             required: raw.required.as_ref().is_some_and(|required| *required.get()),
             anonymous: raw.anonymous.as_ref().is_some_and(|anonymous| *anonymous.get()),
-            namespace: self.namespace(raw.namespace.as_ref()),
+            namespace: self.namespace(raw.namespace.as_ref(), principals),
             identity: self.identity(raw.credential_headers.as_ref()),
             in_progress: self.in_progress(raw),
             fingerprint: self.fingerprint(raw.fingerprint.as_ref()),
@@ -266,17 +275,22 @@ impl Checker<'_> {
         paths.iter().map(|path| path.get().clone()).collect()
     }
 
-    fn namespace(&mut self, raw: Option<&At<RawNamespace>>) -> NamespaceScope {
-        let Some(raw) = raw else { return NamespaceScope::Route };
+    /// `principals`: whether every request of the route has a verified one.
+    fn namespace(&mut self, raw: Option<&At<RawNamespace>>, principals: bool) -> NamespaceScope {
+        let Some(raw) = raw else {
+            return if principals { NamespaceScope::PrincipalAndRoute } else { NamespaceScope::Route };
+        };
+        if !principals && matches!(raw.get(), RawNamespace::Principal | RawNamespace::PrincipalAndRoute) {
+            let what = "`namespace` needs verified principals, and this route lets requests in without one";
+            let next = "add `authentication` to the route (not `optional`), or use \"route\": an answer is still \
+                        disclosed only to the credential that made it";
+            self.error(&raw.span(), what.into(), next.into());
+        }
         match raw.get() {
             RawNamespace::Route => NamespaceScope::Route,
             RawNamespace::Global => NamespaceScope::Global,
-            RawNamespace::Principal | RawNamespace::PrincipalAndRoute => {
-                let what = "`namespace` needs verified principals, and nothing verifies principals yet";
-                let next = "use \"route\": an answer is still disclosed only to the credential that made it";
-                self.error(&raw.span(), what.into(), next.into());
-                NamespaceScope::Route
-            }
+            RawNamespace::Principal => NamespaceScope::Principal,
+            RawNamespace::PrincipalAndRoute => NamespaceScope::PrincipalAndRoute,
         }
     }
 

@@ -26,8 +26,8 @@ pub(in crate::config) struct RawIdempotency {
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) anonymous: Option<At<bool>>,
-    /// In what room a key is unique.
-    #[schemars(extend("default" = "route"))]
+    /// In what room a key is unique. `route` unless stated, and `principal+route` where the route has `authentication` that
+    /// is not `optional`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) namespace: Option<At<RawNamespace>>,
     /// Where a request's key comes from.
@@ -111,10 +111,10 @@ pub(in crate::config) enum RawNamespace {
     /// All callers of the route share it; on a route with a wildcard among its `hosts`, all callers of one host.
     #[serde(rename = "route")]
     Route,
-    /// The verified principal, on every route. Not available yet: nothing verifies principals.
+    /// The verified principal, on every route. Only with `authentication`.
     #[serde(rename = "principal")]
     Principal,
-    /// The verified principal, on this route. Not available yet: nothing verifies principals.
+    /// The verified principal, on this route. Only with `authentication`, where it is the default.
     #[serde(rename = "principal+route")]
     PrincipalAndRoute,
     /// Everything shares it.

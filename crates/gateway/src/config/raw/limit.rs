@@ -128,8 +128,8 @@ pub(in crate::config) enum RawLimitHeaders {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct RawRefusal {
     /// The body, with `{code}`, `{title}`, `{detail}`, `{message}` (detail and next step), `{next_step}`, `{status}`,
-    /// `{instance}` (the request's id), `{retry_after}`, `{policy}`, `{limit}` and `{remaining}` in it. In JSON, texts
-    /// are escaped, and numbers that are not known are `null`.
+    /// `{instance}` (the request's id), `{retry_after}`, `{policy}`, `{limit}` and `{remaining}` in it. In JSON, HTML and
+    /// XML texts are escaped, and in JSON numbers that are not known are `null`.
     pub(in crate::config) body: At<String>,
     /// What the body is.
     #[schemars(extend("default" = "application/json"))]

@@ -1,6 +1,7 @@
 //! The config as it stands in a file. The comments here become the JSON Schema and the reference in
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
+mod authentication;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -22,6 +23,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use authentication::{
+    RawApiKeys, RawAuthentication, RawForward, RawIntrospection, RawJwt, RawRouteAuthentication,
+};
 pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit};
 pub(super) use concurrency::{RawConcurrency, RawPriority};
@@ -98,6 +102,9 @@ pub(super) struct RawConfig {
     /// How the addresses behind upstreams' names are found. In the system's own way unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resolver: Option<At<RawResolver>>,
+    /// Ways of finding out who is calling, by name: letters, digits, `-` and `_`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) authentication: BTreeMap<String, At<RawAuthentication>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,

@@ -6,7 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    At, RawCache, RawFallback, RawIdempotency, RawLimitHeaders, RawPriority, RawRefusal, RawRetry, Time,
+    At, RawCache, RawFallback, RawIdempotency, RawLimitHeaders, RawPriority, RawRefusal, RawRetry,
+    RawRouteAuthentication, Time,
 };
 
 /// One route: which requests go where, and under which policies.
@@ -37,6 +38,9 @@ pub(in crate::config) struct RawRoute {
     #[schemars(extend("x-min" = "1ms", "x-max" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) deadline: Option<At<Time>>,
+    /// Who may use it, and who finds out who is calling. Anybody without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) authentication: Option<At<RawRouteAuthentication>>,
     /// How important its requests are where the upstream's `concurrency` does not let all of them in.
     #[schemars(extend("default" = "normal"))]
     #[serde(skip_serializing_if = "Option::is_none")]

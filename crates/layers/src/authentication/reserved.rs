@@ -1,0 +1,158 @@
+//! The headers by which upstreams are told who is calling. Only the gateway says them: what a caller sends under such a
+//! name is removed, in every spelling that a server behind might take for it.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::known::OWN_HEADER;
+
+pub(super) const PRINCIPAL: HeaderName = HeaderName::from_static("steadfast-principal");
+pub(super) const SCOPES: HeaderName = HeaderName::from_static("steadfast-scopes");
+const PLAN: HeaderName = HeaderName::from_static("steadfast-plan");
+const TENANT: HeaderName = HeaderName::from_static("steadfast-tenant");
+
+/// What the header of any other attribute begins with.
+const ATTRIBUTE: &str = "steadfast-attribute-";
+
+/// The header that tells of the attribute with this name; none where the name is none of a header.
+pub(super) fn header_of(attribute: &str) -> Option<HeaderName> {
+    match attribute {
+        _ if attribute == OWN_HEADER[0] => Some(PLAN),
+        _ if attribute == OWN_HEADER[1] => Some(TENANT),
+        other => HeaderName::from_bytes(format!("{ATTRIBUTE}{other}").as_bytes()).ok(),
+    }
+}
+
+/// The names that only the gateway may say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// Beside those of the gateway itself: what forward-auth services tell of callers.
+    also: Vec<HeaderName>,
+}
+
+impl Reserved {
+    /// The gateway's own, and these.
+    #[must_use]
+    pub fn new(also: Vec<HeaderName>) -> Self {
+        Self { also }
+    }
+
+    /// Removes from a caller's `headers` what only the gateway may say. Nor may a caller name such a header in
+    /// `Connection`: the gateway's own would then be taken for one of the connection's, and go no further.
+    pub(super) fn strip(&self, headers: &mut HeaderMap) {
+        // Nearly every request has none, and a look over its few fields is quicker than a search for each name.
+        let mut found = false;
+        for name in headers.keys() {
+            found |= self.is_reserved(name.as_str()) || name == header::CONNECTION;
+        }
+        if !found {
+            return;
+        }
+        let forged: Vec<HeaderName> =
+            headers.keys().filter(|name| self.is_reserved(name.as_str())).cloned().collect();
+        for name in forged {
+            headers.remove(name);
+        }
+        self.strip_connection(headers);
+    }
+
+    fn strip_connection(&self, headers: &mut HeaderMap) {
+        let tokens = || {
+            let values = headers.get_all(header::CONNECTION).iter();
+            values.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
+        };
+        if !tokens().any(|token| self.is_reserved(&token.to_ascii_lowercase())) {
+            return;
+        }
+        let left: Vec<&str> =
+            tokens().filter(|token| !self.is_reserved(&token.to_ascii_lowercase())).collect();
+        match HeaderValue::from_str(&left.join(", ")) {
+            Ok(value) if !left.is_empty() => drop(headers.insert(header::CONNECTION, value)),
+            _ => drop(headers.remove(header::CONNECTION)),
+        }
+    }
+
+    /// Whether a name, in small letters, is one that only the gateway may say, in any spelling: servers that hand headers
+    /// on as variables (CGI, WSGI, Rack) cannot tell `-` from `_`, and some no other sign either.
+    fn is_reserved(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        if name.len() > 9 && &name[..9] == b"steadfast" {
+            let rest = &name[10..];
+            return is_sign(name[9])
+                && ([&b"principal"[..], b"scopes", b"plan", b"tenant"].iter().any(|own| alike(rest, own))
+                    || rest.get(..10).is_some_and(|start| alike(start, b"attribute-")));
+        }
+        !self.also.is_empty() && self.also.iter().any(|also| alike(name, also.as_str().as_bytes()))
+    }
+}
+
+/// Whether two names are the same to who cannot tell signs apart.
+fn alike(name: &[u8], own: &[u8]) -> bool {
+    name.len() == own.len()
+        && name.iter().zip(own).all(|(one, other)| one == other || (is_sign(*one) && is_sign(*other)))
+}
+
+fn is_sign(byte: u8) -> bool {
+    !byte.is_ascii_alphanumeric()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(fields: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Reserved::new(vec![HeaderName::from_static("x-user")]).strip(&mut headers);
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("text"));
+        let mut left: Vec<String> = headers.iter().map(line).collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn what_only_the_gateway_may_say_is_taken_away_in_every_spelling() {
+        let left = stripped(&[
+            ("steadfast-principal", "root"),
+            ("steadfast_principal", "root"),
+            ("steadfast.principal", "root"),
+            ("steadfast-tenant", "a"),
+            ("steadfast-plan", "a"),
+            ("steadfast-plan", "b"),
+            ("steadfast-scopes", "a"),
+            ("steadfast-attribute-region", "a"),
+            ("steadfast_attribute_region", "a"),
+            ("x-user", "root"),
+            ("x_user", "root"),
+            ("x-users", "kept"),
+            ("steadfast-timeout", "5"),
+            ("steadfast", "kept"),
+            ("steadfast-principals", "kept"),
+        ]);
+        assert_eq!(
+            left,
+            ["steadfast-principals: kept", "steadfast-timeout: 5", "steadfast: kept", "x-users: kept"]
+        );
+    }
+
+    #[test]
+    fn a_caller_cannot_have_the_gateway_s_word_taken_for_the_connection_s() {
+        assert_eq!(
+            stripped(&[("connection", "keep-alive, Steadfast-Principal"), ("connection", "x_user")]),
+            ["connection: keep-alive"]
+        );
+        assert_eq!(stripped(&[("connection", "steadfast-plan")]), Vec::<String>::new());
+        assert_eq!(stripped(&[("connection", "upgrade"), ("upgrade", "websocket")]).len(), 2);
+    }
+
+    #[test]
+    fn every_attribute_has_a_header_that_is_reserved() {
+        for name in ["plan", "tenant", "region", "x_y"] {
+            let header = header_of(name).expect("a header");
+            assert!(Reserved::default().is_reserved(header.as_str()), "{header}");
+        }
+        assert_eq!(header_of("not a name"), None);
+    }
+}
