@@ -228,25 +228,26 @@ impl Driver {
 
     /// The lane's connection, and whether it was open before.
     async fn connection(&self, inner: &Inner) -> RedisResult<(Connection, bool)> {
-        let losses = inner.health.losses();
+        // What was open before a loss may be a connection to nowhere.
         if let Some((opened, connection)) = &*self.lane.connection.lock().await
-            // What was open before a loss may be a connection to nowhere.
-            && *opened == losses
+            && *opened == inner.health.losses()
         {
             return Ok((connection.clone(), true));
         }
-        let (lane, location, open_for) = (Arc::clone(&self.lane), inner.location.clone(), inner.patience);
-        // It goes on when whoever waits for it does not wait any longer.
+        let (lane, health) = (Arc::clone(&self.lane), Arc::clone(&inner.health));
+        let (location, patience) = (inner.location.clone(), inner.patience);
+        // It goes on when whoever waits for it does not wait any longer: then the store is lost, and there is a connection
+        // when it is found again.
         #[expect(clippy::disallowed_methods, reason = "it ends within a second")]
         let opening = tokio::spawn(async move {
             let mut kept = lane.connection.lock().await;
             if let Some((opened, connection)) = &*kept
-                && *opened == losses
+                && *opened == health.losses()
             {
                 return Ok(connection.clone());
             }
-            let connection = Connection::open(&location, OPEN_MAX, open_for).await?;
-            *kept = Some((losses, connection.clone()));
+            let connection = Connection::open(&location, OPEN_MAX, patience).await?;
+            *kept = Some((health.losses(), connection.clone()));
             Ok(connection)
         });
         let opened =
