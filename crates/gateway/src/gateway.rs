@@ -459,6 +459,9 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        if let Some(store) = &self.shared {
+            store.leave().await;
+        }
         self.keys.note_uses().await;
         self.drain.open_count()
     }

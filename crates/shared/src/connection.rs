@@ -23,18 +23,18 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Opens it, within so long.
-    pub(crate) async fn open(location: &Location, within: Duration) -> RedisResult<Self> {
-        tokio::time::timeout(within, Self::open_unbounded(location, within))
+    /// Opens it, within so long. A node of a Cluster that does not answer for `patience` counts as gone.
+    pub(crate) async fn open(location: &Location, within: Duration, patience: Duration) -> RedisResult<Self> {
+        tokio::time::timeout(within, Self::open_unbounded(location, within, patience))
             .await
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
     }
 
-    async fn open_unbounded(location: &Location, within: Duration) -> RedisResult<Self> {
+    async fn open_unbounded(location: &Location, within: Duration, patience: Duration) -> RedisResult<Self> {
         if location.is_cluster {
             let client = ClusterClient::builder(location.servers.clone())
                 .connection_timeout(within)
-                .response_timeout(within)
+                .response_timeout(patience)
                 .overall_response_timeout(None)
                 .retries(CLUSTER_RETRIES)
                 .min_retry_wait(1)

@@ -1,8 +1,13 @@
 //! What goes on beside the requests: this node's heartbeat, and while the store is lost, looking whether it is back.
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use redis::RedisResult;
+use tokio::sync::Notify;
 
 use crate::{
     connection::{self, Connection},
@@ -19,12 +24,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Keeps watch until the store is not used any more.
-pub(crate) async fn keep(inner: Weak<Inner>) {
+pub(crate) async fn keep(inner: Weak<Inner>, left: Arc<Notify>) {
     let node = Node::new();
     let mut connection = None;
     let mut backoff = BACKOFF_MIN;
     loop {
-        let Some(store) = inner.upgrade() else { break };
+        let Some(store) = inner.upgrade().filter(|store| !store.is_leaving()) else { break };
         let asked = tokio::time::timeout(PATIENCE, look(&store, &node, &mut connection)).await;
         let pause = match asked {
             Ok(Ok(nodes)) => {
@@ -40,14 +45,12 @@ pub(crate) async fn keep(inner: Weak<Inner>) {
             }
             Err(_) => {
                 connection = None;
-                store
-                    .health
-                    .lose(connection::reason(&std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+                store.health.lose(connection::reason(&io::Error::from(io::ErrorKind::TimedOut).into()));
                 next(&mut backoff)
             }
         };
-        let health = std::sync::Arc::clone(&store.health);
-        let gone = std::sync::Arc::clone(&store.gone);
+        let health = Arc::clone(&store.health);
+        let gone = Arc::clone(&store.gone);
         drop(store);
         if health.is_well() {
             tokio::select! {
@@ -67,6 +70,7 @@ pub(crate) async fn keep(inner: Weak<Inner>) {
     if let Some(mut connection) = connection {
         let _ = tokio::time::timeout(PATIENCE, node.leave(&mut connection)).await;
     }
+    left.notify_one();
 }
 
 /// How long to wait this time; the next time it is twice as long.
@@ -81,7 +85,7 @@ fn next(backoff: &mut Duration) -> Duration {
 async fn look(store: &Inner, node: &Node, kept: &mut Option<Connection>) -> RedisResult<u64> {
     let mut connection = match kept.take() {
         Some(connection) => connection,
-        None => Connection::open(&store.location, PATIENCE).await?,
+        None => Connection::open(&store.location, PATIENCE, PATIENCE).await?,
     };
     if !store.health.is_well() {
         let groups = if store.location.is_cluster { crate::slot::GROUPS } else { 1 };

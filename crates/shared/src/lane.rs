@@ -8,10 +8,12 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use redis::RedisResult;
@@ -30,6 +32,9 @@ const DRIVERS: usize = 2;
 /// How many questions go in one call. The store does nothing else meanwhile, so a call should take it about a
 /// millisecond at most.
 const BATCH_MAX: usize = 128;
+/// How long opening a connection may take: longer than a request waits, so that a store far away, a Cluster or TLS can be
+/// entered at all.
+const OPEN_MAX: Duration = Duration::from_secs(1);
 /// How many questions wait in a lane at most. More than that can only be when the store is slower than the callers
 /// come; they go by `on_loss`.
 const WAITING_MAX: usize = 4_096;
@@ -47,7 +52,8 @@ pub(crate) struct Lane {
     is_closed: AtomicBool,
     /// How many drivers run. They end with the runtime that they run on.
     drivers: AtomicUsize,
-    connection: tokio::sync::Mutex<Option<Connection>>,
+    /// With how often the store had been lost when it was opened.
+    connection: tokio::sync::Mutex<Option<(u64, Connection)>>,
 }
 
 thread_local! {
@@ -222,13 +228,31 @@ impl Driver {
 
     /// The lane's connection, and whether it was open before.
     async fn connection(&self, inner: &Inner) -> RedisResult<(Connection, bool)> {
-        let mut kept = self.lane.connection.lock().await;
-        if let Some(connection) = &*kept {
+        // What was open before a loss may be a connection to nowhere.
+        if let Some((opened, connection)) = &*self.lane.connection.lock().await
+            && *opened == inner.health.losses()
+        {
             return Ok((connection.clone(), true));
         }
-        let connection = Connection::open(&inner.location, inner.patience).await?;
-        *kept = Some(connection.clone());
-        Ok((connection, false))
+        let (lane, health) = (Arc::clone(&self.lane), Arc::clone(&inner.health));
+        let (location, patience) = (inner.location.clone(), inner.patience);
+        // It goes on when whoever waits for it does not wait any longer: then the store is lost, and there is a connection
+        // when it is found again.
+        #[expect(clippy::disallowed_methods, reason = "it ends within a second")]
+        let opening = tokio::spawn(async move {
+            let mut kept = lane.connection.lock().await;
+            if let Some((opened, connection)) = &*kept
+                && *opened == health.losses()
+            {
+                return Ok(connection.clone());
+            }
+            let connection = Connection::open(&location, OPEN_MAX, patience).await?;
+            *kept = Some((health.losses(), connection.clone()));
+            Ok(connection)
+        });
+        let opened =
+            opening.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::NotConnected).into()));
+        opened.map(|connection| (connection, false))
     }
 }
 

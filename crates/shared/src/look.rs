@@ -34,7 +34,7 @@ pub(crate) async fn look(inner: &Inner, looks: Vec<Look>) -> Result<Vec<Standing
 }
 
 async fn look_unbounded(inner: &Inner, looks: Vec<Look>) -> RedisResult<Vec<Standing>> {
-    let mut connection = Connection::open(&inner.location, PATIENCE).await?;
+    let mut connection = Connection::open(&inner.location, PATIENCE, PATIENCE).await?;
     let mut standings = Vec::new();
     for look in looks {
         let verb = if look.reset { Verb::Forget } else { Verb::Look };

@@ -138,7 +138,7 @@ fn the_script_answers_as_the_core_does() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let location = Location::single(&server.url(), None).expect("a URL");
     let patience = Duration::from_secs(10);
-    let connection = runtime.block_on(Connection::open(&location, patience)).expect("a connection");
+    let connection = runtime.block_on(Connection::open(&location, patience, patience)).expect("a connection");
     let number = AtomicU64::new(0);
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 400,

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -30,6 +30,8 @@ use crate::{
 
 /// How long a request waits for the store at most. Whoever waited in vain makes the store lost, and nobody waits then.
 pub const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a node that stops waits until the others know.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// For so long after a loss or a recovery nothing is given back: it may have been charged on the other side.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
@@ -54,6 +56,8 @@ pub struct SharedLimits {
     /// Counts this node's shares: of what the store does not count, and of everything while it is lost.
     local: Arc<dyn LimitStore>,
     policies: ArcSwap<SharedPolicies>,
+    /// Told when the other nodes know that this one stops.
+    left: Arc<Notify>,
 }
 
 /// What has been counted of the store itself.
@@ -85,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) health: Arc<Health>,
     /// Told when the store is not used any more.
     pub(crate) gone: Arc<Notify>,
+    is_leaving: AtomicBool,
     pub(crate) hot: Hot,
     pub(crate) calls: AtomicU64,
     lanes: Mutex<Vec<Weak<Lane>>>,
@@ -100,6 +105,7 @@ impl SharedLimits {
     #[must_use]
     pub fn start(location: Location, policies: SharedPolicies, local: Arc<dyn LimitStore>) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
+        let left = Arc::new(Notify::new());
         let inner = Arc::new(Inner {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             location,
@@ -107,6 +113,7 @@ impl SharedLimits {
             patience: PATIENCE,
             health: Arc::new(Health::new()),
             gone: Arc::new(Notify::new()),
+            is_leaving: AtomicBool::new(false),
             hot: Hot::new(),
             calls: AtomicU64::new(0),
             lanes: Mutex::new(Vec::new()),
@@ -116,8 +123,16 @@ impl SharedLimits {
             by_loss: AtomicU64::new(0),
         });
         #[expect(clippy::disallowed_methods, reason = "it ends when the store is dropped")]
-        drop(tokio::spawn(keeper::keep(Arc::downgrade(&inner))));
-        Self { inner, local, policies: ArcSwap::from_pointee(policies) }
+        drop(tokio::spawn(keeper::keep(Arc::downgrade(&inner), Arc::clone(&left))));
+        Self { inner, local, policies: ArcSwap::from_pointee(policies), left }
+    }
+
+    /// Says to the other nodes that this one stops, so that their shares grow at once. It waits for a second at most;
+    /// what is asked after that is answered as before.
+    pub async fn leave(&self) {
+        self.inner.is_leaving.store(true, Ordering::Relaxed);
+        self.inner.gone.notify_one();
+        let _ = tokio::time::timeout(LEAVE_MAX, self.left.notified()).await;
     }
 
     /// Puts other policies in force. What was counted stays.
@@ -383,6 +398,11 @@ impl Inner {
     fn share_of(&self, quota: &Quota) -> Quota {
         let nodes = self.nodes.load(Ordering::Relaxed).max(1);
         quota.times(1.0 / nodes as f64)
+    }
+
+    /// Whether this node stops.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
     }
 
     /// Notes how many nodes live.

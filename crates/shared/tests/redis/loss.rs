@@ -220,10 +220,22 @@ async fn a_connection_that_the_server_closed_is_opened_again_and_nothing_is_lost
 #[tokio::test]
 async fn a_node_that_leaves_is_not_counted_any_more() {
     let server = Server::start(&[]);
-    let (stays, leaves) = (on(&server), on(&server));
-    wait_until_together(&[&stays, &leaves]).await;
-    drop(leaves);
-    let began = Instant::now();
-    wait_until_together(&[&stays]).await;
-    assert!(began.elapsed() < Duration::from_secs(8), "it said that it leaves");
+    let count = || server.ask(&["ZCARD", &server.ask(&["KEYS", "sf{*}nodes"])]);
+    let (stays, leaves, dropped) = (on(&server), on(&server), on(&server));
+    until(|| count() == "3").await;
+    leaves.leave().await;
+    assert_eq!(count(), "2", "it said so");
+    assert!(may_go(&leaves, &limit(10)).await, "and serves to the end");
+    drop(dropped);
+    until(|| count() == "1").await;
+    until(|| stays.counts().nodes == 1).await;
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_no_store_for_who_asks_for_it() {
+    let server = Server::start(&[]);
+    let url = server.url().replace("redis://", "rediss://");
+    let node = at(Location::single(&url, None).expect("a URL"));
+    until(|| node.counts().is_lost).await;
+    assert!(may_go(&node, &limit(10)).await);
 }
