@@ -425,8 +425,8 @@ mod tests {
         let noisy = take(&limit, 7, bucket);
         let place: Arc<str> = "places".into();
         let held = take(&place, 7, quota(LimitAlgorithm::Concurrency, 1));
-        assert!(goes(&limits, &[held.clone()])[0]);
-        while goes(&limits, &[noisy.clone()])[0] {}
+        assert!(goes(&limits, std::slice::from_ref(&held))[0]);
+        while goes(&limits, std::slice::from_ref(&noisy))[0] {}
         for number in 0..100_000 {
             goes(&limits, &[take(&limit, 1_000 + number, bucket)]);
         }
@@ -441,12 +441,12 @@ mod tests {
         let (limits, _) = counting(100);
         let limit: Arc<str> = "bytes".into();
         let ask = take(&limit, 1, quota(LimitAlgorithm::TokenBucket, 3));
-        assert!(goes(&limits, &[ask.clone()])[0]);
+        assert!(goes(&limits, std::slice::from_ref(&ask))[0]);
         limits.charge(&Take { cost: 5, ..ask.clone() });
-        assert!(!goes(&limits, &[ask.clone()])[0]);
+        assert!(!goes(&limits, std::slice::from_ref(&ask))[0]);
         limits.give_back(&Take { cost: 4, ..ask.clone() });
-        assert!(goes(&limits, &[ask.clone()])[0]);
-        assert!(!goes(&limits, &[ask])[0]);
+        assert!(goes(&limits, std::slice::from_ref(&ask))[0]);
+        assert!(!goes(&limits, std::slice::from_ref(&ask))[0]);
     }
 
     #[test]
