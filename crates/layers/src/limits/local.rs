@@ -446,7 +446,7 @@ mod tests {
         assert!(!goes(&limits, std::slice::from_ref(&ask))[0]);
         limits.give_back(&Take { cost: 4, ..ask.clone() });
         assert!(goes(&limits, std::slice::from_ref(&ask))[0]);
-        assert!(!goes(&limits, &[ask])[0]);
+        assert!(!goes(&limits, std::slice::from_ref(&ask))[0]);
     }
 
     #[test]
