@@ -30,6 +30,12 @@ impl Connection {
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
     }
 
+    /// Chooses what TLS is done with, for the process, unless somebody has: the client asks for what was chosen.
+    pub(crate) fn choose_cryptography() {
+        // Where there is a choice already, it stands.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+
     async fn open_unbounded(location: &Location, within: Duration, patience: Duration) -> RedisResult<Self> {
         if location.is_cluster {
             let client = ClusterClient::builder(location.servers.clone())

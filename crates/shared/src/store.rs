@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::{
     ask::{Answers, Ask, Question, Verb},
     call,
+    connection::Connection,
     health::{Health, Standing},
     hot::Hot,
     keeper,
@@ -105,6 +106,7 @@ impl SharedLimits {
     #[must_use]
     pub fn start(location: Location, policies: SharedPolicies, local: Arc<dyn LimitStore>) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
+        Connection::choose_cryptography();
         let left = Arc::new(Notify::new());
         let inner = Arc::new(Inner {
             id: IDS.fetch_add(1, Ordering::Relaxed),
