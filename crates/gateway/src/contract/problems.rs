@@ -10,7 +10,7 @@ use super::RouteContract;
 
 /// The refusals for requests with `method`, by the status that each has here.
 pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMap<u16, Vec<Code>> {
-    let RouteContract { route, upstream, edge } = contract;
+    let RouteContract { route, upstream, edge, .. } = contract;
     let mut found: Vec<(u16, Code)> = Vec::new();
     let mut add = |code: Code| found.push((code.status(), code));
     for code in [Code::TargetUnclear, Code::BodyInvalid, Code::UpstreamUnavailable, Code::DeadlineExceeded] {
