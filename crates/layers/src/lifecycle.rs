@@ -64,13 +64,13 @@ fn http_date(at: Timestamp) -> String {
 
 /// Wraps a service in [`LifecycleService`].
 #[derive(Clone, Debug)]
-pub struct LifecycleLayer(Option<Arc<[(HeaderName, HeaderValue)]>>);
+pub struct LifecycleLayer(Option<Arc<Vec<(HeaderName, HeaderValue)>>>);
 
 impl LifecycleLayer {
     /// What `policy` says of its version. Answers are passed on as they are where it says nothing.
     #[must_use]
     pub fn new(policy: Option<&LifecyclePolicy>) -> Self {
-        Self(policy.map(LifecyclePolicy::fields).filter(|fields| !fields.is_empty()).map(Into::into))
+        Self(policy.map(LifecyclePolicy::fields).filter(|fields| !fields.is_empty()).map(Arc::new))
     }
 }
 
@@ -86,7 +86,7 @@ impl<S> Layer<S> for LifecycleLayer {
 #[derive(Clone, Debug)]
 pub struct LifecycleService<S> {
     inner: S,
-    fields: Option<Arc<[(HeaderName, HeaderValue)]>>,
+    fields: Option<Arc<Vec<(HeaderName, HeaderValue)>>>,
 }
 
 impl<S, B, R> Service<Request<B>> for LifecycleService<S>
@@ -111,7 +111,7 @@ pin_project_lite::pin_project! {
     pub struct LifecycleFuture<F> {
         #[pin]
         inner: F,
-        fields: Option<Arc<[(HeaderName, HeaderValue)]>>,
+        fields: Option<Arc<Vec<(HeaderName, HeaderValue)>>>,
     }
 }
 

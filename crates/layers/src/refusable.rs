@@ -18,8 +18,8 @@ pin_project_lite::pin_project! {
 pin_project_lite::pin_project! {
     #[project = StateProjection]
     enum State<F, R> {
-        // The refusal, until it is given.
-        Refused { response: Option<Response<R>> },
+        // The refusal, until it is given; boxed, so that futures that are passed on do not grow by it.
+        Refused { response: Option<Box<Response<R>>> },
         Passed {
             #[pin]
             inner: F,
@@ -29,7 +29,7 @@ pin_project_lite::pin_project! {
 
 impl<F, R> RefusableFuture<F, R> {
     pub(crate) fn refused(response: Response<R>) -> Self {
-        Self { state: State::Refused { response: Some(response) } }
+        Self { state: State::Refused { response: Some(Box::new(response)) } }
     }
 
     pub(crate) fn passed(inner: F) -> Self {
@@ -47,7 +47,7 @@ where
         match self.project().state.project() {
             // It was answered, and nobody may ask again.
             StateProjection::Refused { response } => {
-                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(*response)))
             }
             StateProjection::Passed { inner } => inner.poll(context),
         }

@@ -10,16 +10,18 @@ use crate::config::AuthenticationConfig;
 
 impl<'c> RouteContract<'c> {
     /// The limits that refuse: those in shadow mode are nobody's business yet.
-    pub(super) fn limits(&self) -> impl Iterator<Item = &'c LimitPolicy> {
-        let named = self.route.limits.iter().filter_map(|name| self.limits.get(name));
-        named.filter(|limit| limit.enforced > 0)
+    pub(super) fn limits(&self) -> impl Iterator<Item = &'c LimitPolicy> + use<'c> {
+        let (all, named) = (self.limits, &self.route.limits);
+        named.iter().filter_map(move |name| all.get(name)).filter(|limit| limit.enforced > 0)
     }
 
     /// Who finds out who is calling, by name.
-    pub(super) fn authenticators(&self) -> impl Iterator<Item = (&'c str, &'c AuthenticationConfig)> {
-        let policy = self.route.authentication.as_ref();
+    pub(super) fn authenticators(
+        &self,
+    ) -> impl Iterator<Item = (&'c str, &'c AuthenticationConfig)> + use<'c> {
+        let (all, policy) = (self.authentication, self.route.authentication.as_ref());
         let names = policy.into_iter().flat_map(|policy| &policy.by);
-        names.filter_map(|name| Some((&**name, self.authentication.get(&**name)?)))
+        names.filter_map(move |name| Some((&**name, all.get(&**name)?)))
     }
 }
 
