@@ -68,7 +68,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     conn.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(conn);
     let before = fs::read(&path).unwrap();
-    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 1 }));
+    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 2 }));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
