@@ -159,8 +159,6 @@ impl Door {
         let service = service_fn(|request| self.answer(request, caller, &switched));
         let policy = &self.policy;
         let mut connection = http1::Builder::new()
-            // Head and body of a small answer go out in one buffer: a plain send costs less than a gathering one.
-            .writev(false)
             .half_close(self.listener.half_close)
             .max_headers(policy.headers_max)
             .max_buf_size(policy.header_bytes_max)
