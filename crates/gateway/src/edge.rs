@@ -32,6 +32,7 @@ use crate::{
     contract::Document,
     framing, grpc,
     limits::{Limits, SharedLimits},
+    listed::drop_listed,
     operations_api::{self, CallerOfOwn, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
@@ -116,6 +117,7 @@ impl Edge {
         mut request: Request<Incoming>,
         caller: &Arc<Caller>,
     ) -> Result<Response<ToldBody>, Infallible> {
+        drop_listed(request.headers_mut());
         let request_id = RequestId::give(&mut request);
         let policy = self.policy.load_full();
         let mut told = Told {

@@ -21,6 +21,7 @@ mod grpc;
 mod handover;
 mod key_keeper;
 mod limits;
+mod listed;
 mod operations_api;
 mod pages;
 mod patient;

@@ -113,6 +113,23 @@ async fn fields_of_one_connection_stay_on_it() {
 }
 
 #[tokio::test]
+async fn a_caller_cannot_take_away_what_the_upstream_is_told() {
+    let stand = stand().await;
+    let told = ["x-forwarded-for", "x-forwarded-proto", "x-request-id", "via"];
+    let ask = Ask::new("GET", "/any").header("Connection", told.join(", ")).header("X-Request-Id", "mine");
+    let answer = stand.ask(&ask).await;
+    let seen = stand.last_seen();
+    for name in told {
+        assert!(seen.headers.get(name).is_some(), "{name}");
+    }
+    assert_eq!(seen.headers.get("x-request-id"), answer.header("x-request-id"));
+    assert_ne!(answer.header("x-request-id"), Some("mine"));
+    // A key that is the connection's alone is none.
+    let answer = stand.ask(&Ask::post("/required").key("k").header("Connection", "Idempotency-Key")).await;
+    assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
 async fn an_old_client_is_served() {
     let stand = stand().await;
     let mut line = Line::to(stand.address).await;
