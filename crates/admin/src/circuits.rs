@@ -12,7 +12,7 @@ use axum::{
 use crate::{
     api::{CircuitOrderRequest, CircuitOrderedView, CircuitView, EndpointView},
     control::{CircuitOrder, CircuitOrdered, CircuitReport, EndpointReport, OrderRefused},
-    parameters::read_json,
+    parameters::{read_json, read_time},
     problem::Problem,
     router::AdminParts,
     settle::{BY_CHARS_MAX, REASON_CHARS_MAX},
@@ -92,7 +92,7 @@ pub(crate) async fn order(
 }
 
 fn read_order(request: &CircuitOrderRequest) -> Result<CircuitOrder, Problem> {
-    let time = request.time.as_deref().map_or(Ok(HELD_FOR), read_time);
+    let time = request.time.as_deref().map_or(Ok(HELD_FOR), held_for);
     match request.state.as_str() {
         "open" => time.map(CircuitOrder::Open),
         "closed" => time.map(CircuitOrder::Closed),
@@ -105,26 +105,14 @@ fn read_order(request: &CircuitOrderRequest) -> Result<CircuitOrder, Problem> {
     }
 }
 
-/// A duration as people write it: `30s`, `10m`, `2h`.
-fn read_time(text: &str) -> Result<Duration, Problem> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));
-    let unit_seconds = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
-    };
-    let seconds =
-        number.parse::<u64>().ok().zip(unit_seconds).and_then(|(number, unit)| number.checked_mul(unit));
-    seconds.map(Duration::from_secs).filter(|time| !time.is_zero() && *time <= HELD_FOR_MAX).ok_or_else(
-        || {
-            Problem::bad_request(
-                "`for` is not a time from 1s to 24h.",
-                "Write a whole number and s, m or h: 10m. Give the order again where a day is too short.",
-            )
-        },
-    )
+/// For how long an order is to hold.
+fn held_for(text: &str) -> Result<Duration, Problem> {
+    read_time(text, HELD_FOR_MAX).ok_or_else(|| {
+        Problem::bad_request(
+            "`for` is not a time from 1s to 24h.",
+            "Write a whole number and s, m or h: 10m. Give the order again where a day is too short.",
+        )
+    })
 }
 
 /// A text for the audit log, which need not be stated.
@@ -170,7 +158,7 @@ mod tests {
     #[test]
     fn times_are_whole_numbers_with_a_unit_up_to_a_day() {
         for (text, seconds) in [("1s", 1), ("10m", 600), (" 24h ", 86_400), ("86400s", 86_400)] {
-            assert_eq!(read_time(text).ok(), Some(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(held_for(text).ok(), Some(Duration::from_secs(seconds)), "{text}");
         }
         for text in [
             "",
@@ -184,7 +172,7 @@ mod tests {
             "99999999999999999999h",
             "18446744073709551615h",
         ] {
-            assert!(read_time(text).is_err(), "{text}");
+            assert!(held_for(text).is_err(), "{text}");
         }
     }
 }

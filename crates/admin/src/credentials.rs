@@ -18,7 +18,7 @@ use crate::{
         CreateCredentialRequest, CredentialView, IssuedView, RevokeCredentialRequest, RotateCredentialRequest,
     },
     instant::rfc3339,
-    parameters::{bad_query, flag, read_json},
+    parameters::{bad_query, flag, read_json, read_time},
     problem::Problem,
     router::AdminParts,
     settle::{BY_CHARS_MAX, REASON_CHARS_MAX},
@@ -97,7 +97,7 @@ pub(crate) async fn rotate(
     let overlap = match request.overlap.as_deref() {
         None => OVERLAP,
         Some("0s" | "0") => Duration::ZERO,
-        Some(text) => read_time("overlap", text)?,
+        Some(text) => lasting("overlap", text)?,
     };
     let old =
         everything(&parts).await?.into_iter().find(|record| record.id == id).ok_or_else(|| not_found(id))?;
@@ -333,23 +333,12 @@ fn scopes(given: &[String]) -> Result<Vec<Box<str>>, Problem> {
 }
 
 fn expiry(time: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
-    time.map(|time| read_time("expires_in", time).map(|time| now.after(time))).transpose()
+    time.map(|time| lasting("expires_in", time).map(|time| now.after(time))).transpose()
 }
 
-/// A duration as people write it: `30s`, `10m`, `2h`, `90d`.
-fn read_time(field: &str, text: &str) -> Result<Duration, Problem> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));
-    let unit_seconds = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3_600),
-        "d" => Some(86_400),
-        _ => None,
-    };
-    let seconds =
-        number.parse::<u64>().ok().zip(unit_seconds).and_then(|(number, unit)| number.checked_mul(unit));
-    seconds.map(Duration::from_secs).filter(|time| !time.is_zero() && *time <= TIME_MAX).ok_or_else(|| {
+/// How long something is to last.
+fn lasting(field: &str, text: &str) -> Result<Duration, Problem> {
+    read_time(text, TIME_MAX).ok_or_else(|| {
         Problem::bad_request(
             format!("`{field}` is not a time from 1s to 3650d."),
             "Write a whole number and s, m, h or d: 90d.",

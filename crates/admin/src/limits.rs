@@ -15,7 +15,7 @@ use crate::{
         LimitChangedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitResetRequest, LimitsView,
     },
     control::LimitsRefused,
-    parameters::{bad_query, read_json},
+    parameters::{bad_query, read_json, read_time},
     problem::Problem,
     router::AdminParts,
     settle::{BY_CHARS_MAX, REASON_CHARS_MAX, stated},
@@ -91,7 +91,7 @@ pub(crate) async fn raise(
     if !FACTORS.contains(&request.factor) {
         return Err(Problem::bad_request("`factor` is not from 0.01 to 1000.", EXPECTED_RAISE));
     }
-    let time = request.time.as_deref().map_or(Ok(RAISED_FOR), read_time)?;
+    let time = request.time.as_deref().map_or(Ok(RAISED_FOR), raised_for)?;
     let (reason, by) = noted(&request.reason, &request.by)?;
     let changed = parts.control.raise_limits(&request, time);
     let result = match &changed {
@@ -131,21 +131,9 @@ fn noted(reason: &str, by: &str) -> Result<(String, String), Problem> {
     Ok((reason.to_string(), by.to_string()))
 }
 
-/// A duration as people write it: `30m`, `2h`, `7d`.
-fn read_time(text: &str) -> Result<Duration, Problem> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));
-    let unit_seconds = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3_600),
-        "d" => Some(86_400),
-        _ => None,
-    };
-    let seconds =
-        number.parse::<u64>().ok().zip(unit_seconds).and_then(|(number, unit)| number.checked_mul(unit));
-    let time = seconds.map(Duration::from_secs).filter(|time| !time.is_zero() && *time <= RAISED_FOR_MAX);
-    time.ok_or_else(|| {
+/// For how long a limit is raised.
+fn raised_for(text: &str) -> Result<Duration, Problem> {
+    read_time(text, RAISED_FOR_MAX).ok_or_else(|| {
         Problem::bad_request(
             "`for` is not a time from 1s to 7d.",
             "Write a whole number and s, m, h or d: 2h. For longer, change the config: a plan is for that.",
@@ -183,10 +171,10 @@ mod tests {
     #[test]
     fn times_are_whole_numbers_with_a_unit_up_to_a_week() {
         for (text, seconds) in [("1s", 1), (" 2h ", 7_200), ("7d", 604_800)] {
-            assert_eq!(read_time(text).ok(), Some(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(raised_for(text).ok(), Some(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "0s", "10", "8d", "-1s", "1.5h", "99999999999999999999h", "h"] {
-            assert!(read_time(text).is_err(), "{text}");
+            assert!(raised_for(text).is_err(), "{text}");
         }
     }
 }

@@ -47,6 +47,21 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     })
 }
 
+/// A time as people write it: a whole number and `s`, `m`, `h` or `d`, from a second to `max`.
+pub(crate) fn read_time(text: &str, max: Duration) -> Option<Duration> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit())?);
+    let unit_seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(unit_seconds)?;
+    Some(Duration::from_secs(seconds)).filter(|time| !time.is_zero() && *time <= max)
+}
+
 /// The refusal of a query that could not be read.
 pub(crate) fn bad_query(rejection: &QueryRejection, expected: &str) -> Problem {
     Problem::bad_request(format!("{}.", rejection.body_text()), expected)

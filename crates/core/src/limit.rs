@@ -128,7 +128,10 @@ impl LimitState {
     /// what it costs will be known later. A leaky bucket lets none wait longer than `wait_max`.
     #[must_use]
     pub fn ask(&mut self, quota: &Quota, cost: u64, wait_max: Duration, now: Duration) -> LimitDecision {
-        self.suit(quota.algorithm);
+        // What was counted in another way means nothing.
+        if !self.suits(quota.algorithm) {
+            *self = Self::new(quota.algorithm);
+        }
         match &mut self.0 {
             Kind::Bucket(bucket) => bucket.ask(quota, cost, wait_max, now),
             Kind::Fixed(window) => window.ask(quota, cost, now),
@@ -139,7 +142,10 @@ impl LimitState {
 
     /// Charges `cost`, whether or not so much is left: what is known after the answer only may overdraw.
     pub fn charge(&mut self, quota: &Quota, cost: u64, now: Duration) {
-        self.suit(quota.algorithm);
+        // Whatever was asked in another way than it counts by now means nothing to it.
+        if !self.suits(quota.algorithm) {
+            return;
+        }
         match &mut self.0 {
             Kind::Bucket(bucket) => bucket.charge(quota, cost, now),
             Kind::Fixed(window) => window.charge(quota, cost, now),
@@ -150,7 +156,10 @@ impl LimitState {
 
     /// Gives back `cost` that was charged, or a place.
     pub fn give_back(&mut self, quota: &Quota, cost: u64, now: Duration) {
-        self.suit(quota.algorithm);
+        // Whatever was asked in another way than it counts by now means nothing to it.
+        if !self.suits(quota.algorithm) {
+            return;
+        }
         match &mut self.0 {
             Kind::Bucket(bucket) => bucket.give_back(quota, cost, now),
             Kind::Fixed(window) => window.give_back(quota, cost, now),
@@ -170,16 +179,13 @@ impl LimitState {
         }
     }
 
-    /// What was counted in another way means nothing.
-    fn suit(&mut self, algorithm: LimitAlgorithm) {
-        let suits = match algorithm {
+    /// Whether it counts in this way.
+    fn suits(&self, algorithm: LimitAlgorithm) -> bool {
+        match algorithm {
             LimitAlgorithm::TokenBucket | LimitAlgorithm::LeakyBucket => matches!(self.0, Kind::Bucket(_)),
             LimitAlgorithm::FixedWindow => matches!(self.0, Kind::Fixed(_)),
             LimitAlgorithm::SlidingWindow => matches!(self.0, Kind::Sliding(_)),
             LimitAlgorithm::Concurrency => matches!(self.0, Kind::Places(_)),
-        };
-        if !suits {
-            *self = Self::new(algorithm);
         }
     }
 }

@@ -46,16 +46,10 @@ impl Asking {
         let mut request = request.map(RequestBody::from);
         let agent = HeaderValue::from_static("steadfast");
         request.headers_mut().entry(header::USER_AGENT).or_insert(agent);
-        let answered = async {
-            let answer = self.client.clone().call(request).await.map_err(|failed| failed.to_string())?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            Ok(Response::from_parts(parts, body.map_err(|error| error.to_string())?.to_bytes()))
-        };
-        match timeout(ANSWER_MAX, answered).await {
-            Ok(answered) => answered,
-            Err(_) => Err(format!("no answer came within {} s", ANSWER_MAX.as_secs())),
-        }
+        let answer = self.client.clone().call(request).await.map_err(|failed| failed.to_string())?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        Ok(Response::from_parts(parts, body.map_err(|error| error.to_string())?.to_bytes()))
     }
 }
 
@@ -70,10 +64,16 @@ impl Outbound for Asking {
         Box::pin(async move {
             // Questions change nothing: one is asked again where a connection that was kept turned out to be closed.
             let again = request.clone();
-            let answered = match self.once(request).await {
-                Ok(answer) => Ok(answer),
-                Err(_) => self.once(again).await,
+            let asked = async {
+                match self.once(request).await {
+                    Ok(answer) => Ok(answer),
+                    Err(_) => self.once(again).await,
+                }
             };
+            // Both together: whoever waits for it waits no longer than that.
+            let answered = timeout(ANSWER_MAX, asked).await;
+            let answered =
+                answered.unwrap_or_else(|_| Err(format!("no answer came within {} s", ANSWER_MAX.as_secs())));
             answered.map_err(|error| format!("{}: {error}", self.place))
         })
     }

@@ -31,7 +31,7 @@ use crate::{
     config::EdgePolicy,
     contract::Document,
     framing, grpc,
-    limits::{Limits, SharedLimits},
+    limits::{CallerLimits, Limits},
     listed::drop_listed,
     operations_api::{self, CallerOfOwn, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
@@ -55,7 +55,7 @@ pub(crate) struct Edge {
     /// Where answers are kept; it outlives a reload too.
     pub(crate) cache: Arc<CacheStore>,
     /// What limits count; it outlives a reload too.
-    pub(crate) limits: SharedLimits,
+    pub(crate) limits: CallerLimits,
 }
 
 /// The routes of one config.
@@ -101,7 +101,7 @@ pub(crate) struct RouteEntry {
     pub(crate) authentication: Option<Arc<RouteAuthentication>>,
     /// Whether its stack answers preflights.
     pub(crate) answers_preflights: bool,
-    /// Whether its stack asks who is calling.
+    /// Whether it has limits, which may be per address.
     pub(crate) has_limits: bool,
     /// What its refusals look like.
     pub(crate) refusal: Option<Arc<RefusalTemplate>>,
@@ -144,7 +144,8 @@ impl Edge {
         let grpc = grpc::is_spoken(request.headers());
         let request =
             request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
-        let mut response = self.route(request, caller, &policy, &mut told.route).await;
+        let client = told.client.unwrap_or(caller.ip);
+        let mut response = self.route(request, caller, client, &policy, &mut told.route).await;
         request_id.name_in(response.headers_mut());
         told.decision = response.extensions_mut().remove::<Decision>();
         told.tries = response.extensions_mut().remove::<Tries>();
@@ -166,6 +167,7 @@ impl Edge {
         self: &Arc<Self>,
         mut request: EdgeRequest,
         caller: &Caller,
+        client: IpAddr,
         policy: &EdgePolicy,
         found: &mut Option<RouteMark>,
     ) -> EdgeResponse {
@@ -197,7 +199,6 @@ impl Edge {
         // Who speaks gRPC reads no body of a refusal, in whichever words.
         let refusal = route.refusal.clone().filter(|_| !grpc::is_spoken(request.headers()));
         if route.has_limits {
-            let client = policy.forwarding.client(caller, request.headers()).unwrap_or(caller.ip);
             request.extensions_mut().insert(ClientAddress(client));
         }
         drop(routes);

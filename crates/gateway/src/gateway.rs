@@ -32,7 +32,7 @@ use crate::{
     edge::{Edge, RouteEntry, Routes},
     handover::{self, Holder},
     key_keeper::KeyKeeper,
-    limits::{LimitsDesk, SharedLimits},
+    limits::{CallerLimits, LimitsDesk},
     routing::Table,
     server, shared,
     stack::{self, Shared},
@@ -64,7 +64,7 @@ pub struct Gateway {
     edge: Arc<Edge>,
     drain: Drain,
     unready: AtomicBool,
-    shared: Option<Arc<shared::Store>>,
+    shared: Option<Arc<steadfast_shared::SharedLimits>>,
     workers: Vec<JoinHandle<()>>,
     keys: KeyKeeper,
 }
@@ -215,7 +215,7 @@ impl Gateway {
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
-        let limits = SharedLimits::new(&clock);
+        let limits = CallerLimits::new(&clock);
         let keys = KeyKeeper::default();
         let authenticators = Arc::new(Authenticators::running(config, &Authenticators::default(), &clock)?);
         keys.keep(authenticators.rings(), authenticators.issuers(), &ledger).map_err(StartError::Thread)?;
@@ -230,10 +230,7 @@ impl Gateway {
             known: &known_operations(config),
         };
         let routes = routes(config, &Upstreams::new(), &shared)?;
-        let store = shared::start(config, &clock, &metrics);
-        if let Some(store) = &store {
-            limits.limiter.share_through(Arc::clone(store) as _);
-        }
+        let store = shared::start(config, &limits.limiter, &metrics);
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
@@ -307,7 +304,9 @@ impl Gateway {
     pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let edge = &self.edge;
         let before = edge.routes.load();
-        let authenticators = Arc::new(Authenticators::running(config, &before.authenticators, &edge.clock)?);
+        let authenticators = Authenticators::running(config, &before.authenticators, &edge.clock)
+            .inspect_err(|_| edge.metrics.reloaded(false))?;
+        let authenticators = Arc::new(authenticators);
         let shared = Shared {
             ledger: &edge.ledger,
             clock: &edge.clock,
@@ -413,6 +412,8 @@ impl Gateway {
         self.edge.metrics.spool(&self.edge.spool);
         self.edge.metrics.cache(self.edge.cache.stats());
         let counts = self.edge.limits.limiter.local();
+        // What nobody asks for any more is not swept on the way.
+        counts.sweep();
         self.edge.metrics.limits(counts.held(), counts.evicted());
         self.edge.metrics.render()
     }

@@ -23,6 +23,9 @@ const NOTE_EVERY: Duration = Duration::from_secs(30);
 /// How long a question may take: longer than any store takes that is not lost.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// Of how many keys the ledger is told at once that they were used: what else it has to write waits meanwhile.
+const NOTED_MAX: usize = 1_000;
+
 /// How many may wait to be told that everything is known.
 const WAITING_MAX: usize = 64;
 
@@ -170,13 +173,12 @@ async fn follow(ring: &KeyRing, ledger: &SharedLedger, was_lost: bool) -> bool {
 
 async fn note(rings: &[Arc<KeyRing>], ledger: &SharedLedger) {
     let uses: Vec<_> = rings.iter().flat_map(|ring| ring.uses()).collect();
-    if uses.is_empty() {
-        return;
-    }
-    match timeout(ANSWER_MAX, ledger.note_used(uses)).await {
-        Ok(Ok(())) => {}
-        // They are used again, and told of then.
-        Ok(Err(error)) => tracing::debug!(%error, "the ledger was not told which API keys were used"),
-        Err(_) => tracing::debug!("the ledger was not told in time which API keys were used"),
+    for uses in uses.chunks(NOTED_MAX) {
+        match timeout(ANSWER_MAX, ledger.note_used(uses.to_vec())).await {
+            Ok(Ok(())) => {}
+            // They are used again, and told of then.
+            Ok(Err(error)) => tracing::debug!(%error, "the ledger was not told which API keys were used"),
+            Err(_) => tracing::debug!("the ledger was not told in time which API keys were used"),
+        }
     }
 }

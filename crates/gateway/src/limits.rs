@@ -22,14 +22,14 @@ use crate::{
 /// Limits by name.
 pub(crate) type Limits = BTreeMap<String, Arc<Limit>>;
 
-/// What all limits of a gateway share.
+/// What all limits on the gateway's callers share: their counts, and whom they refused.
 #[derive(Debug)]
-pub(crate) struct SharedLimits {
+pub(crate) struct CallerLimits {
     pub(crate) limiter: Arc<Limiter>,
     refused: Mutex<BTreeMap<String, Arc<MostRefused>>>,
 }
 
-impl SharedLimits {
+impl CallerLimits {
     pub(crate) fn new(clock: &Clock) -> Self {
         let limiter = Arc::new(Limiter::new(LimitClock::new(clock.clone()), LIMITED_KEYS_MAX));
         Self { limiter, refused: Mutex::default() }

@@ -43,6 +43,7 @@ mod tests {
         for (said, connection, left) in [
             (&["keep-alive"][..], Some("keep-alive"), &["host", "x-a", "x-b"][..]),
             (&["X-A"], None, &["host", "x-b"]),
+            (&["keep-alive, Steadfast-Principal", "x_user"], Some("keep-alive"), &["host", "x-a", "x-b"]),
             (&["Upgrade, x-a", "X-B , close"], Some("Upgrade, close"), &["host"]),
             (&["host, content-length, x-c"], None, &["host", "x-a", "x-b"]),
             (&["a b, , x-a"], None, &["host", "x-b"]),

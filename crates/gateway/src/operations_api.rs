@@ -11,6 +11,7 @@ use steadfast_layers::{Head, Problem, RequestId, RouteAuthentication};
 use steadfast_ledger::{AttemptRecord, OperationRecord, SharedLedger};
 
 use crate::{
+    config::write_instant,
     pages,
     stack::{EdgeResponse, ReplyBody},
 };
@@ -30,8 +31,10 @@ pub(crate) struct CallerOfOwn {
 impl CallerOfOwn {
     async fn known(self) -> Owner {
         let Some((asked, head)) = self.asked else { return self.owner };
-        let who = asked.who(head).await;
-        Owner { principal: who.map(|who| steadfast_core::Principal::new(who.name())), ..self.owner }
+        // A credential that is no longer good opens nothing, not even what it made itself.
+        let Some(verified) = asked.who(head).await else { return Owner::default() };
+        let principal = verified.principal().map(|who| steadfast_core::Principal::new(who.name()));
+        Owner { principal, ..self.owner }
     }
 }
 
@@ -121,5 +124,5 @@ fn document(record: &OperationRecord, attempts: &[AttemptRecord]) -> Value {
 }
 
 fn stamp(at: steadfast_core::Timestamp) -> Value {
-    jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default().to_string().into()
+    write_instant(at).into()
 }

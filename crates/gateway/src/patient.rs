@@ -1,5 +1,5 @@
 //! A stream that waits only so long for its peer to take what is written: whoever reads nothing holds memory here. And
-//! that can be woken by its peer's next byte, without losing it.
+//! that can be woken by its peer's next byte, without losing it. It puts small writes of several parts together.
 
 use std::{
     cell::RefCell,

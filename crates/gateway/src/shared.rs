@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use steadfast_layers::{LIMITED_KEYS_MAX, LimitClock, LocalLimits};
-use steadfast_ledger::Clock;
+use steadfast_layers::Limiter;
 use steadfast_shared::{SharedLimits, SharedPolicies, Standing};
 
 use crate::{config::Config, telemetry::Metrics};
 
-/// Where nodes count together.
-pub(crate) type Store = SharedLimits;
-
-/// Begins to use the store that the config names. Its own tasks run on the calling runtime.
-pub(crate) fn start(config: &Config, clock: &Clock, metrics: &Metrics) -> Option<Arc<Store>> {
+/// Begins to use the store that the config names; its limits are counted there from now on, and what is counted in this
+/// process with all else. Its own tasks run on the calling runtime.
+pub(crate) fn start(config: &Config, limiter: &Limiter, metrics: &Metrics) -> Option<Arc<SharedLimits>> {
     let store = config.shared.as_ref()?;
-    let local = LocalLimits::new(LimitClock::new(clock.clone()), LIMITED_KEYS_MAX);
-    let store = Arc::new(Store::start(store.location.clone(), policies(config), Arc::new(local)));
+    let local = Arc::clone(limiter.local());
+    let store = Arc::new(SharedLimits::start(store.location.clone(), policies(config), local));
     metrics.shared.are_of(Arc::clone(&store));
+    limiter.share_through(Arc::clone(&store) as _);
     Some(store)
 }
 
@@ -26,7 +24,7 @@ pub(crate) fn policies(config: &Config) -> SharedPolicies {
 }
 
 /// How the store is, for people: whether it answers, and what is to be said of that.
-pub(crate) fn described(store: &Store) -> (bool, String) {
+pub(crate) fn described(store: &SharedLimits) -> (bool, String) {
     let nodes = store.counts().nodes;
     match store.standing() {
         Standing::Well => (true, format!("it counts limits for {nodes} nodes at {}", store.location())),

@@ -25,7 +25,7 @@ use crate::{
     caller::CallerBody,
     config::{Route, RouteFallback},
     contract::{AnnotateLayer, AnnotateService, Annotations, KnownOperations},
-    limits::SharedLimits,
+    limits::CallerLimits,
     telemetry::Metrics,
     upstreams::RunningUpstream,
 };
@@ -59,7 +59,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) cache: &'a Arc<CacheStore>,
     pub(crate) metrics: &'a Metrics,
     pub(crate) authenticators: &'a Arc<Authenticators>,
-    pub(crate) limits: &'a SharedLimits,
+    pub(crate) limits: &'a CallerLimits,
     pub(crate) known: &'a KnownOperations<'a>,
 }
 

@@ -37,6 +37,23 @@ impl<B> HeldBody<B> {
         read.reverse();
         Self::Resumed(read, rest)
     }
+
+    /// The same body with what was `read` of it before it again.
+    #[must_use]
+    pub fn after(self, mut read: Vec<Bytes>) -> Self {
+        match self {
+            Self::Passed(rest) => Self::resumed(read, rest),
+            Self::Resumed(mut unread, rest) => {
+                read.reverse();
+                unread.extend(read);
+                Self::Resumed(unread, rest)
+            }
+            Self::Whole(rest) => {
+                read.extend(rest);
+                Self::whole(read.concat().into())
+            }
+        }
+    }
 }
 
 impl<B> From<Bytes> for HeldBody<B> {

@@ -35,7 +35,10 @@ pub(crate) async fn keep(inner: Weak<Inner>, left: Arc<Notify>) {
             Ok(Ok(nodes)) => {
                 store.note_nodes(nodes);
                 store.health.recover();
-                backoff = BACKOFF_MIN;
+                // Only what has lasted earns a quick look after the next loss.
+                if store.health.has_stood_for(HEARTBEAT) {
+                    backoff = BACKOFF_MIN;
+                }
                 HEARTBEAT
             }
             Ok(Err(error)) => {
@@ -95,7 +98,14 @@ async fn look(store: &Inner, node: &Node, kept: &mut Option<Connection>) -> Redi
             connection.ask::<()>(&write).await?;
         }
     }
-    let nodes = node.beat(&mut connection).await?;
+    let beat = node.beat(&mut connection);
+    let nodes = if store.health.is_well() {
+        beat.await?
+    } else {
+        // A store for which requests would wait in vain again is not back.
+        let beaten = tokio::time::timeout(store.patience, beat).await;
+        beaten.map_err(|_| redis::RedisError::from(io::Error::from(io::ErrorKind::TimedOut)))??
+    };
     *kept = Some(connection);
     Ok(nodes)
 }

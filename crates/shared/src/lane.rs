@@ -13,7 +13,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::RedisResult;
@@ -43,6 +43,7 @@ const WAITING_MAX: usize = 4_096;
 struct Waiting {
     question: Question,
     reply: Option<oneshot::Sender<Option<Answers>>>,
+    since: Instant,
 }
 
 /// The lane of one thread.
@@ -64,14 +65,14 @@ thread_local! {
 /// Asks the store. `None`: it is lost, or gave no answer in time.
 pub(crate) async fn ask(inner: &Arc<Inner>, question: Question) -> Option<Answers> {
     let (reply, answer) = oneshot::channel();
-    here(inner).push(Waiting { question, reply: Some(reply) })?;
+    here(inner).push(Waiting { question, reply: Some(reply), since: Instant::now() })?;
     answer.await.ok().flatten()
 }
 
 /// Tells the store something that nobody waits for.
 pub(crate) fn tell(inner: &Arc<Inner>, question: Question) {
     // What finds no room is not given back: the count is too high then, never too low.
-    let _ = here(inner).push(Waiting { question, reply: None });
+    let _ = here(inner).push(Waiting { question, reply: None, since: Instant::now() });
 }
 
 /// This thread's lane.
@@ -173,6 +174,11 @@ impl Driver {
         if !inner.health.is_well() {
             return;
         }
+        // The first one has waited longest. To wait for its turn is to wait for the store.
+        if batch.first().is_some_and(|oldest| oldest.since.elapsed() >= inner.patience) {
+            inner.health.lose(Reason::new("it answers more slowly than it is asked"));
+            return;
+        }
         inner.calls.fetch_add(1, Ordering::Relaxed);
         let (questions, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|waiting| (waiting.question, waiting.reply)).unzip();
@@ -197,7 +203,7 @@ impl Driver {
             }
         }
         for question in carried.undo {
-            let _ = self.lane.push(Waiting { question, reply: None });
+            let _ = self.lane.push(Waiting { question, reply: None, since: Instant::now() });
         }
         if let Some(error) = carried.failure {
             inner.health.lose(connection::reason(&error));

@@ -218,7 +218,8 @@ local function state_of(index, quota)
     local text = not found and texts[index]
     -- What was counted in another way is of another length, and means nothing.
     local state = text and #text == kind.bytes and kind.read(text) or kind.new()
-    found = { kind = kind, state = state, was_there = text or found and found.was_there }
+    local is_other = text and #text ~= kind.bytes
+    found = { kind = kind, state = state, was_there = text or found and found.was_there, is_other = is_other }
     held[name] = found
   end
   found.quota = quota
@@ -249,6 +250,8 @@ while at <= #questions do
         found.state, found.is_changed = kind.new(), true
         kind.enter(found.state, quota)
       end
+    elseif found.is_other then
+      -- It is counted in another way since: what was asked in this one means nothing to it.
     elseif verb == CHARGE then
       kind.charge(found.state, quota, cost)
       found.is_changed = true

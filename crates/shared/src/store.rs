@@ -197,12 +197,12 @@ impl LimitStore for SharedLimits {
         // What is counted here costs least, so it is asked first; where it refuses, nothing is charged elsewhere.
         request.take_here(false);
         if !is_counted {
-            taken.clone_from_slice(&request.taken);
+            taken.clone_from_slice(&request.done());
             return None;
         }
         if !self.inner.health.is_well() {
             request.go_by_loss();
-            taken.clone_from_slice(&request.taken);
+            taken.clone_from_slice(&request.done());
             return None;
         }
         self.inner.asked.fetch_add(1, Ordering::Relaxed);
@@ -210,7 +210,7 @@ impl LimitStore for SharedLimits {
         if let Some(said) = self.inner.hot.refusal(&question.asks, Instant::now()) {
             self.inner.said_again.fetch_add(1, Ordering::Relaxed);
             request.told(&said);
-            taken.clone_from_slice(&request.taken);
+            taken.clone_from_slice(&request.done());
             return None;
         }
         Some(Box::pin(async move {
@@ -222,7 +222,7 @@ impl LimitStore for SharedLimits {
                 }
                 None => request.go_by_loss(),
             }
-            request.taken
+            request.done()
         }))
     }
 
@@ -372,14 +372,30 @@ impl Request {
 
     /// Gives back what was charged in this process of a request that was refused in the end.
     fn settle_here(&mut self) {
-        if self.may_go() {
-            return;
+        if !self.may_go() {
+            self.give_back_here();
         }
-        for at in 0..self.takes.len() {
+    }
+
+    fn give_back_here(&mut self) {
+        for at in 0..self.charged_here.len() {
             if std::mem::take(&mut self.charged_here[at]) {
                 self.local.give_back(&self.take(at));
             }
         }
+    }
+
+    /// What came of it. Whoever asked gives back from now on what was charged here.
+    fn done(mut self) -> Vec<Taken> {
+        self.charged_here.clear();
+        std::mem::take(&mut self.taken)
+    }
+}
+
+/// Where its caller leaves before it was told, nobody else gives its places back.
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.give_back_here();
     }
 }
 

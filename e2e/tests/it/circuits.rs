@@ -2,32 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::serve::{House, command};
+use crate::serve::House;
 
 /// A house whose office has a circuit.
 async fn house() -> House {
     let house = House::open().await;
     let text = house.text(false, "").replace("[[routes]]", "circuit = { volume_min = 1000 }\n[[routes]]");
-    std::fs::write(&house.config, text).expect("the test's folder");
-    let reloaded = run(&house, &["reload"]).await;
-    assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    house.reload_with(&text).await;
     house
 }
 
-async fn run(house: &House, arguments: &[&str]) -> std::process::Output {
-    let admin = house.gateway.admin_addr().to_string();
-    let arguments: Vec<String> =
-        arguments.iter().map(ToString::to_string).chain(["--admin".to_owned(), admin]).collect();
-    let running = tokio::task::spawn_blocking(move || {
-        command(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-    });
-    running.await.expect("it runs")
-}
-
 async fn printed(house: &House, arguments: &[&str]) -> Value {
-    let output = run(house, &[&["circuits"], arguments, &["-o", "json"]].concat()).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    house.printed(&[&["circuits"], arguments].concat()).await
 }
 
 #[tokio::test]
@@ -47,7 +33,7 @@ async fn a_circuit_is_held_open_and_let_go_by_hand() {
         circuit["left_seconds"].as_f64().is_some_and(|left| left > 1_700.0 && left <= 1_800.0),
         "{circuit}"
     );
-    let table = run(&house, &["circuits", "list"]).await;
+    let table = house.run(&["circuits", "list"]).await;
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.contains("UPSTREAM") && table.contains("open (by hand)"), "{table}");
     assert_eq!(printed(&house, &["close", "office"]).await["state"], "closed");
@@ -65,7 +51,7 @@ async fn an_order_that_means_no_circuit_has_an_exit_code_of_its_own() {
         (&["circuits", "open", "office", "--for", "25h"], 1),
         (&["circuits", "ajar", "office"], 2),
     ] {
-        let output = run(&house, arguments).await;
+        let output = house.run(arguments).await;
         assert_eq!(
             output.status.code(),
             Some(exit),
@@ -75,10 +61,6 @@ async fn an_order_that_means_no_circuit_has_an_exit_code_of_its_own() {
         assert!(!output.stderr.is_empty());
     }
     house.write(false, "");
-    assert!(run(&house, &["reload"]).await.status.success());
-    assert_eq!(
-        run(&house, &["circuits", "open", "office"]).await.status.code(),
-        Some(4),
-        "it has no circuit"
-    );
+    assert!(house.run(&["reload"]).await.status.success());
+    assert_eq!(house.run(&["circuits", "open", "office"]).await.status.code(), Some(4), "it has no circuit");
 }

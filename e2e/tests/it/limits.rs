@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::serve::{House, command};
+use crate::serve::House;
 
 /// A house that lets each address in twice a day.
 async fn house() -> House {
@@ -10,26 +10,12 @@ async fn house() -> House {
     let text = house.text(false, "");
     let limit =
         "[limits.per-address]\nper = \"ip\"\nrate = \"2/d\"\n\n[[routes]]\nlimits = [\"per-address\"]";
-    std::fs::write(&house.config, text.replace("[[routes]]", limit)).expect("the test's folder");
-    let reloaded = run(&house, &["reload"]).await;
-    assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    house.reload_with(&text.replace("[[routes]]", limit)).await;
     house
 }
 
-async fn run(house: &House, arguments: &[&str]) -> std::process::Output {
-    let admin = house.gateway.admin_addr().to_string();
-    let arguments: Vec<String> =
-        arguments.iter().map(ToString::to_string).chain(["--admin".to_owned(), admin]).collect();
-    let running = tokio::task::spawn_blocking(move || {
-        command(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-    });
-    running.await.expect("it runs")
-}
-
 async fn printed(house: &House, arguments: &[&str]) -> Value {
-    let output = run(house, &[&["limits"], arguments, &["-o", "json"]].concat()).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    house.printed(&[&["limits"], arguments].concat()).await
 }
 
 #[tokio::test]
@@ -43,7 +29,7 @@ async fn a_caller_that_is_refused_is_seen_given_more_and_begun_anew_by_hand() {
         (&json!("per-address"), &json!(2), &json!(1), &json!("enforce"))
     );
     assert_eq!(limit["most_refused"][0]["subject"], "127.0.0.1");
-    let table = run(&house, &["limits", "list"]).await;
+    let table = house.run(&["limits", "list"]).await;
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.contains("2/d (token bucket)") && table.contains("127.0.0.1 (1)"), "{table}");
 
@@ -79,7 +65,7 @@ async fn an_order_that_is_not_understood_has_an_exit_code_of_its_own() {
         (&["limits", "raise", "acme", "x3"], 2),
         (&["limits", "reset", "acme"], 2),
     ] {
-        let output = run(&house, arguments).await;
+        let output = house.run(arguments).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {said}");
         assert!(!said.is_empty());

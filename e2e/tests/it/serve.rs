@@ -77,6 +77,31 @@ idempotency = {{ required = {required}, anonymous = true }}
         command(&["reload", "--admin", &admin])
     }
 
+    /// Has it run from this config.
+    pub(crate) async fn reload_with(&self, text: &str) {
+        std::fs::write(&self.config, text).expect("the test's folder");
+        let reloaded = self.run(&["reload"]).await;
+        assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    }
+
+    /// What the command line does to it.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
+        let admin = self.gateway.admin_addr().to_string();
+        let arguments: Vec<String> =
+            arguments.iter().map(ToString::to_string).chain(["--admin".to_owned(), admin]).collect();
+        let running = tokio::task::spawn_blocking(move || {
+            command(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        running.await.expect("it runs")
+    }
+
+    /// What a command prints as JSON.
+    pub(crate) async fn printed(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["-o", "json"]].concat()).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
     /// The status of an order without a key.
     pub(crate) async fn unkeyed(&self) -> u16 {
         let body = r#"{"event":"open-air","buyer":"nobody","tickets":1}"#;

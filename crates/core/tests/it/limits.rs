@@ -195,6 +195,10 @@ fn a_changed_quota_goes_on_with_what_was_counted() {
         let other = if algorithm == Concurrency { TokenBucket } else { Concurrency };
         let mut copy = state;
         assert_eq!(at_once(&mut copy, &quota(other, 5, 60, 5), MIDNIGHT), 5);
+        // And what was asked in the old way and ends only now changes nothing about it.
+        copy.give_back(&before, 1, MIDNIGHT);
+        copy.charge(&before, 1, MIDNIGHT);
+        assert_eq!(at_once(&mut copy, &quota(other, 5, 60, 5), MIDNIGHT), 0, "{algorithm:?}");
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Known {
     is_prefix: bool,
     /// The methods that it serves; all where there is none.
     methods: Vec<Method>,
+    /// Whether anything is said of it. Where nothing is, nothing is said in its place of what is less specific either.
+    is_told: bool,
     /// What is said of the operation with a method. Made when a document has it: few do of all that a route may serve.
     parts: Box<dyn Fn(&Method) -> Parts + Send + Sync>,
 }
@@ -65,7 +67,7 @@ impl Known {
         let limits = contract.limits().map(|limit| (limit.name.to_string(), limit.clone())).collect();
         let authenticators = contract.authenticators();
         let authentication = authenticators.map(|(name, config)| (name.to_owned(), config.clone())).collect();
-        let methods = route.methods.clone();
+        let (methods, is_told) = (route.methods.clone(), route.documented);
         let parts = move |method: &Method| {
             let contract = RouteContract {
                 route: &route,
@@ -76,7 +78,7 @@ impl Known {
             };
             Parts::of(&contract, method)
         };
-        Self { segments, is_prefix, methods, parts: Box::new(parts) }
+        Self { segments, is_prefix, methods, is_told, parts: Box::new(parts) }
     }
 
     /// How closely it fits a path of a document: by its literal segments, and whether it ends there. `None` where it
@@ -154,12 +156,14 @@ fn base_path(document: &Value) -> String {
 /// What is known of an operation by the most specific of the routes that lead to it.
 fn most_specific(known: &[Known], base: &str, path: &str, method: &Method) -> Option<Parts> {
     let below_base = format!("{base}{path}");
-    let by_fit = known.iter().filter_map(|route| {
+    // Of equals the last would be taken, and the gateway's own document takes the first.
+    let by_fit = known.iter().rev().filter_map(|route| {
         let is_served = route.methods.is_empty() || route.methods.contains(method);
         let fit = route.fits(path).or_else(|| route.fits(&below_base)).filter(|_| is_served)?;
         Some((fit, route))
     });
-    by_fit.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, route)| (route.parts)(method))
+    let (_, closest) = by_fit.max_by(|(one, _), (other, _)| one.cmp(other))?;
+    closest.is_told.then(|| (closest.parts)(method))
 }
 
 fn add(operation: &mut Map<String, Value>, parts: Parts, components: &mut Components) {
@@ -231,7 +235,8 @@ mod tests {
             extension: json!({}),
             security: None,
         };
-        Known { segments: segments.collect(), is_prefix, methods: methods.to_vec(), parts: Box::new(parts) }
+        let (segments, methods) = (segments.collect(), methods.to_vec());
+        Known { segments, is_prefix, methods, is_told: true, parts: Box::new(parts) }
     }
 
     fn described(document: &Value, path: &str, known: &[Known]) -> Option<String> {
@@ -264,6 +269,20 @@ mod tests {
         // A parameter stands for more than one literal does.
         let document = json!({ "openapi": "3.0.3", "paths": { "/{any}": { "post": {} } } });
         assert_eq!(described(&document, "/{any}", &[known("/orders", &post)]), None);
+    }
+
+    #[test]
+    fn a_route_that_is_not_documented_is_told_of_by_no_other() {
+        let post = [Method::POST];
+        let hidden = Known { is_told: false, ..known("/orders/raw", &post) };
+        let document = json!({ "openapi": "3.1.0", "paths": {
+            "/orders/raw": { "post": {} }, "/orders/{id}": { "post": {} },
+        } });
+        let routes = [known("/orders/*", &post), hidden];
+        let annotated = annotated(document.to_string().as_bytes(), &routes).expect("one is told of");
+        let annotated: Value = serde_json::from_slice(&annotated).expect("JSON");
+        assert_eq!(annotated["paths"]["/orders/raw"]["post"], json!({}));
+        assert_eq!(annotated["paths"]["/orders/{id}"]["post"]["description"], "/orders POST");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use steadfast_core::Code;
-use steadfast_layers::{HeldBody, Problem, RequestId};
+use steadfast_layers::{Problem, RequestId};
 use tower::{Layer, Service};
 
 use super::{
@@ -48,8 +48,8 @@ pub(crate) struct Annotations {
     /// The paths by which callers get it.
     paths: Vec<String>,
     known: Arc<[Known]>,
-    /// What came last, and what it became.
-    last: Mutex<Option<(Bytes, Bytes)>>,
+    /// What came last, and what it became, if anything could be added.
+    last: Mutex<Option<(Bytes, Option<Bytes>)>>,
 }
 
 impl Annotations {
@@ -67,12 +67,12 @@ impl Annotations {
     fn added_to(&self, document: &Bytes) -> Option<Bytes> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, became)) = last.filter(|(came, _)| came == document) {
-            return Some(became);
+            return became;
         }
-        let became = Bytes::from(annotated(document, &self.known)?);
+        let became = annotated(document, &self.known).map(Bytes::from);
         let pair = (document.clone(), became.clone());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(pair);
-        Some(became)
+        became
     }
 }
 
@@ -193,7 +193,7 @@ async fn annotate(
                 bytes_max = DOCUMENT_BYTES_MAX,
                 "an upstream's OpenAPI document is too large to add to"
             );
-            return EdgeResponse::from_parts(parts, resumed(read, body));
+            return EdgeResponse::from_parts(parts, body.after(read));
         }
     }
     let document = match <[Bytes; 1]>::try_from(read) {
@@ -215,29 +215,6 @@ async fn annotate(
     let mut response = EdgeResponse::from_parts(parts, ReplyBody::whole(became));
     drop_marks(&mut response);
     response
-}
-
-/// What was read of a body, and its rest.
-fn resumed(mut read: Vec<Bytes>, rest: ReplyBody) -> ReplyBody {
-    match rest {
-        HeldBody::Passed(rest) => {
-            read.reverse();
-            HeldBody::Resumed(read, rest)
-        }
-        // The rest of what was read before comes after what was read now.
-        HeldBody::Resumed(mut unread, rest) => {
-            read.reverse();
-            unread.extend(read);
-            HeldBody::Resumed(unread, rest)
-        }
-        HeldBody::Whole(rest) => {
-            let whole = read.into_iter().chain(rest).fold(BytesMut::new(), |mut whole, part| {
-                whole.extend_from_slice(&part);
-                whole
-            });
-            HeldBody::whole(whole.freeze())
-        }
-    }
 }
 
 /// Takes away what was said of the bytes as they came.

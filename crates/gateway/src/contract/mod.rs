@@ -49,10 +49,9 @@ struct RouteContract<'c> {
 }
 
 impl<'c> RouteContract<'c> {
-    /// Those of all routes that are documented, in an order that does not depend on theirs.
+    /// Those of all routes, in an order that does not depend on theirs.
     fn all(config: &'c Config) -> Vec<Self> {
-        let documented = config.routes.iter().filter(|route| route.documented);
-        let mut all: Vec<_> = documented.filter_map(|route| Self::of(config, route)).collect();
+        let mut all: Vec<_> = config.routes.iter().filter_map(|route| Self::of(config, route)).collect();
         all.sort_by(|one, other| {
             let by = |contract: &Self| (contract.route.path.to_string(), contract.route.name.to_string());
             by(one).cmp(&by(other))
@@ -97,7 +96,8 @@ impl Document {
     /// That of `config`, if it publishes any.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let policy = config.document.as_ref()?;
-        let contracts = RouteContract::all(config);
+        let mut contracts = RouteContract::all(config);
+        contracts.retain(|contract| contract.route.documented);
         let openapi = serde_json::to_vec_pretty(&openapi::document(policy, &contracts)).ok()?;
         Some(Self { openapi: openapi.into(), page: page::page(policy, &contracts).into() })
     }

@@ -81,15 +81,20 @@ fn parameters(contract: &RouteContract<'_>, method: &Method) -> Vec<Value> {
 
 fn responses(contract: &RouteContract<'_>, method: &Method) -> Map<String, Value> {
     let mut responses = Map::new();
+    let content = match &contract.route.refusal {
+        None => json!({
+            "application/problem+json": { "schema": { "$ref": format!("#/components/schemas/{PROBLEM_SCHEMA}") } },
+        }),
+        // In the API's own words, whose form is not known here.
+        Some(template) => json!({ template.content_type().to_str().unwrap_or("*/*"): {} }),
+    };
     for (status, codes) in problems(contract, method) {
         let said =
             codes.iter().map(|code| format!("- `{}`: {}. {}", code.as_str(), code.title(), code.next_step()));
         let description: Vec<String> = said.collect();
         let mut response = json!({
             "description": format!("{}\n\n{}", words::status(status), description.join("\n")),
-            "content": {
-                "application/problem+json": { "schema": { "$ref": format!("#/components/schemas/{PROBLEM_SCHEMA}") } },
-            },
+            "content": content,
             "x-steadfast-problems": codes.iter().map(|code| code.as_str()).collect::<Vec<_>>(),
         });
         let headers = headers(&codes);

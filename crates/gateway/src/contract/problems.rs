@@ -21,7 +21,9 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
     if circuit.is_some() {
         add(Code::CircuitOpen);
     }
-    if is_bounded || upstream.courtesy.is_some() || contract.keyed(method).is_some() {
+    // A limit that nodes share may refuse while its store is lost.
+    let has_shared_limit = contract.limits().any(|limit| limit.is_shared);
+    if is_bounded || has_shared_limit || upstream.courtesy.is_some() || contract.keyed(method).is_some() {
         add(Code::TemporaryReducedCapacity);
     }
     if edge.body_bytes_max.is_some() || contract.keyed(method).is_some() {
@@ -29,6 +31,7 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
     }
     if let Some(policy) = &route.authentication {
         add(Code::Unauthenticated);
+        add(Code::AuthenticationUnavailable);
         if !policy.scopes.is_empty() || !policy.attributes.is_empty() {
             add(Code::Forbidden);
         }
@@ -63,11 +66,10 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
         }
     }
     if contract.keyed(method).is_none_or(|policy| !policy.required) {
-        add(Code::UpstreamAnswerLost);
-    }
-    if contract.keyed(method).is_none_or(|policy| !policy.required) {
-        // After a time rather than by a broken connection.
-        found.push((504, Code::UpstreamAnswerLost));
+        // By a broken connection, or after a time.
+        found.extend(
+            [Code::UpstreamAnswerLost.status(), 504].map(|status| (status, Code::UpstreamAnswerLost)),
+        );
     }
     if let Some(policy) = contract.keyed(method) {
         // The first caller is told so in place of the answer that was lost.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use steadfast_core::{Brownout, Timestamp};
+use steadfast_core::Brownout;
 use steadfast_layers::{BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy};
 
 use super::{RouteContract, callers};
@@ -61,12 +61,12 @@ pub(super) fn lifecycle(policy: &LifecyclePolicy) -> Vec<String> {
     let lifecycle = &policy.lifecycle;
     let mut said = Vec::new();
     if let Some(at) = lifecycle.deprecated {
-        said.push(format!("Version `{}` is deprecated as of {}.", policy.version, instant(at)));
+        said.push(format!("Version `{}` is deprecated as of {}.", policy.version, write_instant(at)));
     }
     if let Some(at) = lifecycle.sunset {
         said.push(match lifecycle.gone {
-            true => format!("From {} on it is answered 410 (`version-gone`).", instant(at)),
-            false => format!("It is expected to end on {}.", instant(at)),
+            true => format!("From {} on it is answered 410 (`version-gone`).", write_instant(at)),
+            false => format!("It is expected to end on {}.", write_instant(at)),
         });
     }
     if let Some(successor) = &policy.successor {
@@ -92,10 +92,12 @@ pub(super) fn lifecycle(policy: &LifecyclePolicy) -> Vec<String> {
 
 fn brownout(brownout: &Brownout) -> String {
     match *brownout {
-        Brownout::Once { from, until } => format!("from {} until {}", instant(from), instant(until)),
+        Brownout::Once { from, until } => {
+            format!("from {} until {}", write_instant(from), write_instant(until))
+        }
         Brownout::Repeated { from, until, every, lasts } => {
-            let until = until.map_or_else(String::new, |until| format!(" until {}", instant(until)));
-            format!("from {} on every {} for {}{until}", instant(from), time(every), time(lasts))
+            let until = until.map_or_else(String::new, |until| format!(" until {}", write_instant(until)));
+            format!("from {} on every {} for {}{until}", write_instant(from), time(every), time(lasts))
         }
     }
 }
@@ -205,10 +207,6 @@ pub(super) fn time(duration: Duration) -> String {
     let exact = units.into_iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
     let (number, unit) = exact.map_or((ms, "millisecond"), |(length, unit)| (ms / length, unit));
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
-}
-
-fn instant(at: Timestamp) -> String {
-    write_instant(at)
 }
 
 #[cfg(test)]

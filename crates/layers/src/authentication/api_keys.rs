@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use steadfast_core::{ApiKeyDigest, CredentialId, Timestamp, check_api_key, has_key_prefix};
-use steadfast_ledger::{CredentialRecord, Credentials, LedgerError, Revision};
+use steadfast_ledger::{CredentialRecord, Credentials, ENDED_KEPT, LedgerError, Revision};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
@@ -153,23 +153,37 @@ impl KeyRing {
     /// [`LedgerError`]: the keys stay as they are known.
     pub async fn follow<L: Credentials + ?Sized>(&self, ledger: &L) -> Result<(), LedgerError> {
         let since = *self.revision.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = ledger.credentials(since).await?;
+        let mut changes = ledger.credentials(since).await?;
+        // A ledger that was put back, or a standby that took over from behind, counts the same revisions anew: what it has
+        // now is all that counts.
+        let went_back = changes.revision < since;
+        if went_back {
+            changes = ledger.credentials(Revision::default()).await?;
+        }
         let mut revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
         // Two may follow at once; who comes last with older news has none.
-        if changes.revision < *revision {
+        if !went_back && changes.revision < *revision {
             return Ok(());
         }
         let mine = changes.records.iter().filter(|record| record.prefix == self.prefix);
         let changed: Vec<Key> = mine.map(|record| self.key(record)).collect();
         let before = self.keys.load_full();
-        if before.is_none() || !changed.is_empty() {
-            let mut by_head = before.as_ref().map(|keys| keys.by_head.clone()).unwrap_or_default();
+        if before.is_none() || went_back || !changed.is_empty() {
+            let kept = before.as_ref().filter(|_| !went_back);
+            let mut by_head = kept.map(|keys| keys.by_head.clone()).unwrap_or_default();
             for key in changed {
                 if let Some(same) = by_head.get(&key.digest.head()) {
                     key.used_at.store(same.used_at.load(Ordering::Relaxed), Ordering::Relaxed);
                     key.noted_at.store(same.noted_at.load(Ordering::Relaxed), Ordering::Relaxed);
                 }
                 by_head.insert(key.digest.head(), Arc::new(key));
+            }
+            // As the ledger does when it issues one: it does not tell of those that it forgot.
+            if let Some(newest) = changes.records.iter().map(|record| record.created_at).max() {
+                by_head.retain(|_, key| {
+                    let ended = [key.expires_at, key.revoked_at].into_iter().flatten().min();
+                    ended.is_none_or(|ended| ended.after(ENDED_KEPT) >= newest)
+                });
             }
             self.keys.store(Some(Arc::new(Keys { by_head })));
         }
@@ -345,6 +359,23 @@ mod tests {
         // The key of another prefix, dressed up as one of these.
         let dressed = foreign.reveal().replacen("other", "sf", 1);
         assert_eq!(world.check(&dressed, NOW), "The API key is mistyped or cut off.");
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_was_put_back_has_the_last_word() {
+        let world = world();
+        let (first, second) = (world.issued("sf", None).await, world.issued("sf", None).await);
+        // Another one, which has counted less: a backup, say, or a standby that took over from behind.
+        let behind = self::world();
+        let other = behind.issued("sf", None).await;
+        world.keys.ring.follow(&behind.ledger).await.expect("a ledger that works");
+        assert_eq!(world.check(other.reveal(), NOW), "c:acme");
+        for gone in [&first, &second] {
+            assert_eq!(world.check(gone.reveal(), NOW), "The API key is not known.");
+        }
+        behind.ledger.revoke(other.id(), NOW).await.expect("a revocation");
+        world.keys.ring.follow(&behind.ledger).await.expect("a ledger that works");
+        assert_eq!(world.check(other.reveal(), NOW), format!("The API key {} was revoked.", other.id()));
     }
 
     #[tokio::test]

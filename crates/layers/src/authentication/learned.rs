@@ -1,5 +1,5 @@
 //! What others said of credentials, for as long as it is good. Of several requests that want to know the same, one asks; if
-//! its caller leaves, the next one does.
+//! its caller leaves, the next one does. Where the answer turns out to be of no use to the others, they ask for themselves.
 
 use std::{
     collections::HashMap,
@@ -14,12 +14,15 @@ use super::authenticator::Verdict;
 /// How many answers are kept.
 const LEARNED_MAX: usize = 10_000;
 
+/// Held by who asks; it says whether an answer was not to be kept.
+type Asking = Arc<tokio::sync::Mutex<bool>>;
+
 /// What others said of credentials.
 #[derive(Debug)]
 pub(super) struct Learned {
     answers: Cache<CredentialDigest, Arc<(Verdict, Timestamp)>>,
     /// What is being asked. Never more than there are requests under way.
-    asking: Mutex<HashMap<CredentialDigest, Arc<tokio::sync::Mutex<()>>>>,
+    asking: Mutex<HashMap<CredentialDigest, Asking>>,
 }
 
 impl Default for Learned {
@@ -43,20 +46,19 @@ impl Learned {
         ask: impl Future<Output = (Verdict, Timestamp)>,
     ) -> Verdict {
         let turn = Turn::take(self, digest);
-        let verdict = {
-            let _mine = turn.lock.lock().await;
-            match self.get(digest, now) {
-                Some(known) => known,
-                None => {
-                    let (verdict, until) = ask.await;
-                    if until > now {
-                        self.answers.insert(digest, Arc::new((verdict.clone(), until)));
-                    }
-                    verdict
-                }
-            }
-        };
-        drop(turn);
+        let in_vain = turn.lock.lock().await;
+        if let Some(known) = self.get(digest, now) {
+            return known;
+        }
+        // What is not kept is of no use to those who wait: then each asks for itself, and none waits for another.
+        let mine = (!*in_vain).then_some(in_vain);
+        let (verdict, until) = ask.await;
+        if until > now {
+            self.answers.insert(digest, Arc::new((verdict.clone(), until)));
+        }
+        if let Some(mut in_vain) = mine {
+            *in_vain = until <= now;
+        }
         verdict
     }
 }
@@ -65,7 +67,7 @@ impl Learned {
 struct Turn<'l> {
     learned: &'l Learned,
     digest: CredentialDigest,
-    lock: Arc<tokio::sync::Mutex<()>>,
+    lock: Asking,
 }
 
 impl<'l> Turn<'l> {
@@ -120,6 +122,21 @@ mod tests {
         assert!(learned.asking.lock().expect("a lock").is_empty());
         assert!(learned.get(digest(b"a"), NOW).is_some());
         assert!(learned.get(digest(b"a"), NOW.after(Duration::from_secs(30))).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_queues_for_an_answer_that_is_not_kept() {
+        let learned = Learned::default();
+        let began = tokio::time::Instant::now();
+        let ask = || {
+            learned.or_ask(digest(b"a"), NOW, async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                (Verdict::NotMine, NOW)
+            })
+        };
+        tokio::join!(ask(), ask(), ask(), ask(), ask());
+        assert_eq!(began.elapsed(), Duration::from_secs(2), "the first one, and then all others at once");
+        assert!(learned.asking.lock().expect("a lock").is_empty());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The headers by which upstreams are told who is calling. Only the gateway says them: what a caller sends under such a
 //! name is removed, in every spelling that a server behind might take for it.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName};
 
 use super::known::OWN_HEADER;
 
@@ -37,13 +37,13 @@ impl Reserved {
         Self { also }
     }
 
-    /// Removes from a caller's `headers` what only the gateway may say. Nor may a caller name such a header in
-    /// `Connection`: the gateway's own would then be taken for one of the connection's, and go no further.
+    /// Removes from a caller's `headers` what only the gateway may say. What a caller lists in `Connection`, so that it goes
+    /// no further, is the business of whoever passes requests on.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
         // Nearly every request has none, and a look over its few fields is quicker than a search for each name.
         let mut found = false;
         for name in headers.keys() {
-            found |= self.is_reserved(name.as_str()) || name == header::CONNECTION;
+            found |= self.is_reserved(name.as_str());
         }
         if !found {
             return;
@@ -53,36 +53,18 @@ impl Reserved {
         for name in forged {
             headers.remove(name);
         }
-        self.strip_connection(headers);
-    }
-
-    fn strip_connection(&self, headers: &mut HeaderMap) {
-        let tokens = || {
-            let values = headers.get_all(header::CONNECTION).iter();
-            values.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
-        };
-        if !tokens().any(|token| self.is_reserved(&token.to_ascii_lowercase())) {
-            return;
-        }
-        let left: Vec<&str> =
-            tokens().filter(|token| !self.is_reserved(&token.to_ascii_lowercase())).collect();
-        match HeaderValue::from_str(&left.join(", ")) {
-            Ok(value) if !left.is_empty() => drop(headers.insert(header::CONNECTION, value)),
-            _ => drop(headers.remove(header::CONNECTION)),
-        }
     }
 
     /// Whether a name, in small letters, is one that only the gateway may say, in any spelling: servers that hand headers
     /// on as variables (CGI, WSGI, Rack) cannot tell `-` from `_`, and some no other sign either.
     fn is_reserved(&self, name: &str) -> bool {
         let name = name.as_bytes();
-        if name.len() > 9 && &name[..9] == b"steadfast" {
+        let is_own = name.len() > 9 && &name[..9] == b"steadfast" && is_sign(name[9]) && {
             let rest = &name[10..];
-            return is_sign(name[9])
-                && ([&b"principal"[..], b"scopes", b"plan", b"tenant"].iter().any(|own| alike(rest, own))
-                    || rest.get(..10).is_some_and(|start| alike(start, b"attribute-")));
-        }
-        !self.also.is_empty() && self.also.iter().any(|also| alike(name, also.as_str().as_bytes()))
+            [&b"principal"[..], b"scopes", b"plan", b"tenant"].iter().any(|own| alike(rest, own))
+                || rest.get(..10).is_some_and(|start| alike(start, b"attribute-"))
+        };
+        is_own || self.also.iter().any(|also| alike(name, also.as_str().as_bytes()))
     }
 }
 
@@ -98,6 +80,8 @@ fn is_sign(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn stripped(fields: &[(&'static str, &'static str)]) -> Vec<String> {
@@ -105,7 +89,8 @@ mod tests {
         for (name, value) in fields {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        Reserved::new(vec![HeaderName::from_static("x-user")]).strip(&mut headers);
+        let also = ["x-user", "steadfast-team"].map(HeaderName::from_static);
+        Reserved::new(also.to_vec()).strip(&mut headers);
         let line =
             |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("text"));
         let mut left: Vec<String> = headers.iter().map(line).collect();
@@ -127,6 +112,8 @@ mod tests {
             ("steadfast_attribute_region", "a"),
             ("x-user", "root"),
             ("x_user", "root"),
+            ("steadfast-team", "admin"),
+            ("steadfast_team", "admin"),
             ("x-users", "kept"),
             ("steadfast-timeout", "5"),
             ("steadfast", "kept"),
@@ -136,16 +123,6 @@ mod tests {
             left,
             ["steadfast-principals: kept", "steadfast-timeout: 5", "steadfast: kept", "x-users: kept"]
         );
-    }
-
-    #[test]
-    fn a_caller_cannot_have_the_gateway_s_word_taken_for_the_connection_s() {
-        assert_eq!(
-            stripped(&[("connection", "keep-alive, Steadfast-Principal"), ("connection", "x_user")]),
-            ["connection: keep-alive"]
-        );
-        assert_eq!(stripped(&[("connection", "steadfast-plan")]), Vec::<String>::new());
-        assert_eq!(stripped(&[("connection", "upgrade"), ("upgrade", "websocket")]).len(), 2);
     }
 
     #[test]

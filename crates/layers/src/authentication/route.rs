@@ -74,11 +74,14 @@ impl RouteAuthentication {
     }
 
     /// Who makes a request with these headers, wherever it goes: for what is no route's own. What the route asks beyond
-    /// that is not asked.
-    pub async fn who(self: Arc<Self>, head: Head) -> Option<Principal> {
+    /// that is not asked. `None` for a credential that is not good, or cannot be checked now, or none.
+    pub async fn who(self: Arc<Self>, mut head: Head) -> Option<Verified> {
+        self.reserved.strip(&mut head.headers);
         for authenticator in &self.authenticators {
-            if let Verdict::Known(known) = authenticator.ask(&head, self.clock.wall()).await {
-                return known.principal().cloned();
+            match authenticator.ask(&head, self.clock.wall()).await {
+                Verdict::NotMine => {}
+                Verdict::Known(known) => return Some(Verified(Some(known))),
+                Verdict::Bad(_) | Verdict::Unavailable(_) | Verdict::Theirs(_) => return None,
             }
         }
         None

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
-use steadfast_core::Quota;
+use steadfast_core::{LimitAlgorithm, Quota};
 
 use super::{
     policy::CostFromAnswer,
@@ -28,6 +28,8 @@ pub(crate) struct Charged {
     pub(crate) key: LimitedKey,
     pub(crate) cost: u64,
     pub(crate) quota: Quota,
+    /// When.
+    pub(crate) at: Duration,
 }
 
 /// What was charged to a request, and is not settled yet.
@@ -96,6 +98,14 @@ impl Drop for Unsettled {
 
 impl RouteLimits {
     fn give_back(&self, charged: &Charged, cost: u64) {
+        let Quota { algorithm, period, .. } = charged.quota;
+        let began = |at| period.around(at).0;
+        // What was charged in a window that is over went with it.
+        if algorithm == LimitAlgorithm::FixedWindow
+            && began(charged.at) != began(self.limiter.local().clock().now())
+        {
+            return;
+        }
         self.with_take(charged, cost, |store, take| store.give_back(take));
     }
 

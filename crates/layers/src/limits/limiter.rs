@@ -20,7 +20,7 @@ use super::{
 /// What all limits share.
 pub struct Limiter {
     /// The counts of this process.
-    pub(crate) local: LocalLimits,
+    pub(crate) local: Arc<LocalLimits>,
     /// Where counts are that nodes share.
     shared: OnceLock<Arc<dyn LimitStore>>,
     pub(crate) keys: KeyMaker,
@@ -53,7 +53,7 @@ impl Limiter {
     #[must_use]
     pub fn new(clock: LimitClock, keys_max: usize) -> Self {
         Self {
-            local: LocalLimits::new(clock, keys_max),
+            local: Arc::new(LocalLimits::new(clock, keys_max)),
             shared: OnceLock::new(),
             keys: KeyMaker::default(),
             raises: Raises::default(),
@@ -69,14 +69,14 @@ impl Limiter {
 
     /// The counts in this process.
     #[must_use]
-    pub fn local(&self) -> &LocalLimits {
+    pub fn local(&self) -> &Arc<LocalLimits> {
         &self.local
     }
 
     pub(crate) fn store(&self, is_shared: bool) -> &dyn LimitStore {
         match self.shared.get() {
             Some(store) if is_shared => &**store,
-            _ => &self.local,
+            _ => &*self.local,
         }
     }
 

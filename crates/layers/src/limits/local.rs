@@ -250,7 +250,9 @@ impl LocalLimits {
                     if key.subject != look.subject || count.limit != number {
                         return true;
                     }
-                    let decision = count.state.ask(&look.quota, 1, Duration::MAX, now);
+                    // To look changes nothing: the caller's own plan may be another one.
+                    let mut state = count.state;
+                    let decision = state.ask(&look.quota, 1, Duration::MAX, now);
                     found.push(Standing { limit: Arc::clone(&look.limit), key: *key, decision });
                     // What will be given back has to be there then.
                     !look.reset || count.idle_at_s == NEVER

@@ -72,22 +72,28 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What expressions are evaluated in.
-    pub(crate) fn context(&self, env: &Arc<Env>) -> Context<'static, 'static> {
+    /// What `asking` is evaluated in. What it does not ask about, and costs more than a word, is not there.
+    pub(crate) fn context(&self, env: &Arc<Env>, asking: &Expression) -> Context<'static, 'static> {
         let mut context = expression_context(env);
         context.add_variable_from_value("method", self.method.as_str());
         context.add_variable_from_value("path", self.uri.path());
         context.add_variable_from_value("query", self.uri.query().unwrap_or_default());
-        context.add_variable_from_value("headers", headers_value(self.headers));
-        context.add_variable_from_value("route", &**self.route);
-        let address = self.address.map_or_else(String::new, |address| address.to_string());
-        context.add_variable_from_value("address", address);
-        let mut principal = std::collections::HashMap::new();
-        if let Some(known) = self.principal {
-            principal.extend(known.attributes().map(|(name, value)| (name.to_owned(), value.to_owned())));
-            principal.insert("name".to_owned(), known.name().to_owned());
+        if asking.asks_about("headers") {
+            context.add_variable_from_value("headers", headers_value(self.headers));
         }
-        context.add_variable_from_value("principal", Value::from(principal));
+        context.add_variable_from_value("route", &**self.route);
+        if asking.asks_about("address") {
+            let address = self.address.map_or_else(String::new, |address| address.to_string());
+            context.add_variable_from_value("address", address);
+        }
+        if asking.asks_about("principal") {
+            let mut principal = std::collections::HashMap::new();
+            if let Some(known) = self.principal {
+                principal.extend(known.attributes().map(|(name, value)| (name.to_owned(), value.to_owned())));
+                principal.insert("name".to_owned(), known.name().to_owned());
+            }
+            context.add_variable_from_value("principal", Value::from(principal));
+        }
         context
     }
 }
@@ -140,7 +146,7 @@ impl Per {
             }
             Self::Path => Some(Said::Path(facts.uri.path())),
             Self::Expression(expression) => {
-                let text = expression.value(&facts.context(env)).and_then(text_of);
+                let text = expression.value(&facts.context(env, expression)).and_then(text_of);
                 text.map(|text| Said::Owned(Kind::Expression, text))
             }
         }

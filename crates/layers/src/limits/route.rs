@@ -192,7 +192,7 @@ impl RouteLimits {
         let cost = match &policy.cost {
             Cost::Constant(cost) => *cost,
             Cost::Expression(expression) => {
-                let value = expression.value(&facts.context(env));
+                let value = expression.value(&facts.context(env, expression));
                 match value {
                     Some(cel::Value::Int(cost)) => u64::try_from(cost).unwrap_or(0),
                     Some(cel::Value::UInt(cost)) => cost,
@@ -290,6 +290,7 @@ impl RouteLimits {
             }
         }
         let charged = keeps_charged.then(|| {
+            let charged_at = self.limiter.local().clock().now();
             let charged =
                 all().filter(|(_, taken, _)| matches!(taken, Taken::Told(LimitDecision::Allowed { .. })));
             charged
@@ -298,6 +299,7 @@ impl RouteLimits {
                     key: asked.key,
                     cost: asked.cost,
                     quota: asked.quota,
+                    at: charged_at,
                 })
                 .collect()
         });

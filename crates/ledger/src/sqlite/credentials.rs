@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use steadfast_core::{ApiKeyDigest, CredentialId, Timestamp};
 
-use super::{SqliteLedger, desk::Desk};
+use super::{SqliteLedger, desk::Desk, row::millis};
 use crate::{
     BoxFuture, CREDENTIALS_MAX, CredentialChanges, CredentialError, CredentialRecord, Credentials,
     ENDED_KEPT, Issue, LedgerError, Revision,
@@ -161,8 +161,4 @@ fn key(id: CredentialId) -> i64 {
 
 fn id(key: i64) -> CredentialId {
     CredentialId::from_bits(u64::try_from(key).unwrap_or(0))
-}
-
-fn millis(time: std::time::Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -97,6 +97,20 @@ async fn a_request_waits_for_a_dead_store_only_briefly_and_then_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_place_is_given_back_where_its_caller_leaves_while_the_store_is_asked() {
+    let server = Server::start(&[]);
+    let node = on(&server);
+    wait_until_together(&[&node]).await;
+    let place = Limit::of(1, LimitAlgorithm::Concurrency, 1);
+    let both = [place.clone(), Limit::of(2, LimitAlgorithm::TokenBucket, 1_000)];
+    for _ in 0..3 {
+        // It is polled once, and dropped before an answer can be there.
+        assert!(tokio::time::timeout(Duration::ZERO, take(&node, &both)).await.is_err());
+    }
+    assert!(may_go(&node, &[place]).await);
+}
+
+#[tokio::test]
 async fn a_limit_goes_by_what_it_says_of_a_loss() {
     let server = Server::start(&[]);
     let (allow, deny) = (on_with(&server, OnLoss::Allow), on_with(&server, OnLoss::Deny));

@@ -76,6 +76,13 @@ impl Checker<'_> {
                 None
             }
         }?;
+        if let (AuthenticationKind::Forward(forward), Some(stated)) = (&kind, pass_on)
+            && forward.policy.principal.is_none()
+            && !*stated.get()
+        {
+            let what = "`pass_on = false` goes by the principal, and `forward.principal` names no header";
+            self.error(&stated.span(), what.into(), "add `forward.principal`, or remove `pass_on`".into());
+        }
         let passes_on = !matches!(kind, AuthenticationKind::ApiKeys { .. });
         Some(AuthenticationConfig {
             source,
@@ -118,14 +125,21 @@ impl Checker<'_> {
 
     /// A key says by its prefix whose it is.
     fn prefixes_of_keys(&mut self, raw: &RawConfig, all: &Authentication) {
-        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        // `sf_live_…` begins with `sf_` too.
+        let is_within = |long: &str, short: &str| {
+            long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        let mut seen: Vec<(&str, &str)> = Vec::new();
         for (name, one) in all {
             let AuthenticationKind::ApiKeys { prefix } = &one.kind else { continue };
-            if let Some(other) = seen.insert(prefix, name) {
+            let other = seen.iter().find(|(_, known)| is_within(prefix, known) || is_within(known, prefix));
+            if let Some((other, _)) = other {
                 let span = raw.authentication.get(name).map_or(0..0, At::span);
-                let what = format!("the keys of `{name}` and of `{other}` both begin with `{prefix}`");
-                self.error(&span, what, "give one of them an `api_keys.prefix` of its own".into());
+                let what = format!("keys of `{name}` and of `{other}` could begin alike");
+                let next = "give one of them an `api_keys.prefix` of its own, such as sf_test beside sf_live";
+                self.error(&span, what, next.into());
             }
+            seen.push((name, prefix));
         }
     }
 

@@ -51,7 +51,7 @@ struct Fetching {
 
 #[derive(Debug, Default)]
 struct Asked {
-    /// When they were last asked for.
+    /// When the last answer to a fetch was there, or none in time.
     at: Option<Instant>,
     /// Whether that failed, which is said once.
     failing: bool,
@@ -105,10 +105,11 @@ impl Keys {
         if !self.may_refresh() {
             return;
         }
-        fetching.asked.lock().unwrap_or_else(PoisonError::into_inner).at = Some(Instant::now());
         let fetched = fetch(fetching).await;
         let was_failing = {
             let mut asked = fetching.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            // Only now: who comes meanwhile waits for what it brings, and where its caller leaves the next one asks.
+            asked.at = Some(Instant::now());
             std::mem::replace(&mut asked.failing, fetched.is_err())
         };
         match fetched {
