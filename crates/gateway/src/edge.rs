@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use steadfast_core::Code;
@@ -35,6 +35,7 @@ use crate::{
     listed::drop_listed,
     operations_api::{self, CallerOfOwn, OWN_BASE},
     routing::{Asked, NoRoute, Table, Unclear},
+    shortcut::Shortcut,
     stack::{EdgeRequest, EdgeResponse, ReplyBody, Stack},
     telemetry::{AccessLog, Entry, Metrics},
     upstreams::Upstreams,
@@ -95,6 +96,8 @@ impl Routes {
 pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
     pub(crate) number: u32,
+    /// What answers before its stack is asked, where a fresh answer is kept.
+    pub(crate) shortcut: Option<Shortcut>,
     pub(crate) stack: Stack,
     pub(crate) identity: IdentityPolicy,
     /// Who finds out who is calling, where the route asks.
@@ -120,7 +123,7 @@ impl Edge {
         drop_listed(request.headers_mut());
         let request_id = RequestId::give(&mut request);
         let policy = self.policy.load_full();
-        let mut told = Told {
+        let mut told = Box::new(Told {
             edge: Arc::clone(self),
             began: Instant::now(),
             at_ms: self.clock.wall().as_millis(),
@@ -138,18 +141,18 @@ impl Edge {
             cache: None,
             degraded: None,
             complete: false,
-        };
+        });
         caller.count();
         self.metrics.active.inc();
         let grpc = grpc::is_spoken(request.headers());
         let request =
             request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
         let client = told.client.unwrap_or(caller.ip);
-        let mut response = self.route(request, caller, client, &policy, &mut told.route).await;
+        let mut response = self.route(request, caller, client, &policy, &mut told).await;
         request_id.name_in(response.headers_mut());
         told.decision = response.extensions_mut().remove::<Decision>();
         told.tries = response.extensions_mut().remove::<Tries>();
-        told.cache = response.extensions_mut().remove::<CacheOutcome>();
+        told.cache = response.extensions_mut().remove::<CacheOutcome>().or(told.cache);
         told.degraded = response.headers().get(DEGRADED_HEADER).cloned();
         if let (Some(_), Some(route)) = (&told.degraded, &told.route) {
             // Looked up by its name: that is the rare case's work, and no other's.
@@ -162,14 +165,14 @@ impl Edge {
         Ok(response.map(|body| ToldBody { body, broken: None, told }))
     }
 
-    /// Finds the route, notes it in `found`, and goes through its stack.
+    /// Finds the route, notes it in `told`, and goes through its stack.
     async fn route(
         self: &Arc<Self>,
         mut request: EdgeRequest,
         caller: &Caller,
         client: IpAddr,
         policy: &EdgePolicy,
-        found: &mut Option<RouteMark>,
+        told: &mut Told,
     ) -> EdgeResponse {
         if !framing::is_plain(request.headers()) {
             return unclear_framing(request.extensions().get::<RequestId>());
@@ -194,7 +197,11 @@ impl Edge {
             Ok(route) => route,
             Err(none) => return no_route(none, &request),
         };
-        *found = Some(RouteMark { name: Arc::clone(&route.name), number: route.number });
+        told.route = Some(RouteMark { name: Arc::clone(&route.name), number: route.number });
+        if let Some(kept) = route.shortcut.as_ref().and_then(|shortcut| shortcut.take(&request)) {
+            told.cache = Some(CacheOutcome::Hit);
+            return kept;
+        }
         let mut stack = route.stack.clone();
         // Who speaks gRPC reads no body of a refusal, in whichever words.
         let refusal = route.refusal.clone().filter(|_| !grpc::is_spoken(request.headers()));
@@ -301,9 +308,12 @@ fn no_route(none: NoRoute, request: &EdgeRequest) -> EdgeResponse {
     }
 }
 
+/// Where callers say which trace a request belongs to (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// The trace id of a valid W3C `traceparent`.
 fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     let trace_id = text.split('-').nth(1)?;
     let valid = trace_id.len() == 32 && trace_id.bytes().all(|byte| byte.is_ascii_hexdigit());
     valid.then(|| trace_id.into())
@@ -386,7 +396,8 @@ pub(crate) struct ToldBody {
     body: ReplyBody,
     /// How it broke off, until what came before that is on its way.
     broken: Option<BodyError>,
-    told: Told,
+    /// Boxed: an answer is moved a few times before it is sent.
+    told: Box<Told>,
 }
 
 impl Body for ToldBody {

@@ -17,6 +17,20 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
+/// Whether the gateway says something in this field of a request about who is calling, or takes away what they say there.
+pub(crate) fn is_told(name: &HeaderName) -> bool {
+    const TOLD: [HeaderName; 7] = [
+        X_FORWARDED_FOR,
+        X_FORWARDED_PROTO,
+        X_FORWARDED_HOST,
+        CLIENT_CERT,
+        CLIENT_CERT_CHAIN,
+        header::FORWARDED,
+        header::VIA,
+    ];
+    TOLD.contains(name)
+}
+
 /// How many fields a request gets here and after this, about: room for them is made once.
 const FIELDS_ADDED: usize = 6;
 

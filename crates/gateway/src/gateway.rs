@@ -228,6 +228,7 @@ impl Gateway {
             authenticators: &authenticators,
             limits: &limits,
             known: &known_operations(config),
+            forwarded_differs: config.forwarded_differs(),
         };
         let routes = routes(config, &Upstreams::new(), &shared)?;
         let store = shared::start(config, &limits.limiter, &metrics);
@@ -316,6 +317,7 @@ impl Gateway {
             authenticators: &authenticators,
             limits: &edge.limits,
             known: &known_operations(config),
+            forwarded_differs: config.forwarded_differs(),
         };
         let routes = routes(config, &before.upstreams, &shared).and_then(|routes| {
             self.keys
@@ -492,6 +494,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
         let stack = stack::build(route, upstream, backup, shared, authentication.clone(), of_route, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
         let entry = RouteEntry {
+            shortcut: stack::shortcut(route, upstream, shared, &tally),
             name: Arc::clone(&route.name),
             number: metrics.route_number(&route.name),
             stack,

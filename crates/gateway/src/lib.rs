@@ -30,6 +30,7 @@ mod quiet;
 mod routing;
 mod server;
 mod shared;
+mod shortcut;
 mod stack;
 mod telemetry;
 mod tunnel;

@@ -26,6 +26,7 @@ use crate::{
     config::{Route, RouteFallback},
     contract::{AnnotateLayer, AnnotateService, Annotations, KnownOperations},
     limits::CallerLimits,
+    shortcut::Shortcut,
     telemetry::Metrics,
     upstreams::RunningUpstream,
 };
@@ -61,6 +62,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) authenticators: &'a Arc<Authenticators>,
     pub(crate) limits: &'a CallerLimits,
     pub(crate) known: &'a KnownOperations<'a>,
+    /// Whether requests for one host may have come by different schemes, or by different names of it.
+    pub(crate) forwarded_differs: bool,
 }
 
 /// Puts a route's layers round its upstream, and round the one that its fallback comes from, where one is named.
@@ -166,10 +169,23 @@ fn retrying(route: &Route, upstream: &RunningUpstream, clock: &Clock) -> Option<
     })
 }
 
-/// What the gateway itself says to upstreams about the address that was asked for. An answer may depend on it, whether
-/// or not it says so.
+/// What the gateway itself says to upstreams about the address that was asked for. Where it is not the same for all
+/// requests for a host, an answer may depend on it, whether or not it says so.
 const FORWARDED: [HeaderName; 2] =
     [HeaderName::from_static("x-forwarded-proto"), HeaderName::from_static("x-forwarded-host")];
+
+/// The short way of the route, if it may take one.
+pub(crate) fn shortcut(
+    route: &Route,
+    upstream: &RunningUpstream,
+    shared: &Shared<'_>,
+    tally: &Arc<RouteTally>,
+) -> Option<Shortcut> {
+    if shared.forwarded_differs {
+        return None;
+    }
+    Shortcut::of(route, &upstream.config, cache_layer(route, upstream, shared, tally))
+}
 
 fn cache_layer(
     route: &Route,
@@ -181,7 +197,7 @@ fn cache_layer(
     let mut policy = CachePolicy {
         // Whatever is a credential for the route's keys is one for its answers.
         credential_headers: identity(route, shared.authenticators).credential_headers,
-        space: space(route, upstream),
+        space: space(route, upstream, shared.forwarded_differs),
         ..policy.clone()
     };
     for name in shared.authenticators.private_headers_of(route) {
@@ -189,7 +205,7 @@ fn cache_layer(
             policy.credential_headers.push(name);
         }
     }
-    for name in FORWARDED {
+    for name in FORWARDED.into_iter().filter(|_| shared.forwarded_differs) {
         if !policy.key_headers.contains(&name) {
             policy.key_headers.push(name);
         }
@@ -199,9 +215,10 @@ fn cache_layer(
 
 /// What sets the route's answers apart: its name, and everything that decides which answers it gets. After a reload that
 /// changes any of it, what was kept before is not found.
-fn space(route: &Route, upstream: &RunningUpstream) -> Arc<str> {
+fn space(route: &Route, upstream: &RunningUpstream, forwarded_differs: bool) -> Arc<str> {
     let mut hasher = DefaultHasher::new();
     format!("{:?} {:?} {:?}", route.cache, route.rewrite, upstream.origin()).hash(&mut hasher);
+    forwarded_differs.hash(&mut hasher);
     format!("{} {:016x}", route.name, hasher.finish()).into()
 }
 

@@ -108,6 +108,16 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
+impl Config {
+    /// Whether upstreams may be told, of requests for one host, of different schemes or of different names of it: some
+    /// callers speak TLS and some do not, or a proxy that is believed says what they asked it for.
+    pub(crate) fn forwarded_differs(&self) -> bool {
+        let with_tls = self.listeners.iter().filter(|listener| listener.tls.is_some()).count();
+        let is_one_scheme = with_tls == 0 || with_tls == self.listeners.len();
+        !self.edge.forwarding.trusted.is_empty() || !is_one_scheme
+    }
+}
+
 /// What the document says of the API as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentPolicy {

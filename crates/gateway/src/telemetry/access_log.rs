@@ -146,7 +146,7 @@ fn write_out(shared: &Shared, out: &mut (dyn Write + Send)) {
 
 fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     line.extend_from_slice(b"{\"time\":\"");
-    write_time(line, entry.at_ms)?;
+    write_time(line, entry.at_ms);
     line.extend_from_slice(b"\",\"request_id\":\"");
     line.extend_from_slice(entry.request_id.as_bytes());
     if let Some(trace_id) = entry.trace_id {
@@ -160,14 +160,14 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     write_string(line, entry.path);
     line.extend_from_slice(b",\"route\":");
     write_string(line, entry.route);
-    write!(
-        line,
-        ",\"status\":{},\"bytes\":{},\"duration_ms\":{}.{:03}",
-        entry.status,
-        entry.bytes,
-        entry.duration.as_millis(),
-        entry.duration.subsec_micros() % 1_000
-    )?;
+    let mut digits = itoa::Buffer::new();
+    line.extend_from_slice(b",\"status\":");
+    line.extend_from_slice(digits.format(entry.status).as_bytes());
+    line.extend_from_slice(b",\"bytes\":");
+    line.extend_from_slice(digits.format(entry.bytes).as_bytes());
+    line.extend_from_slice(b",\"duration_ms\":");
+    line.extend_from_slice(digits.format(entry.duration.as_millis()).as_bytes());
+    write_thousandths(line, entry.duration.subsec_micros() % 1_000);
     if let Some(decision) = entry.decision {
         write!(line, ",\"idempotency\":\"{}\"", decision.as_str())?;
     }
@@ -219,7 +219,7 @@ fn write_string(line: &mut Vec<u8>, text: &str) {
 }
 
 fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
-    write_time(line, entry.at_ms)?;
+    write_time(line, entry.at_ms);
     write!(
         line,
         " {} {:<6} {} {:.1} ms",
@@ -251,7 +251,7 @@ fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
 }
 
 /// RFC 3339 with milliseconds. The second is written once and kept: most lines share it.
-fn write_time(line: &mut Vec<u8>, at_ms: i64) -> std::io::Result<()> {
+fn write_time(line: &mut Vec<u8>, at_ms: i64) {
     thread_local!(static SECOND: std::cell::RefCell<(i64, String)> = const { std::cell::RefCell::new((i64::MIN, String::new())) });
     let second = at_ms.div_euclid(1_000);
     SECOND.with_borrow_mut(|(cached, text)| {
@@ -262,8 +262,15 @@ fn write_time(line: &mut Vec<u8>, at_ms: i64) -> std::io::Result<()> {
             text.push_str(stamp.trim_end_matches('Z'));
         }
         line.extend_from_slice(text.as_bytes());
-        write!(line, ".{:03}Z", at_ms.rem_euclid(1_000))
-    })
+    });
+    write_thousandths(line, at_ms.rem_euclid(1_000) as u32);
+    line.push(b'Z');
+}
+
+/// Three digits behind a point. Every line has some, and formatting would take as long as all else in it.
+fn write_thousandths(line: &mut Vec<u8>, thousandths: u32) {
+    let digit = |of: u32| b'0' + (thousandths / of % 10) as u8;
+    line.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
 }
 
 #[cfg(test)]

@@ -116,6 +116,28 @@ async fn what_a_proxy_says_of_the_address_tells_answers_apart() {
 }
 
 #[tokio::test]
+async fn nobody_is_given_an_answer_by_what_only_the_gateway_may_say_of_them() {
+    let upstream = Upstream::start(Backend::new()).await;
+    let route = "[upstreams.shop]\nurl = \"http://UPSTREAM\"\n\
+                 [[routes]]\npath = \"/*\"\nupstream = \"shop\"\ncache = {}\n";
+    let stand = from_file(route, &upstream);
+    for (field, said) in [("Via", "1.1 steadfast"), ("Forwarded", "for=198.51.100.7")] {
+        let path = format!("/{field}");
+        stand.backend.will(fresh("theirs").header("Vary", field));
+        for _ in 0..2 {
+            assert_eq!(stand.ask(&Ask::new("GET", &path)).await.text(), "theirs");
+        }
+        // What they forge is replaced or added to before the cache reads it, and never what finds an answer.
+        if field == "Via" {
+            stand.backend.will(fresh("forged").header("Vary", field));
+        }
+        let forged = stand.ask(&Ask::new("GET", &path).header(field, said)).await;
+        assert_eq!(forged.text(), if field == "Via" { "forged" } else { "theirs" }, "{field}");
+    }
+    assert_eq!(stand.backend.count(), 3);
+}
+
+#[tokio::test]
 async fn a_credential_of_the_route_is_one_for_the_cache() {
     let (stand, _upstream) = stand().await;
     for who in ["ada", "bob"] {

@@ -6,6 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use steadfast_ledger::BootInstant;
@@ -16,7 +17,7 @@ use super::{
     directives::{Directives, members_of},
     freshness::{Exchange, Freshness},
     policy::CachePolicy,
-    status::CACHE_STATUS,
+    status::{CACHE_STATUS, Said},
     storing::may_share_authorised,
     vary::Selection,
 };
@@ -41,6 +42,16 @@ pub(super) struct Entry {
     pub(super) terms: Terms,
     /// Somebody is bringing it up to date.
     revalidating: AtomicBool,
+    /// As it was given last: that is another one once a second only.
+    given: ArcSwapOption<Given>,
+}
+
+/// The header of an answer as it is given.
+#[derive(Debug)]
+struct Given {
+    age: u64,
+    said: Said,
+    headers: HeaderMap,
 }
 
 /// On which terms a kept answer may be used.
@@ -134,6 +145,7 @@ impl Entry {
             freshness,
             terms: Terms::of(&said, policy),
             revalidating: AtomicBool::new(false),
+            given: ArcSwapOption::empty(),
         }
     }
 
@@ -169,6 +181,24 @@ impl Entry {
             entry.tags = tags;
         }
         entry
+    }
+
+    /// Its header as it is given: with its age, and what the cache did.
+    pub(super) fn given_header(&self, now: BootInstant, said: Said) -> HeaderMap {
+        let age = self.age(now);
+        if let Some(given) = &*self.given.load()
+            && given.age == age
+            && given.said == said
+        {
+            return given.headers.clone();
+        }
+        let mut headers = self.headers.clone();
+        headers.insert(header::AGE, HeaderValue::from(age));
+        said.mark(&mut headers);
+        if matches!(said, Said::Hit { .. }) {
+            self.given.store(Some(Arc::new(Given { age, said, headers: headers.clone() })));
+        }
+        headers
     }
 
     /// How old it is, in seconds (RFC 9111, section 4.2.3).
@@ -212,7 +242,8 @@ impl Entry {
         let fields = self.headers.iter();
         let fields: usize = fields.map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum();
         let tags: usize = self.tags.iter().map(|tag| 32 + tag.len()).sum();
-        OVERHEAD_BYTES + fields + tags + self.selection.bytes() + self.body.len()
+        // Its fields are there a second time, as they were given last.
+        OVERHEAD_BYTES + 2 * fields + tags + self.selection.bytes() + self.body.len()
     }
 
     /// The right to bring it up to date, which one at a time has.

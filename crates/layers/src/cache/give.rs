@@ -1,6 +1,6 @@
 //! A kept answer as the answer to one request: whole, in part, or without its body.
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use steadfast_ledger::BootInstant;
 
 use crate::HeldBody;
@@ -9,35 +9,46 @@ use super::{
     conditional::{has_it, without_body},
     entry::Entry,
     range::Part,
+    serve::Asks,
     status::{CacheOutcome, Said},
 };
 
-/// The answer to a request for `method` with `request`'s fields, marked with what the cache did.
+/// Who is given an answer: what they ask for, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker<'a> {
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) asks: &'a Asks,
+}
+
+impl<'a> Asker<'a> {
+    pub(super) fn of<B>(request: &'a Request<B>, asks: &'a Asks) -> Self {
+        Self { method: request.method(), headers: request.headers(), asks }
+    }
+}
+
+/// The answer to who asks, which says what the cache did.
 pub(super) fn give<B>(
     entry: &Entry,
-    method: &Method,
-    request: &HeaderMap,
+    asker: Asker<'_>,
     now: BootInstant,
     said: Said,
-    outcome: CacheOutcome,
 ) -> Response<HeldBody<B>> {
-    let mut headers = entry.headers.clone();
-    headers.insert(header::AGE, HeaderValue::from(entry.age(now)));
-    said.mark(&mut headers);
+    let mut headers = entry.given_header(now, said);
     let mut status = entry.status;
     let mut body = entry.body.clone();
-    if status == StatusCode::OK && has_it(request, entry) {
+    if status == StatusCode::OK && asker.asks.is_conditional && has_it(asker.headers, entry) {
         status = StatusCode::NOT_MODIFIED;
         without_body(&mut headers);
         body.clear();
-    } else if *method == Method::HEAD {
+    } else if *asker.method == Method::HEAD {
         if status != StatusCode::NO_CONTENT {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         body.clear();
-    } else if status == StatusCode::OK {
+    } else if status == StatusCode::OK && asker.asks.has_range {
         let whole = body.len();
-        let range = match Part::of(request, entry) {
+        let range = match Part::of(asker.headers, entry) {
             Part::Whole => None,
             Part::Bytes(bytes) => {
                 status = StatusCode::PARTIAL_CONTENT;
@@ -59,6 +70,11 @@ pub(super) fn give<B>(
     let mut response = Response::new(HeldBody::whole(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    response
+}
+
+/// The same answer, and for the log, in which way it came about.
+pub(super) fn noted<B>(mut response: Response<B>, outcome: CacheOutcome) -> Response<B> {
     response.extensions_mut().insert(outcome);
     response
 }

@@ -31,7 +31,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderName, Method, Request, Response, header};
 use http_body::Body;
 use steadfast_ledger::Clock;
 use tower_layer::Layer;
@@ -39,6 +39,7 @@ use tower_service::Service;
 
 use crate::{AttemptFailed, HeldBody, RouteTally};
 
+use give::{Asker, noted};
 use key::KeyRef;
 pub use policy::CachePolicy;
 pub use purge::Purge;
@@ -74,6 +75,40 @@ impl CacheLayer {
     #[must_use]
     pub const fn none() -> Self {
         Self { shared: None }
+    }
+
+    /// The fresh answer to `request`, where one is kept: the one that [`CacheService`] gives, before any other layer was
+    /// asked. `None`, too, where one of the answers of its target depends on a field that `is_told` names: one that has
+    /// yet to be written before the service may read it.
+    pub fn fresh<B: Body, R>(
+        &self,
+        request: &Request<B>,
+        is_told: fn(&HeaderName) -> bool,
+    ) -> Option<Response<HeldBody<R>>> {
+        let shared = self.shared.as_deref()?;
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        let (key, asks) = shared.asked(request)?;
+        let variants = shared.store.get(&key)?;
+        let now = shared.clock.boot();
+        match judge(Some(&variants), request.headers(), &asks, now) {
+            Verdict::Fresh(entry) if !variants.depend_on(is_told) => {
+                Some(shared.hit(&entry, Asker::of(request, &asks), now))
+            }
+            Verdict::Fresh(_) | Verdict::Stale(_) | Verdict::Refresh(_) | Verdict::Ask(..) => None,
+        }
+    }
+}
+
+impl Shared {
+    /// What a request for an answer asks for, and how; `None` where it is none for the cache.
+    fn asked<'a, B: Body>(&'a self, request: &'a Request<B>) -> Option<(KeyRef<'a>, Asks)> {
+        if !is_plain(request) {
+            return None;
+        }
+        let key = KeyRef::of(&self.policy, request.uri(), request.headers())?;
+        Some((key, Asks::of(self, request.headers())))
     }
 }
 
@@ -119,15 +154,13 @@ where
                 return CacheFuture { way: Way::Asking { future: Box::pin(write(shared, inner, request)) } };
             }
         }
-        let key = KeyRef::of(&shared.policy, request.uri(), request.headers());
-        let Some(key) = key.filter(|_| is_plain(&request)) else {
+        let Some((key, asks)) = shared.asked(&request) else {
             return CacheFuture::passing(self.inner.call(request), Some(Why::Bypass));
         };
-        let asks = Asks::of(shared, request.headers());
         let now = shared.clock.boot();
         let variants = shared.store.get(&key);
         if let Verdict::Fresh(entry) = judge(variants.as_deref(), request.headers(), &asks, now) {
-            let response = shared.hit(&entry, request.method(), request.headers(), now);
+            let response = noted(shared.hit(&entry, Asker::of(&request, &asks), now), CacheOutcome::Hit);
             return CacheFuture { way: Way::Given { response: Some(Box::new(response)) } };
         }
         let (key, shared) = (key.to_key(), Arc::clone(shared));

@@ -24,7 +24,7 @@ use super::{
     entry::{Arrival, Entry, describes},
     epochs::Epoch,
     freshness::Exchange,
-    give::give,
+    give::{Asker, give, noted},
     key::{Key, KeyRef},
     recording::{CacheBody, Record},
     status::{CacheOutcome, Said, Why},
@@ -47,8 +47,8 @@ const BODY_WAIT_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Asks {
     pub(super) wishes: Wishes,
     has_credential: bool,
-    is_conditional: bool,
-    has_range: bool,
+    pub(super) is_conditional: bool,
+    pub(super) has_range: bool,
 }
 
 impl Asks {
@@ -139,10 +139,13 @@ where
             key.and_then(|key| shared.store.get(&key))
         };
         let (why, entry) = match judge(variants.as_deref(), request.headers(), &asks, now) {
-            Verdict::Fresh(entry) => return Ok(shared.hit(&entry, &method, request.headers(), now)),
-            Verdict::Stale(entry) => return Ok(shared.stale(&entry, &method, request.headers(), now)),
+            Verdict::Fresh(entry) => {
+                let hit = shared.hit(&entry, Asker::of(&request, &asks), now);
+                return Ok(noted(hit, CacheOutcome::Hit));
+            }
+            Verdict::Stale(entry) => return Ok(shared.stale(&entry, Asker::of(&request, &asks), now)),
             Verdict::Refresh(entry) => {
-                let answer = shared.stale(&entry, &method, request.headers(), now);
+                let answer = shared.stale(&entry, Asker::of(&request, &asks), now);
                 if let Some(revalidation) = entry.revalidation() {
                     let (errand, request) =
                         Errand::new(&shared, key, request, asks, Why::Stale, Some(entry), None);
@@ -176,8 +179,8 @@ where
                         let now = shared.clock.boot();
                         shared.tally.cache_collapsed.add();
                         let said = Said::Collapsed { why, ttl: kept.ttl(now) };
-                        let outcome = CacheOutcome::Collapsed;
-                        return Ok(give(&kept, &method, request.headers(), now, said, outcome));
+                        let given = give(&kept, Asker::of(&request, &asks), now, said);
+                        return Ok(noted(given, CacheOutcome::Collapsed));
                     }
                     // It is to lead, if it is the first one again.
                     Waited::Left => {}
@@ -186,7 +189,8 @@ where
                         let now = shared.clock.boot();
                         match entry.filter(|entry| entry.serves_on_error(now)) {
                             Some(entry) => {
-                                return Ok(shared.failed(&entry, &method, request.headers(), now, None));
+                                let asker = Asker::of(&request, &asks);
+                                return Ok(shared.failed(&entry, asker, now, None));
                             }
                             None => alone = true,
                         }
@@ -208,14 +212,14 @@ where
     if let Ok(result) = timeout_at(until, &mut attempt).await {
         return errand.conclude(result);
     }
-    let headers = errand.headers.clone();
+    let response = shared.failed(&rescue, errand.asker(), shared.clock.boot(), None);
     if let Some(revalidation) = rescue.revalidation() {
         background::fetch(async move {
             let _one_at_a_time = revalidation;
             errand.conclude_for_nobody(attempt.await)
         });
     }
-    Ok(shared.failed(&rescue, &method, &headers, shared.clock.boot(), None))
+    Ok(response)
 }
 
 /// Whether an answer that another request brought is for this one too.
@@ -295,41 +299,28 @@ fn not_cached<B, R>(request: &Request<B>) -> Given<R> {
 
 impl Shared {
     /// A fresh answer.
-    pub(super) fn hit<B>(
-        &self,
-        entry: &Entry,
-        method: &Method,
-        headers: &HeaderMap,
-        now: BootInstant,
-    ) -> Response<HeldBody<B>> {
+    pub(super) fn hit<B>(&self, entry: &Entry, asker: Asker<'_>, now: BootInstant) -> Response<HeldBody<B>> {
         self.tally.cache_hits.add();
-        give(entry, method, headers, now, Said::Hit { ttl: entry.ttl(now) }, CacheOutcome::Hit)
+        give(entry, asker, now, Said::Hit { ttl: entry.ttl(now) })
     }
 
     /// A stale answer that may be given as it is.
-    fn stale<B>(
-        &self,
-        entry: &Entry,
-        method: &Method,
-        headers: &HeaderMap,
-        now: BootInstant,
-    ) -> Response<HeldBody<B>> {
+    fn stale<B>(&self, entry: &Entry, asker: Asker<'_>, now: BootInstant) -> Response<HeldBody<B>> {
         self.tally.cache_stale.add();
-        give(entry, method, headers, now, Said::Hit { ttl: entry.ttl(now) }, CacheOutcome::Stale)
+        noted(give(entry, asker, now, Said::Hit { ttl: entry.ttl(now) }), CacheOutcome::Stale)
     }
 
     /// A stale answer in place of a failure.
     fn failed<B>(
         &self,
         entry: &Entry,
-        method: &Method,
-        headers: &HeaderMap,
+        asker: Asker<'_>,
         now: BootInstant,
         status: Option<u16>,
     ) -> Response<HeldBody<B>> {
         self.tally.cache_stale.add();
         let said = Said::Failed { status, ttl: entry.ttl(now) };
-        let mut response = give(entry, method, headers, now, said, CacheOutcome::Stale);
+        let mut response = noted(give(entry, asker, now, said), CacheOutcome::Stale);
         Rung::Stale.mark(response.headers_mut());
         response
     }
@@ -387,6 +378,11 @@ impl Errand {
         (errand, request)
     }
 
+    /// Who sent it.
+    fn asker(&self) -> Asker<'_> {
+        Asker { method: &self.method, headers: &self.headers, asks: &self.asks }
+    }
+
     /// What the caller gets, after what came was kept.
     fn conclude<R, E>(self, result: Result<Response<HeldBody<R>>, E>) -> Result<Given<R>, E>
     where
@@ -427,7 +423,7 @@ impl Errand {
     }
 
     fn failed<R>(self, rescue: &Entry, now: BootInstant, status: Option<u16>) -> Given<R> {
-        let response = self.shared.failed(rescue, &self.method, &self.headers, now, status);
+        let response = self.shared.failed(rescue, self.asker(), now, status);
         self.alone();
         response
     }
@@ -520,8 +516,7 @@ impl Errand {
         }
         self.shared.tally.cache_revalidated.add();
         let said = Said::Forwarded { why: self.why, status: Some(304), stored };
-        let outcome = CacheOutcome::Revalidated;
-        give(&fresh, &self.method, &self.headers, arrival.at, said, outcome)
+        noted(give(&fresh, self.asker(), arrival.at, said), CacheOutcome::Revalidated)
     }
 
     /// What the answer to a HEAD says about the kept answer to a GET (RFC 9111, section 4.3.5).

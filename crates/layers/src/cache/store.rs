@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use quick_cache::{
     OptionsBuilder, Weighter,
     sync::{Cache, DefaultLifecycle},
@@ -65,6 +65,11 @@ impl Variants {
     /// The newest answer that is for a request with these fields.
     pub(super) fn for_request(&self, headers: &HeaderMap) -> Option<&Arc<Entry>> {
         self.entries.iter().find(|entry| entry.selection.fits(headers))
+    }
+
+    /// Whether a field that is one of these tells its answers apart.
+    pub(super) fn depend_on(&self, is_one: fn(&HeaderName) -> bool) -> bool {
+        self.entries.iter().any(|entry| entry.selection.names().any(is_one))
     }
 
     /// Whether requests for it wait for each other.

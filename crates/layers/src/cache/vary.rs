@@ -40,6 +40,11 @@ impl Selection {
         })
     }
 
+    /// The fields that it is about.
+    pub(super) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().map(|field| &field.name)
+    }
+
     /// How many bytes it takes up, about.
     pub(super) fn bytes(&self) -> usize {
         self.0.iter().map(|field| 64 + field.value.as_ref().map_or(0, |value| value.len())).sum()
