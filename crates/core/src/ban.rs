@@ -44,7 +44,9 @@ pub enum InvalidBanSubject {
     #[error("it is neither an address, nor a network, nor `principal:` and a name")]
     Unclear,
     /// It would ban a large part of everybody.
-    #[error("the network is too wide: it would ban a large part of everybody (/8 is the widest, /16 of IPv6)")]
+    #[error(
+        "the network is too wide: it would ban a large part of everybody (/8 is the widest, /16 of IPv6)"
+    )]
     TooWide,
     /// The principal has no name, or none that could be written down.
     #[error("a principal has a name of 1 to {PRINCIPAL_CHARS_MAX} characters, without control characters")]
@@ -58,7 +60,8 @@ impl BanSubject {
         let network = match address.to_canonical() {
             IpAddr::V4(address) => Ipv4Net::from(address).into(),
             IpAddr::V6(address) => {
-                let bits = u128::from(address) >> (128 - IPV6_SUBSCRIBER_BITS) << (128 - IPV6_SUBSCRIBER_BITS);
+                let bits =
+                    u128::from(address) >> (128 - IPV6_SUBSCRIBER_BITS) << (128 - IPV6_SUBSCRIBER_BITS);
                 Ipv6Net::new_assert(Ipv6Addr::from(bits), IPV6_SUBSCRIBER_BITS).into()
             }
         };
@@ -252,8 +255,7 @@ impl BanOrder {
             return None;
         }
         // Whoever was let off by a person begins anew.
-        let repeated =
-            before.filter(|before| before.source.is_automatic() && before.lifted_at.is_none());
+        let repeated = before.filter(|before| before.source.is_automatic() && before.lifted_at.is_none());
         let repeats = repeated.map_or(0, |before| before.repeats.saturating_add(1));
         let (until, repeats) = match self.lasts {
             BanTime::ForEver => (None, 0),
