@@ -3,8 +3,6 @@
 //! As with credentials, no request waits for them: each process keeps all of them in memory and asks from time to time
 //! what changed. Of each subject there is one ban, the last.
 
-use std::time::Duration;
-
 use steadfast_core::{Ban, BanOrder, BanSubject, Timestamp};
 
 use crate::{BoxFuture, LedgerError, Revision};
@@ -73,6 +71,6 @@ pub(crate) fn count_max(order: &BanOrder) -> usize {
 /// Bans that ended before this mean nothing any more at `now`.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn forgotten_before(now: Timestamp) -> i64 {
-    let kept: Duration = steadfast_core::REPEATED_WITHIN;
+    let kept = steadfast_core::REPEATED_WITHIN;
     now.as_millis().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
 }

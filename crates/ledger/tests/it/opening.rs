@@ -76,7 +76,8 @@ fn a_newer_schema_is_refused_and_left_alone() {
 async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
     let (_folder, path) = filled().await;
     let conn = rusqlite::Connection::open(&path).unwrap();
-    conn.execute_batch("DROP TABLE bans; DELETE FROM counters WHERE name = 'bans'; PRAGMA user_version = 2").unwrap();
+    conn.execute_batch("DROP TABLE bans; DELETE FROM counters WHERE name = 'bans'; PRAGMA user_version = 2")
+        .unwrap();
     drop(conn);
     let ledger = open(&path).unwrap();
     let order = steadfast_core::BanOrder {
