@@ -120,6 +120,20 @@ impl fmt::Display for BanSubject {
     }
 }
 
+/// The longest URL of a challenge, in bytes.
+const CHALLENGE_BYTES_MAX: usize = 1_024;
+
+/// Whether a text is a URL that callers can be told as it is, in a document and in a header.
+#[must_use]
+pub fn is_challenge(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let has_host = rest.is_some_and(|rest| {
+        rest.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'[')
+    });
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"<>\"\\".contains(&byte);
+    has_host && text.len() <= CHALLENGE_BYTES_MAX && text.bytes().all(is_plain)
+}
+
 /// Who or what made a ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BanSource {
@@ -333,6 +347,26 @@ mod tests {
         ] {
             let address = address.parse().expect("an address");
             assert_eq!(BanSubject::of_address(address).to_string(), subject);
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_a_url_that_breaks_out_of_no_header() {
+        for text in ["https://example.org/human?a=b#c", "http://[::1]:8080/"] {
+            assert!(is_challenge(text), "{text}");
+        }
+        let long = format!("https://a/{}", "b".repeat(CHALLENGE_BYTES_MAX));
+        for text in [
+            "",
+            "https://",
+            "https:///a",
+            "javascript:alert(1)",
+            "https://a>; rel=x",
+            "https://a b",
+            "https://a/ü",
+            &long,
+        ] {
+            assert!(!is_challenge(text), "{text}");
         }
     }
 

@@ -49,7 +49,9 @@ pub use api_key::{
 };
 pub use attempt::{AttemptEnd, NotSentCause, UnknownCause};
 pub use backoff::Backoff;
-pub use ban::{Ban, BanOrder, BanSource, BanSubject, BanTime, InvalidBanSubject, REPEATED_WITHIN};
+pub use ban::{
+    Ban, BanOrder, BanSource, BanSubject, BanTime, InvalidBanSubject, REPEATED_WITHIN, is_challenge,
+};
 pub use baseline::{Baseline, BaselinePolicy, Compared};
 pub use canonical_json::{NotCanonical, canonical_json};
 pub use credential::{CredentialId, InvalidCredentialId};

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use http::Uri;
 use ipnet::IpNet;
-use steadfast_core::BanSubject;
+use steadfast_core::{BanSubject, is_challenge};
 use steadfast_layers::{AbusePolicy, AutomaticBan, BaselineRule, StaticBan};
 
 use super::{
@@ -142,12 +141,7 @@ fn subject(key: &str, text: &str) -> Finding<BanSubject> {
 
 /// A URL that callers are told as it is.
 fn challenge(key: &str, text: &str) -> Finding<Box<str>> {
-    let is_plain = text.len() <= CHARS_MAX
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"".contains(&byte));
-    let uri = text.parse::<Uri>().ok().filter(|_| is_plain);
-    let is_url =
-        uri.is_some_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("https" | "http")));
-    if is_url {
+    if is_challenge(text) {
         return Ok(text.into());
     }
     let what = format!("`{key}`: `{}` is not a URL of http or https", text.escape_debug());
