@@ -402,6 +402,9 @@ pub(crate) struct UsageArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast bans add 203.0.113.0/24 --for 2h --reason 'it scrapes'\n  steadfast bans add principal:acme --reason 'ticket 4711' --challenge https://example.org/human\n  steadfast bans list\n  steadfast bans remove principal:acme --reason 'they called'"
+)]
 pub(crate) struct BansArguments {
     #[command(flatten)]
     pub(crate) admin: AdminArguments,

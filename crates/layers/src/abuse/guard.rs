@@ -125,7 +125,7 @@ impl AbuseGuard {
     /// # Errors
     /// [`LedgerError`]: what is known stays as it is.
     pub async fn follow<L: Bans + ?Sized>(&self, ledger: &L) -> Result<(), LedgerError> {
-        self.list.follow(ledger, self.clock.wall()).await
+        self.list.follow(ledger).await
     }
 
     /// Tells the ledger whom this node banned by itself.

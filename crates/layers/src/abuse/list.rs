@@ -178,11 +178,11 @@ impl BanList {
         self.recount(&held);
     }
 
-    /// Takes in what changed in the ledger since it was asked last, and forgets what ended long ago.
+    /// Takes in what changed in the ledger since it was asked last.
     ///
     /// # Errors
     /// [`LedgerError`]: the bans stay as they are known.
-    pub async fn follow<L: Bans + ?Sized>(&self, ledger: &L, now: Timestamp) -> Result<(), LedgerError> {
+    pub async fn follow<L: Bans + ?Sized>(&self, ledger: &L) -> Result<(), LedgerError> {
         let since = *self.revision.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changes = ledger.bans(since).await?;
         // A ledger that was put back, or a standby that took over from behind, counts the same revisions anew: what it has
@@ -202,8 +202,10 @@ impl BanList {
             ledger.retain(|ban| unwritten.contains_key(&ban.subject));
         }
         for ban in changes.bans {
-            // An older one that has ended does not end the one that the ledger is about to be told of.
-            if ban.holds(now) || !unwritten.contains_key(&ban.subject) {
+            // What was decided here just now is not undone by what the ledger knew before it is told of that.
+            let lasts = |ban: &Ban| ban.ends_at().map_or(i64::MAX, Timestamp::as_millis);
+            let known = ledger.get(&ban.subject).filter(|_| unwritten.contains_key(&ban.subject));
+            if known.is_none_or(|known| lasts(&ban) >= lasts(known)) {
                 ledger.put(ban, false);
             }
         }
@@ -221,25 +223,28 @@ impl BanList {
         let orders: Vec<BanOrder> = self.read().unwritten.values().cloned().collect();
         let mut no_room = 0;
         for order in orders {
-            let subject = order.subject.clone();
-            match ledger.ban(order).await {
-                Ok(None) => self.settled(&subject, None),
-                Ok(Some(ban)) => self.settled(&subject, Some(ban)),
+            match ledger.ban(order.clone()).await {
+                Ok(ban) => self.settled(&order, ban),
                 Err(BanError::Ledger(error)) => return Err(error),
                 Err(BanError::TooMany | BanError::NotFound) => {
                     no_room += 1;
-                    self.settled(&subject, None);
+                    self.settled(&order, None);
                 }
             }
         }
         Ok(no_room)
     }
 
-    fn settled(&self, subject: &BanSubject, ban: Option<Ban>) {
+    /// The ledger was told of this order, and this is what it made of it.
+    fn settled(&self, order: &BanOrder, ban: Option<Ban>) {
         let mut held = self.write();
-        held.unwritten.remove(subject);
-        if let Some(ban) = ban {
-            held.ledger.put(ban, false);
+        // Another one may have come upon it meanwhile, of which the ledger will be told next.
+        if held.unwritten.get(&order.subject) == Some(order) {
+            held.unwritten.remove(&order.subject);
+            if let Some(ban) = ban {
+                held.ledger.put(ban, false);
+                self.recount(&held);
+            }
         }
     }
 
