@@ -356,6 +356,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_ledger_made_of_an_older_order_does_not_undo_a_newer_one() {
+        let list = BanList::default();
+        let first = order("203.0.113.7", BanTime::For(MINUTE));
+        let made = list.make(first.clone(), false).expect("room");
+        let later = NOW.after(MINUTE);
+        let second = BanOrder { at: later, ..first.clone() };
+        list.make(second.clone(), false).expect("room");
+        list.settled(&first, made);
+        assert!(found(&list, "203.0.113.7", later).is_some());
+        assert!(list.has_untold(), "the ledger is told of the second");
+        list.settled(&second, None);
+        assert!(found(&list, "203.0.113.7", later).is_some() && !list.has_untold());
+    }
+
+    #[test]
     fn a_flood_of_bans_takes_up_no_more_than_a_bounded_room() {
         let list = BanList::default();
         let many = |is_shadow| {
