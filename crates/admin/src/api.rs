@@ -3,6 +3,7 @@
 //! Fields are only ever added. Instants are RFC 3339 in UTC with milliseconds. What is not known is `null`; what
 //! was not asked for is left out.
 
+mod bans;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
+pub use bans::{BanRequest, BanView, LiftBanRequest};
 pub use limits::{
     LimitChangedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitResetRequest, LimitView,
     LimitsView, RaisedView, RefusedView,

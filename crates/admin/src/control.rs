@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steadfast_core::{Timestamp, circuit::CircuitView};
+use steadfast_core::{Ban, BanSubject, Timestamp, circuit::CircuitView};
 use steadfast_ledger::BoxFuture;
 
 use crate::api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView};
@@ -80,6 +80,17 @@ pub trait Control: Send + Sync + 'static {
 
     /// Returns when the gateway goes by what the ledger knows now of credentials, or cannot.
     fn credentials_changed(&self) -> BoxFuture<'_, ()>;
+
+    /// Whether no ban keeps this subject out.
+    fn is_never_banned(&self, subject: &BanSubject) -> bool;
+
+    /// The bans that hold and stand in no ledger: those of the config, and those that would hold, were they acted on; each
+    /// with whether it is only noted.
+    fn bans_beside_the_ledger(&self) -> Vec<(Ban, bool)>;
+
+    /// Returns when the gateway goes by what the ledger knows now of bans, and the ledger knows whom the gateway banned; or
+    /// they cannot. `made_by_hand`: a person made one.
+    fn bans_changed(&self, made_by_hand: bool) -> BoxFuture<'_, ()>;
 
     /// What is kept of answers just now.
     fn cache(&self) -> CacheHolds;

@@ -16,6 +16,8 @@
 //! | `GET /api/limits` | the limits on callers, what they did, and what is raised by hand |
 //! | `GET /api/limits/counts` | how the counts of one caller stand |
 //! | `POST /api/limits/reset`, `POST /api/limits/raise` | forgets them, or allows more for a time |
+//! | `GET /api/bans?all=` | who is banned, by what and until when |
+//! | `POST /api/bans`, `POST /api/bans/lift` | bans somebody, or lets them in again |
 //! | `GET /api/circuits` | the endpoints of every upstream, and how their circuits stand |
 //! | `POST /api/circuits/{upstream}` | holds its circuits open or closed for a time, or lets them go by what happens |
 //! | `GET /api/credentials?principal=&all=` | the API keys, without the keys |
@@ -30,6 +32,7 @@
 //! | `GET /api/config` | the config in force, without secrets, and where it comes from |
 
 pub mod api;
+mod bans;
 mod cache;
 mod circuits;
 mod control;

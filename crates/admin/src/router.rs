@@ -15,7 +15,7 @@ use steadfast_ledger::SharedLedger;
 
 use crate::{
     api::{ConfigView, OverriddenView, ReloadView},
-    cache, circuits,
+    bans, cache, circuits,
     control::{ConfigOrigin, Control, Readiness, ReloadReport},
     credentials, erase, guard, health, limits, operations,
     parameters::read_json,
@@ -65,6 +65,8 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/limits/counts", get(limits::counts))
         .route("/api/limits/reset", post(limits::reset))
         .route("/api/limits/raise", post(limits::raise))
+        .route("/api/bans", get(bans::list).post(bans::ban))
+        .route("/api/bans/lift", post(bans::lift))
         .route("/api/credentials", get(credentials::list).post(credentials::create))
         .route("/api/credentials/{id}/rotate", post(credentials::rotate))
         .route("/api/credentials/{id}/revoke", post(credentials::revoke))
@@ -110,7 +112,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/usage, /api/limits, /api/credentials, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/usage, /api/limits, /api/bans, /api/credentials, /api/reload and /api/config.",
     )
 }
 
@@ -120,6 +122,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("{path} does not take {method}."),
-        "Read with GET; settle, erase, purge, order circuits, reset and raise limits, change credentials and reload with POST. The Allow header says which.",
+        "Read with GET; settle, erase, purge, order circuits, reset and raise limits, ban, change credentials and reload with POST. The Allow header says which.",
     )
 }

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Usage(UsageArguments),
     /// List the limits on callers, and see, reset or raise what one caller is counted
     Limits(LimitsArguments),
+    /// Keep out addresses, networks and principals, and let them in again
+    Bans(BansArguments),
     /// Make, list, replace and revoke API keys
     Credentials(CredentialsArguments),
     /// Make a running gateway read its config again
@@ -397,6 +399,64 @@ pub(crate) struct UsageArguments {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast bans add 203.0.113.0/24 --for 2h --reason 'it scrapes'\n  steadfast bans add principal:acme --reason 'ticket 4711' --challenge https://example.org/human\n  steadfast bans list\n  steadfast bans remove principal:acme --reason 'they called'"
+)]
+pub(crate) struct BansArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: BansCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BansCommand {
+    /// Ban somebody, on every node and from now on
+    Add(AddBanArguments),
+    /// List who is banned, by what and until when
+    List {
+        /// Those that ended within a day too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Let somebody in again
+    Remove(RemoveBanArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddBanArguments {
+    /// Who: an address, a network such as 203.0.113.0/24, or principal:NAME
+    pub(crate) subject: String,
+    /// For how long: 30m, 2h, 7d; for ever unless stated
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) time: Option<String>,
+    /// Where they can show that they are welcome; they are told
+    #[arg(long, value_name = "URL")]
+    pub(crate) challenge: Option<String>,
+    /// Why; it is listed and logged, and they are not told
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveBanArguments {
+    /// Who, as they are listed
+    pub(crate) subject: String,
+    /// Why; it is logged
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,8 @@ mod answer;
 mod api_key;
 mod attempt;
 mod backoff;
+mod ban;
+mod baseline;
 mod call_window;
 mod canonical_json;
 pub mod circuit;
@@ -47,6 +49,10 @@ pub use api_key::{
 };
 pub use attempt::{AttemptEnd, NotSentCause, UnknownCause};
 pub use backoff::Backoff;
+pub use ban::{
+    Ban, BanOrder, BanSource, BanSubject, BanTime, InvalidBanSubject, REPEATED_WITHIN, is_challenge,
+};
+pub use baseline::{Baseline, BaselinePolicy, Compared};
 pub use canonical_json::{NotCanonical, canonical_json};
 pub use credential::{CredentialId, InvalidCredentialId};
 pub use digest::{Bucket, ForwardedKey, OperationDigest};

@@ -121,6 +121,12 @@ codes! {
     /// It is known who is calling, and that they may not.
     Forbidden = "forbidden", 403, "The credential does not allow this", No,
         "Use a credential with the scope or plan that is named, or ask the operator for one.";
+    /// Whoever is calling is banned, for a time or for good.
+    Banned = "banned", 403, "You are banned for now; nothing was sent", No,
+        "Stop sending. Come again after the time in Retry-After, or go by the link in challenge, or ask the operator.";
+    /// The caller asks for far more than it usually does.
+    AbnormalUsageDetected = "abnormal-usage-detected", 429, "You ask for far more than you usually do; nothing was sent", Yes,
+        "Nothing was executed. Slow down, and send the same request with the same key again after the time in Retry-After.";
     /// It could not be found out who is calling.
     AuthenticationUnavailable = "authentication-unavailable", 503, "Nobody could check the credential; nothing was sent", Yes,
         "Nothing was executed. Send the same request with the same credential and key again after the time in Retry-After.";
@@ -169,6 +175,9 @@ impl Code {
     pub const fn registered_type(self) -> Option<&'static str> {
         match self {
             Self::QuotaExceeded => Some("https://iana.org/assignments/http-problem-types#quota-exceeded"),
+            Self::AbnormalUsageDetected => {
+                Some("https://iana.org/assignments/http-problem-types#abnormal-usage-detected")
+            }
             _ => None,
         }
     }

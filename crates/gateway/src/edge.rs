@@ -16,10 +16,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use steadfast_core::Code;
+use steadfast_core::{Code, HELP_BASE};
 use steadfast_layers::{
-    CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, Head, IdentityPolicy, Problem,
-    RefusalTemplate, RequestId, RouteAuthentication, Rung, Spool, Tries, announced_method, owner_of,
+    AbuseGuard, CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, Head, IdentityPolicy,
+    Problem, RefusalTemplate, RequestId, RouteAuthentication, Rung, Spool, Tries, announced_method, owner_of,
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -57,6 +57,8 @@ pub(crate) struct Edge {
     pub(crate) cache: Arc<CacheStore>,
     /// What limits count; it outlives a reload too.
     pub(crate) limits: CallerLimits,
+    /// Who is kept out; it outlives a reload too.
+    pub(crate) abuse: Arc<AbuseGuard>,
 }
 
 /// The routes of one config.
@@ -191,7 +193,7 @@ impl Edge {
         }
         let routes = self.routes.load();
         if request.uri().path().starts_with(OWN_BASE) {
-            return self.serve_own(&routes, &request).await;
+            return self.serve_own(&routes, &request, client).await;
         }
         let route = match routes.find(&request) {
             Ok(route) => route,
@@ -205,7 +207,7 @@ impl Edge {
         let mut stack = route.stack.clone();
         // Who speaks gRPC reads no body of a refusal, in whichever words.
         let refusal = route.refusal.clone().filter(|_| !grpc::is_spoken(request.headers()));
-        if route.has_limits {
+        if route.has_limits || !self.abuse.is_idle() {
             request.extensions_mut().insert(ClientAddress(client));
         }
         drop(routes);
@@ -217,10 +219,18 @@ impl Edge {
         response
     }
 
-    async fn serve_own(&self, routes: &Routes, request: &EdgeRequest) -> EdgeResponse {
+    async fn serve_own(&self, routes: &Routes, request: &EdgeRequest, client: IpAddr) -> EdgeResponse {
         let published = routes.document.as_ref().and_then(|document| document.serve(request));
         if let Some(published) = published {
             return published;
+        }
+        let path = request.uri().path();
+        let request_id = request.extensions().get::<RequestId>();
+        // What a refusal means may be read by whoever was refused.
+        if !path.starts_with(HELP_BASE)
+            && let Some(banned) = self.abuse.refuse_address(client, OWN_ROUTE, request_id)
+        {
+            return banned;
         }
         let caller = |name: &str| {
             let route = routes.table.targets().find(|route| &*route.name == name);
@@ -231,14 +241,7 @@ impl Edge {
                 asked: asked.map(|asked| (asked, Head::of(request))),
             }
         };
-        operations_api::serve(
-            &self.ledger,
-            caller,
-            request.method(),
-            request.uri().path(),
-            request.extensions().get::<RequestId>(),
-        )
-        .await
+        operations_api::serve(&self.ledger, caller, request.method(), path, request_id).await
     }
 }
 

@@ -13,7 +13,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use steadfast_layers::{CacheStats, CacheStore, InvalidPolicy, Purge, Spool, UsageLine};
+use steadfast_layers::{
+    AbuseGuard, AbusePolicy, CacheStats, CacheStore, InvalidPolicy, Purge, Spool, UsageLine,
+};
 use steadfast_ledger::{
     Clock, Encrypting, OpenError, Remembering, SharedLedger,
     postgres::{PostgresLedger, PostgresOptions},
@@ -24,6 +26,7 @@ use steadfast_worker::WorkerCounters;
 
 use crate::{
     authenticators::Authenticators,
+    ban_keeper::BanKeeper,
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
     connection::Door,
@@ -67,6 +70,7 @@ pub struct Gateway {
     shared: Option<Arc<steadfast_shared::SharedLimits>>,
     workers: Vec<JoinHandle<()>>,
     keys: KeyKeeper,
+    bans: BanKeeper,
 }
 
 /// A gateway could not start. Nothing is running.
@@ -187,7 +191,12 @@ impl Gateway {
     pub async fn start_on(config: &Config, log: LogTo, handed_over: HandedOver) -> Result<Self, StartError> {
         let clock = Clock::system();
         let ledger = open_ledger(config, &clock).await?;
-        Self::serve_on(config, log, ledger, clock, &handed_over)
+        let (metrics, abuse) = watched(&clock);
+        // Before anybody is served: who was banned is banned after a restart, from the first request on.
+        if let Err(error) = abuse.follow(&*ledger).await {
+            tracing::warn!(%error, "the ledger does not tell who is banned: until it does, only the config says so");
+        }
+        Self::serve_on(config, log, ledger, clock, &handed_over, (metrics, abuse))
     }
 
     /// Starts serving on a ledger that somebody else opened, and on the clock it reads; [`Config::ledger`] is not
@@ -201,7 +210,8 @@ impl Gateway {
         ledger: SharedLedger,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        Self::serve_on(config, log, ledger, clock, &HandedOver::new())
+        let watched = watched(&clock);
+        Self::serve_on(config, log, ledger, clock, &HandedOver::new(), watched)
     }
 
     fn serve_on(
@@ -210,8 +220,9 @@ impl Gateway {
         ledger: SharedLedger,
         clock: Clock,
         handed_over: &HandedOver,
+        (metrics, abuse): (Arc<Metrics>, Arc<AbuseGuard>),
     ) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::new());
+        abuse.set_policy(abuse_policy(config));
         let spool = Spool::new(config.spool.clone());
         spool.check().map_err(|error| StartError::Spool { folder: config.spool.folder.clone(), error })?;
         let cache = CacheStore::new(config.cache_memory_max);
@@ -226,11 +237,13 @@ impl Gateway {
             cache: &cache,
             metrics: &metrics,
             authenticators: &authenticators,
+            abuse: &abuse,
             limits: &limits,
             known: &known_operations(config),
             forwarded_differs: config.forwarded_differs(),
         };
         let routes = routes(config, &Upstreams::new(), &shared)?;
+        let bans = BanKeeper::start(&abuse, &ledger).map_err(StartError::Thread)?;
         let store = shared::start(config, &limits.limiter, &metrics);
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
         let edge = Arc::new(Edge {
@@ -243,6 +256,7 @@ impl Gateway {
             spool,
             cache,
             limits,
+            abuse,
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
@@ -282,7 +296,16 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
-        Ok(Self { addresses, edge, drain, unready: AtomicBool::new(false), shared: store, workers, keys })
+        Ok(Self {
+            addresses,
+            edge,
+            drain,
+            unready: AtomicBool::new(false),
+            shared: store,
+            workers,
+            keys,
+            bans,
+        })
     }
 
     /// Where callers are served: the address of the first listener.
@@ -315,6 +338,7 @@ impl Gateway {
             cache: &edge.cache,
             metrics: &edge.metrics,
             authenticators: &authenticators,
+            abuse: &edge.abuse,
             limits: &edge.limits,
             known: &known_operations(config),
             forwarded_differs: config.forwarded_differs(),
@@ -328,6 +352,7 @@ impl Gateway {
         edge.metrics.reloaded(routes.is_ok());
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
+        edge.abuse.set_policy(abuse_policy(config));
         if let Some(store) = &self.shared {
             store.set_policies(shared::policies(config));
         }
@@ -379,6 +404,17 @@ impl Gateway {
         self.keys.refresh().await;
     }
 
+    /// Returns when every change of bans that the ledger has is known to this process, and the other way round.
+    pub async fn refresh_bans(&self) {
+        self.bans.refresh().await;
+    }
+
+    /// Who is kept out.
+    #[must_use]
+    pub fn abuse(&self) -> &AbuseGuard {
+        &self.edge.abuse
+    }
+
     /// The authenticators that take keys of the ledger, by their names, and what such keys begin with.
     #[must_use]
     pub fn key_prefixes(&self) -> Vec<(String, String)> {
@@ -417,6 +453,7 @@ impl Gateway {
         // What nobody asks for any more is not swept on the way.
         counts.sweep();
         self.edge.metrics.limits(counts.held(), counts.evicted());
+        self.edge.abuse.note_standing();
         self.edge.metrics.render()
     }
 
@@ -466,8 +503,24 @@ impl Gateway {
             store.leave().await;
         }
         self.keys.note_uses().await;
+        self.bans.refresh().await;
         self.drain.open_count()
     }
+}
+
+/// What is counted, and who is kept out: nobody yet.
+fn watched(clock: &Clock) -> (Arc<Metrics>, Arc<AbuseGuard>) {
+    let metrics = Arc::new(Metrics::new());
+    let abuse = Arc::new(AbuseGuard::new(clock.clone(), metrics.tallies.abuse()));
+    (metrics, abuse)
+}
+
+/// What a config says of those who do harm. Whoever speaks for others is never kept out for them.
+fn abuse_policy(config: &Config) -> AbusePolicy {
+    let mut policy = config.abuse.clone();
+    policy.never.extend(&config.edge.forwarding.trusted);
+    policy.never.extend(config.listeners.iter().flat_map(|listener| &listener.proxy_protocol));
+    policy
 }
 
 /// Makes a config's routes ready to serve. Upstreams of `before` that are no different go on.

@@ -30,6 +30,8 @@ pages! {
     NotCached => "not-cached",
     Unauthenticated => "unauthenticated",
     Forbidden => "forbidden",
+    Banned => "banned",
+    AbnormalUsageDetected => "abnormal-usage-detected",
     AuthenticationUnavailable => "authentication-unavailable",
     TemporaryReducedCapacity => "temporary-reduced-capacity",
     CircuitOpen => "circuit-open",

@@ -7,14 +7,15 @@ use std::{
 
 use http::{HeaderName, Request, Response};
 use steadfast_layers::{
-    AnswersLayer, AnswersService, AuthenticationService, CacheBody, CacheLayer, CachePolicy, CacheService,
-    CacheStore, ConcurrencyLayer, ConcurrencyService, CorsLayer, CorsService, CourtesyLayer, CourtesyService,
-    DeadlineLayer, DeadlineService, FailureLayer, FailureService, Fallback, FallbackLayer, FallbackService,
-    FallbackSource, GuardedBody, HeldBody, IdempotencyLayer, IdempotencyPolicy, IdempotencyService,
-    IdentityPolicy, InvalidPolicy, LifecycleLayer, LifecycleService, LimitedBody, LimitsLayer, LimitsService,
-    OutgoingLayer, OutgoingService, PreconditionLayer, PreconditionService, RetryLayer, RetryService,
-    Retrying, RewritePolicy, RouteAuthentication, RouteLimits, RouteTally, SharedRetryBudget, Slot, Spool,
-    VersionGate, VersionGateLayer, VersionGateService,
+    AbuseGuard, AnswersLayer, AnswersService, AuthenticationService, BanLayer, BanService, CacheBody,
+    CacheLayer, CachePolicy, CacheService, CacheStore, ConcurrencyLayer, ConcurrencyService, CorsLayer,
+    CorsService, CourtesyLayer, CourtesyService, DeadlineLayer, DeadlineService, FailureLayer,
+    FailureService, Fallback, FallbackLayer, FallbackService, FallbackSource, GuardedBody, HeldBody,
+    IdempotencyLayer, IdempotencyPolicy, IdempotencyService, IdentityPolicy, InvalidPolicy, LifecycleLayer,
+    LifecycleService, LimitedBody, LimitsLayer, LimitsService, OutgoingLayer, OutgoingService,
+    PreconditionLayer, PreconditionService, RetryLayer, RetryService, Retrying, RewritePolicy,
+    RouteAuthentication, RouteLimits, RouteTally, SharedRetryBudget, Slot, Spool, VersionGate,
+    VersionGateLayer, VersionGateService,
 };
 use steadfast_ledger::{Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
@@ -41,7 +42,8 @@ pub(crate) type EdgeRequest = Request<CallerBody>;
 pub(crate) type EdgeResponse = Response<ReplyBody>;
 
 /// The stack of one route.
-pub(crate) type Stack = AnswersService<CorsService<LifecycleService<AuthenticationService<Versioned>>>>;
+pub(crate) type Stack =
+    AnswersService<CorsService<LifecycleService<BanService<AuthenticationService<BanService<Versioned>>>>>>;
 
 /// The part of it that knows who is calling.
 type Versioned = VersionGateService<PreconditionService<AnnotateService<FallbackService<Bounded, Bounded>>>>;
@@ -60,6 +62,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) cache: &'a Arc<CacheStore>,
     pub(crate) metrics: &'a Metrics,
     pub(crate) authenticators: &'a Arc<Authenticators>,
+    pub(crate) abuse: &'a Arc<AbuseGuard>,
     pub(crate) limits: &'a CallerLimits,
     pub(crate) known: &'a KnownOperations<'a>,
     /// Whether requests for one host may have come by different schemes, or by different names of it.
@@ -87,8 +90,12 @@ pub(crate) fn build(
         .layer(CorsLayer::new(route.cors.clone()))
         // When a version ends is said with every answer, refusals and replays among them.
         .layer(LifecycleLayer::new(route.lifecycle.as_ref()))
+        // Whose address is banned is asked nothing more; and who shows no good credential too often will be.
+        .layer(BanLayer::of_addresses(Some(Arc::clone(shared.abuse)), Arc::clone(&route.name)))
         // Who is calling must be known before anything is looked up for them.
         .layer(shared.authenticators.layer(authentication))
+        // A banned principal is kept out wherever it calls from, before anything is counted for it.
+        .layer(BanLayer::of_principals(Some(Arc::clone(shared.abuse)), Arc::clone(&route.name)))
         // Who still calls a version is counted, and refused while it is switched off.
         .layer(VersionGateLayer::new(version_gate(route, shared)))
         // A change that does not say what it changes is refused before anything is claimed for it.

@@ -2,10 +2,11 @@
 //! or an axum handler.
 //!
 //! Outermost first, as a stack wires them: [`RequestIdLayer`], [`CorsLayer`], [`LifecycleLayer`],
-//! [`AuthenticationLayer`], [`VersionGateLayer`], [`PreconditionLayer`], [`FallbackLayer`], [`FailureLayer`],
+//! [`BanLayer`], [`AuthenticationLayer`], [`BanLayer`] again, [`VersionGateLayer`], [`PreconditionLayer`], [`FallbackLayer`], [`FailureLayer`],
 //! [`DeadlineLayer`], [`LimitsLayer`], [`CacheLayer`], [`IdempotencyLayer`], [`OutgoingLayer`], [`RetryLayer`],
 //! [`ConcurrencyLayer`], [`CourtesyLayer`].
 
+mod abuse;
 mod attempt;
 mod authentication;
 mod body;
@@ -43,6 +44,10 @@ mod tried;
 mod usage;
 mod version_gate;
 
+pub use abuse::{
+    AbuseGuard, AbusePolicy, AbuseTallies, AutomaticBan, BASELINES_MAX, BanFuture, BanLayer, BanList,
+    BanService, BaselineRule, StaticBan, UNWRITTEN_BANS_MAX,
+};
 pub use attempt::{AttemptFailed, Repeatable, SendBy};
 pub use authentication::{
     Algorithm, ApiKeys, AuthenticationFuture, AuthenticationLayer, AuthenticationService, Authenticator,
@@ -99,7 +104,9 @@ pub use retry_after::retry_after;
 pub use rewrite::{
     AnswersFuture, AnswersLayer, AnswersService, HeaderEdits, OutgoingLayer, OutgoingService, RewritePolicy,
 };
-pub use tally::{Count, Counted, LimitTally, RouteTally, UpstreamTally, VersionTally};
+pub use tally::{
+    BanTally, BaselineTally, Count, Counted, LimitTally, RouteTally, UpstreamTally, VersionTally,
+};
 pub use tried::{EndpointId, Tried};
 pub use usage::{UsageLine, UsageTable, Used, VersionCaller, VersionUsage};
 pub use version_gate::{VersionGate, VersionGateLayer, VersionGateService};

@@ -172,6 +172,33 @@ tally! {
     }
 }
 
+tally! {
+    /// What is counted of the bans of one source.
+    BanTally {
+        gauge in_force = "steadfast_bans", "Bans that hold, as this node knows them";
+        counter made = "steadfast_bans_made", "Bans that this node made";
+        counter would_make = "steadfast_bans_would_make", "Bans that this node would have made, were they acted on";
+        counter refused = "steadfast_ban_refused", "Requests refused because who made them is banned";
+        counter would_refuse = "steadfast_ban_would_refuse",
+            "Requests let through that would have been refused, were bans acted on";
+        counter no_room = "steadfast_bans_no_room",
+            "Bans that were not made, or that hold on this node alone, because there are too many";
+    }
+}
+
+tally! {
+    /// What is counted of how much principals ask for.
+    BaselineTally {
+        counter begun = "steadfast_abnormal_usage", "Times that a principal began to ask for far more than usual";
+        counter refused = "steadfast_abnormal_usage_refused", "Requests refused because of that";
+        counter would_refuse = "steadfast_abnormal_usage_would_refuse",
+            "Requests that shadow mode let through and that would have been refused because of that";
+        gauge tracked = "steadfast_baselines_tracked", "Principals of whom it is known how much they usually ask for";
+        counter evicted = "steadfast_baselines_evicted",
+            "Principals of whom it was forgotten, because there were too many";
+    }
+}
+
 impl RouteTally {
     /// Counts an answer for which these rungs were used; nothing where there are none.
     pub fn count_degraded(&self, rungs: &[Rung]) {

@@ -5,6 +5,7 @@
 //! claim, each on a fresh, empty ledger.
 
 mod answers;
+mod bans;
 mod claiming;
 mod credentials;
 mod doubt;
@@ -135,6 +136,14 @@ claims! { $
         erases_in_bounded_steps_and_counts_before,
         erases_by_credential_and_by_namespace,
         erases_the_name_of_a_tombstone,
+    }
+    bans {
+        keeps_bans_over_a_restart,
+        bans_a_subject_once,
+        lets_repeated_bans_grow,
+        lifts_a_ban_once,
+        tells_which_bans_changed,
+        forgets_bans_that_ended_long_ago,
     }
     credentials {
         keeps_credentials_over_a_restart,

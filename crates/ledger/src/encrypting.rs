@@ -8,14 +8,15 @@ use std::{
 };
 
 use steadfast_core::{
-    Answer, AttemptEnd, CredentialId, Fence, HeaderFields, OperationDigest, OperationId, Timestamp,
+    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, HeaderFields, OperationDigest,
+    OperationId, Timestamp,
 };
 
 use crate::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, CredentialChanges,
-    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, Keys, LedgerError,
-    LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
-    Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
+    AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts,
+    CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, Keys,
+    LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision, SettleError,
+    Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
     sealing::{self, Unreadable, Whose},
 };
 
@@ -195,6 +196,20 @@ impl<L: Credentials> Credentials for Encrypting<L> {
 
     fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.note_used(uses)
+    }
+}
+
+impl<L: Bans> Bans for Encrypting<L> {
+    fn ban(&self, order: BanOrder) -> BoxFuture<'_, Result<Option<Ban>, BanError>> {
+        self.ledger.ban(order)
+    }
+
+    fn lift(&self, subject: BanSubject, at: Timestamp) -> BoxFuture<'_, Result<Ban, BanError>> {
+        self.ledger.lift(subject, at)
+    }
+
+    fn bans(&self, since: Revision) -> BoxFuture<'_, Result<BanChanges, LedgerError>> {
+        self.ledger.bans(since)
     }
 }
 

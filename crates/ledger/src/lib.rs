@@ -2,9 +2,10 @@
 //!
 //! A claim is on disk before anything is sent, and an outcome is on disk before anybody sees it. The traits are
 //! split by who uses them: [`Claims`] by whoever makes attempts, [`Operations`] by whoever reads, [`Settlements`]
-//! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Credentials`] by whoever knows callers, [`Upkeep`]
-//! by what runs without one. Every store implements all six and passes the same conformance suite. States change only by [`steadfast_core::transition`].
+//! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Credentials`] by whoever knows callers, [`Bans`]
+//! by whoever keeps some out, [`Upkeep`] by what runs without one. Every store implements all seven and passes the same conformance suite. States change only by [`steadfast_core::transition`].
 
+mod bans;
 mod claim;
 mod clock;
 mod credentials;
@@ -34,6 +35,7 @@ pub mod sqlite;
 
 use std::{pin::Pin, sync::Arc};
 
+pub use bans::{AUTOMATIC_BANS_MAX, BANS_MAX, BanChanges, BanError, Bans};
 pub use claim::{
     Claim, ClaimOutcome, ClaimRequest, Claims, Durability, Finished, KeepFrom, Occupied, OperationName,
     Retention, Standing,
@@ -62,9 +64,9 @@ pub use watch::{TooManyWaiters, Watch, WatchHub};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A whole ledger: everything that a gateway wires together.
-pub trait Ledger: Claims + Operations + Settlements + Erasure + Credentials + Upkeep {}
+pub trait Ledger: Claims + Operations + Settlements + Erasure + Credentials + Bans + Upkeep {}
 
-impl<L: Claims + Operations + Settlements + Erasure + Credentials + Upkeep> Ledger for L {}
+impl<L: Claims + Operations + Settlements + Erasure + Credentials + Bans + Upkeep> Ledger for L {}
 
 /// A ledger chosen at start.
 pub type SharedLedger = Arc<dyn Ledger>;

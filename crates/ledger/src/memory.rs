@@ -12,13 +12,16 @@ use std::{
 };
 
 use quick_cache::{Weighter, sync::Cache};
-use steadfast_core::{Answer, AttemptEnd, CredentialId, OperationDigest, OperationId, Timestamp};
+use steadfast_core::{
+    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, OperationDigest, OperationId, Timestamp,
+};
 
 use crate::{
-    BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, CredentialChanges, CredentialError,
-    Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims, Occupied,
-    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
-    Standing, Swept, TooManyWaiters, Upkeep, Watch, operation::AttemptRecord,
+    BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts,
+    CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue,
+    LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision, SettleError,
+    Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Watch,
+    operation::AttemptRecord,
 };
 
 /// How long before its row a copy expires, so that no clock's haste lets it outlive the row.
@@ -174,6 +177,20 @@ impl<L: Credentials> Credentials for Remembering<L> {
 
     fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.note_used(uses)
+    }
+}
+
+impl<L: Bans> Bans for Remembering<L> {
+    fn ban(&self, order: BanOrder) -> BoxFuture<'_, Result<Option<Ban>, BanError>> {
+        self.ledger.ban(order)
+    }
+
+    fn lift(&self, subject: BanSubject, at: Timestamp) -> BoxFuture<'_, Result<Ban, BanError>> {
+        self.ledger.lift(subject, at)
+    }
+
+    fn bans(&self, since: Revision) -> BoxFuture<'_, Result<BanChanges, LedgerError>> {
+        self.ledger.bans(since)
     }
 }
 

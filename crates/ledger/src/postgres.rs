@@ -11,6 +11,7 @@
 //! `synchronous_commit` and the standbys make it.
 
 mod backoff;
+mod bans;
 mod batch;
 mod credentials;
 mod decide;

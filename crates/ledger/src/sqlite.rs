@@ -6,6 +6,7 @@
 //! lets the tables catch up, and then resolves what its former owner had claimed: before [`SqliteLedger::open`]
 //! returns, those operations are in doubt.
 
+mod bans;
 mod checkpoint;
 mod claiming;
 mod credentials;

@@ -1,6 +1,7 @@
 //! The whole system: real binaries, real sockets, real databases, real crashes.
 #![expect(clippy::print_stdout, reason = "a test that fails must tell its seed")]
 
+mod abuse;
 mod bounded;
 mod cache_suite;
 mod circuits;

@@ -18,8 +18,8 @@ use steadfast_admin::{
     router, serve,
 };
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, Timestamp,
-    UnknownCause,
+    Answer, AttemptEnd, Ban, BanSource, BanSubject, Fence, Fingerprint, Key, Namespace, OperationId, Owner,
+    Principal, Timestamp, UnknownCause,
     circuit::{Circuit, CircuitPolicy},
 };
 use steadfast_ledger::{
@@ -44,6 +44,8 @@ pub(crate) struct Gateway {
     /// What was done about limits.
     pub(crate) limits_changed: Mutex<Vec<String>>,
     pub(crate) key_prefixes: Mutex<Vec<(String, String)>>,
+    /// How often it was told that bans changed.
+    pub(crate) bans_changed: std::sync::atomic::AtomicUsize,
     /// How often it was told that credentials changed.
     pub(crate) credentials_changed: std::sync::atomic::AtomicUsize,
 }
@@ -180,6 +182,31 @@ impl Control for Gateway {
         Box::pin(std::future::ready(()))
     }
 
+    fn is_never_banned(&self, subject: &BanSubject) -> bool {
+        subject.to_string() == "10.0.0.1"
+    }
+
+    fn bans_beside_the_ledger(&self) -> Vec<(Ban, bool)> {
+        let subject = "198.51.100.0/24".parse().unwrap();
+        let ban = Ban {
+            subject,
+            source: BanSource::Config,
+            began_at: self.now(),
+            until: None,
+            lifted_at: None,
+            reason: "in the file".into(),
+            by: "config".into(),
+            challenge: None,
+            repeats: 0,
+        };
+        vec![(ban, false)]
+    }
+
+    fn bans_changed(&self, _: bool) -> BoxFuture<'_, ()> {
+        self.bans_changed.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
+    }
+
     fn cache(&self) -> CacheHolds {
         CacheHolds { targets: 3, bytes: 4_096, bytes_max: 65_536 }
     }
@@ -235,6 +262,7 @@ impl Desk {
             forgotten: Mutex::default(),
             limits_changed: Mutex::default(),
             key_prefixes: Mutex::new(vec![("customers".to_owned(), "sf".to_owned())]),
+            bans_changed: std::sync::atomic::AtomicUsize::new(0),
             credentials_changed: std::sync::atomic::AtomicUsize::new(0),
         });
         let router = router(AdminParts {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test that is the right end")]
 
 mod audit;
+mod bans;
 mod cache;
 mod circuits;
 mod credentials;

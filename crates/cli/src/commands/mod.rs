@@ -1,6 +1,7 @@
 //! One command a file.
 
 mod admin_client;
+mod bans;
 mod cache;
 mod circuits;
 mod config;
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Circuits(arguments) => circuits::run(arguments),
         Command::Usage(arguments) => usage::run(&arguments),
         Command::Limits(arguments) => limits::run(arguments),
+        Command::Bans(arguments) => bans::run(arguments),
         Command::Credentials(arguments) => credentials::run(arguments),
         Command::Reload(arguments) => status::reload(&arguments),
         Command::Status(arguments) => status::status(&arguments),

@@ -15,7 +15,7 @@ use steadfast_admin::{
     UsageReport,
     api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
-use steadfast_core::Timestamp;
+use steadfast_core::{Ban, BanSubject, Timestamp};
 use steadfast_gateway::{
     CacheStats, Gateway, LogTo, NotOrdered, Purge, UsageLine, VersionCaller,
     config::{self, Config, Environment, Loaded, Overrides},
@@ -373,6 +373,21 @@ impl Control for Running {
 
     fn credentials_changed(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.gateway.refresh_credentials())
+    }
+
+    fn is_never_banned(&self, subject: &BanSubject) -> bool {
+        self.gateway.abuse().policy().spares(subject)
+    }
+
+    fn bans_beside_the_ledger(&self) -> Vec<(Ban, bool)> {
+        self.gateway.abuse().beside_the_ledger()
+    }
+
+    fn bans_changed(&self, made_by_hand: bool) -> BoxFuture<'_, ()> {
+        if made_by_hand {
+            self.gateway.abuse().note_made_by_hand();
+        }
+        Box::pin(self.gateway.refresh_bans())
     }
 
     fn cache(&self) -> CacheHolds {

@@ -1,5 +1,6 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
+mod abuse;
 mod limits;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
@@ -70,6 +71,7 @@ pub fn effective(config: &Config) -> String {
             .iter()
             .map(|(name, config)| (name.clone(), At::nowhere(authentication(config))))
             .collect(),
+        abuse: abuse::abuse(&config.abuse),
         upstreams: config
             .upstreams
             .iter()

@@ -36,9 +36,9 @@ use http::Method;
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
-    AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, FixedAnswer, IdempotencyPolicy,
-    LifecyclePolicy, LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy, RewritePolicy,
-    RouteAuthenticationPolicy, SpoolLimits,
+    AbusePolicy, AttemptTimes, BulkheadPolicy, CachePolicy, CorsPolicy, CourtesyPolicy, FixedAnswer,
+    IdempotencyPolicy, LifecyclePolicy, LimitHeaders, LimitPolicy, Priority, RefusalTemplate, RetryPolicy,
+    RewritePolicy, RouteAuthenticationPolicy, SpoolLimits,
 };
 use steadfast_ledger::Keys;
 use steadfast_shared::{Location, OnLoss};
@@ -100,6 +100,8 @@ pub struct Config {
     pub document: Option<DocumentPolicy>,
     /// Ways of finding out who is calling, by name.
     pub authentication: BTreeMap<String, AuthenticationConfig>,
+    /// What is done about those who do harm.
+    pub abuse: AbusePolicy,
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// The limits on callers, by name.

@@ -12,7 +12,10 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
-use steadfast_layers::{Counted, LimitTally, RouteTally, UpstreamTally, VersionTally};
+use steadfast_core::BanSource;
+use steadfast_layers::{
+    AbuseTallies, BanTally, BaselineTally, Counted, LimitTally, RouteTally, UpstreamTally, VersionTally,
+};
 
 /// All tallies there are.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(crate) struct Tallies {
     routes: Named<RouteTally>,
     versions: Named<VersionTally>,
     limits: Named<LimitTally>,
+    bans: Named<BanTally>,
+    baselines: Named<BaselineTally>,
 }
 
 type Named<T> = Mutex<BTreeMap<String, Arc<T>>>;
@@ -45,6 +50,12 @@ impl Tallies {
     pub(crate) fn limit(&self, name: &str) -> Arc<LimitTally> {
         named(&self.limits, name)
     }
+
+    /// The tallies of those who do harm.
+    pub(crate) fn abuse(&self) -> AbuseTallies {
+        let bans = BanSource::ALL.map(|source| named(&self.bans, source.as_str()));
+        AbuseTallies { bans, baseline: named(&self.baselines, "baseline") }
+    }
 }
 
 fn named<T: Default>(all: &Named<T>, name: &str) -> Arc<T> {
@@ -57,7 +68,9 @@ impl Collector for Tallies {
         write(&mut encoder, "upstream", UpstreamTally::ALL, &self.upstreams)?;
         write(&mut encoder, "http_route", RouteTally::ALL, &self.routes)?;
         write(&mut encoder, "version", VersionTally::ALL, &self.versions)?;
-        write(&mut encoder, "limit", LimitTally::ALL, &self.limits)
+        write(&mut encoder, "limit", LimitTally::ALL, &self.limits)?;
+        write(&mut encoder, "source", BanTally::ALL, &self.bans)?;
+        write(&mut encoder, "policy", BaselineTally::ALL, &self.baselines)
     }
 }
 

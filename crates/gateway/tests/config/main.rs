@@ -1,5 +1,6 @@
 //! The config: what is accepted, what is refused and in which words, and that its papers tell the truth.
 
+mod abuse;
 mod caching;
 mod golden;
 mod lifecycle;

@@ -5,6 +5,7 @@
 #[path = "../../../layers/tests/contract/mod.rs"]
 mod contract;
 
+mod abuse;
 mod authentication;
 mod authorities;
 mod bounded;

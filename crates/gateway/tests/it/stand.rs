@@ -14,7 +14,7 @@ use steadfast_gateway::{
         UpstreamConfig, parse,
     },
 };
-use steadfast_layers::{IdempotencyPolicy, LimitHeaders, Priority, SpoolLimits};
+use steadfast_layers::{AbusePolicy, IdempotencyPolicy, LimitHeaders, Priority, SpoolLimits};
 use steadfast_upstream::UpstreamPolicy;
 
 use crate::{
@@ -82,6 +82,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         drain_timeout: Duration::from_secs(5),
         resolver: Vec::new(),
         document: None,
+        abuse: AbusePolicy::default(),
         authentication: BTreeMap::new(),
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         limits: BTreeMap::new(),

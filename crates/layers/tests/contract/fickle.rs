@@ -5,12 +5,15 @@ use std::{
     time::Duration,
 };
 
-use steadfast_core::{Answer, AttemptEnd, CredentialId, Fence, OperationDigest, OperationId, Timestamp};
+use steadfast_core::{
+    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, OperationDigest, OperationId,
+    Timestamp,
+};
 use steadfast_ledger::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, CredentialChanges,
-    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims,
-    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
-    SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts,
+    CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue,
+    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
+    Settlement, Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
 };
 use tokio::sync::watch;
 
@@ -35,6 +38,8 @@ pub(crate) struct Fickle {
     finish_gate: Mutex<Option<Gate>>,
     /// What every question about credentials fails with.
     credentials_error: Mutex<Option<LedgerError>>,
+    /// What every question about bans fails with.
+    bans_error: Mutex<Option<LedgerError>>,
     tally: watch::Sender<Tally>,
 }
 
@@ -47,6 +52,7 @@ impl Fickle {
             claim_gate: Mutex::default(),
             finish_gate: Mutex::default(),
             credentials_error: Mutex::default(),
+            bans_error: Mutex::default(),
             tally: watch::Sender::new(Tally::default()),
         })
     }
@@ -59,6 +65,11 @@ impl Fickle {
     /// From now on outcomes cannot be written, or can.
     pub(crate) fn fail_outcomes(&self, error: Option<LedgerError>) {
         *self.finish_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// From now on nobody is told of bans, or is again.
+    pub(crate) fn fail_bans(&self, error: Option<LedgerError>) {
+        *self.bans_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
     /// From now on nobody is told of credentials, or is again.
@@ -195,6 +206,26 @@ impl Credentials for Fickle {
 
     fn note_used(&self, uses: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.note_used(uses)
+    }
+}
+
+impl Bans for Fickle {
+    fn ban(&self, order: BanOrder) -> BoxFuture<'_, Result<Option<Ban>, BanError>> {
+        match &*self.bans_error.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Box::pin(std::future::ready(Err(error.clone().into()))),
+            None => self.ledger.ban(order),
+        }
+    }
+
+    fn lift(&self, subject: BanSubject, at: Timestamp) -> BoxFuture<'_, Result<Ban, BanError>> {
+        self.ledger.lift(subject, at)
+    }
+
+    fn bans(&self, since: Revision) -> BoxFuture<'_, Result<BanChanges, LedgerError>> {
+        match &*self.bans_error.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Box::pin(std::future::ready(Err(error.clone()))),
+            None => self.ledger.bans(since),
+        }
     }
 }
 

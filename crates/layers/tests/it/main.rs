@@ -4,6 +4,7 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 
+mod ban_list;
 mod cache;
 mod concurrency;
 mod courtesy;

@@ -68,8 +68,29 @@ fn a_newer_schema_is_refused_and_left_alone() {
     conn.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(conn);
     let before = fs::read(&path).unwrap();
-    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 2 }));
+    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 3 }));
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
+    let (_folder, path) = filled().await;
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch("DROP TABLE bans; DELETE FROM counters WHERE name = 'bans'; PRAGMA user_version = 2")
+        .unwrap();
+    drop(conn);
+    let ledger = open(&path).unwrap();
+    let order = steadfast_core::BanOrder {
+        subject: "203.0.113.7".parse().unwrap(),
+        source: steadfast_core::BanSource::ByHand,
+        at: Clock::system().wall(),
+        lasts: steadfast_core::BanTime::ForEver,
+        reason: "".into(),
+        by: "".into(),
+        challenge: None,
+    };
+    assert!(ledger.ban(order).await.unwrap().is_some());
+    assert_eq!(ledger.bans(steadfast_ledger::Revision(0)).await.unwrap().bans.len(), 1);
 }
 
 #[test]

@@ -6,13 +6,14 @@ use std::{
 };
 
 use steadfast_core::{
-    Answer, AttemptEnd, Bucket, CredentialId, Fence, Key, Namespace, OperationDigest, OperationId, Timestamp,
+    Answer, AttemptEnd, Ban, BanOrder, BanSubject, Bucket, CredentialId, Fence, Key, Namespace,
+    OperationDigest, OperationId, Timestamp,
 };
 use steadfast_ledger::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, CredentialChanges,
-    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims,
-    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
-    Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock,
+    Counts, CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue,
+    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
+    Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch,
 };
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -237,6 +238,20 @@ impl Credentials for Scripted {
     }
 
     fn note_used(&self, _: Vec<(CredentialId, Timestamp)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        closed()
+    }
+}
+
+impl Bans for Scripted {
+    fn ban(&self, _: BanOrder) -> BoxFuture<'_, Result<Option<Ban>, BanError>> {
+        Box::pin(std::future::ready(Err(BanError::NotFound)))
+    }
+
+    fn lift(&self, _: BanSubject, _: Timestamp) -> BoxFuture<'_, Result<Ban, BanError>> {
+        Box::pin(std::future::ready(Err(BanError::NotFound)))
+    }
+
+    fn bans(&self, _: Revision) -> BoxFuture<'_, Result<BanChanges, LedgerError>> {
         closed()
     }
 }

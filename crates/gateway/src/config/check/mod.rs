@@ -1,6 +1,7 @@
 //! Makes the config that the gateway runs on from the raw one. Each part checks what its types cannot say, and
 //! goes on after an error, so that all of them are found.
 
+mod abuse;
 mod address;
 mod authentication;
 mod authorities;
@@ -88,6 +89,7 @@ impl<'a> Checker<'a> {
         }
         let mut limits = self.limits(raw);
         let on_loss = self.shared_limits(raw, &mut limits);
+        let abuse = self.abuse(raw.abuse.as_ref());
         let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
         let spool = self.spool(raw, ledger.as_ref());
@@ -112,6 +114,7 @@ impl<'a> Checker<'a> {
             resolver,
             document,
             authentication,
+            abuse,
             upstreams,
             limits,
             routes,

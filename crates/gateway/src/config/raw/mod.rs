@@ -1,6 +1,7 @@
 //! The config as it stands in a file. The comments here become the JSON Schema and the reference in
 //! `docs/config.md`; defaults and bounds are part of the schema, which checks them.
 
+mod abuse;
 mod authentication;
 mod cache;
 mod circuit;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use abuse::{RawAbuse, RawAutomaticBan, RawBan, RawBaseline};
 pub(super) use authentication::{
     RawApiKeys, RawAuthentication, RawForward, RawIntrospection, RawJwt, RawRouteAuthentication,
 };
@@ -113,6 +115,9 @@ pub(super) struct RawConfig {
     /// Ways of finding out who is calling, by name: letters, digits, `-` and `_`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) authentication: BTreeMap<String, At<RawAuthentication>>,
+    /// Who is kept out, and when callers are banned without a person's doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) abuse: Option<At<RawAbuse>>,
     /// The upstreams, by name: letters, digits, `-` and `_`.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, At<RawUpstream>>,
