@@ -200,7 +200,9 @@ impl Edge {
             Err(none) => return no_route(none, &request),
         };
         told.route = Some(RouteMark { name: Arc::clone(&route.name), number: route.number });
-        if let Some(kept) = route.shortcut.as_ref().and_then(|shortcut| shortcut.take(&request)) {
+        // Who is kept out is found in the stack.
+        let shortcut = route.shortcut.as_ref().filter(|_| self.abuse.list().is_empty());
+        if let Some(kept) = shortcut.and_then(|shortcut| shortcut.take(&request)) {
             told.cache = Some(CacheOutcome::Hit);
             return kept;
         }

@@ -19,7 +19,13 @@ use crate::{ClientAddress, Principal, RequestId, refusable::RefusableFuture};
 /// Wraps a service in [`BanService`].
 #[derive(Clone, Debug)]
 pub struct BanLayer {
-    guard: Option<Arc<AbuseGuard>>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// What all requests of a route share.
+#[derive(Debug)]
+struct Gate {
+    guard: Arc<AbuseGuard>,
     route: Arc<str>,
     by: By,
 }
@@ -36,14 +42,18 @@ impl BanLayer {
     /// out.
     #[must_use]
     pub fn of_addresses(guard: Option<Arc<AbuseGuard>>, route: Arc<str>) -> Self {
-        Self { guard, route, by: By::Address }
+        Self::by(By::Address, guard, route)
     }
 
     /// Keeps out principals, compares them with what is usual, and counts who goes on beyond limits. Its place is directly
     /// behind authentication. `None` keeps nobody out.
     #[must_use]
     pub fn of_principals(guard: Option<Arc<AbuseGuard>>, route: Arc<str>) -> Self {
-        Self { guard, route, by: By::Principal }
+        Self::by(By::Principal, guard, route)
+    }
+
+    fn by(by: By, guard: Option<Arc<AbuseGuard>>, route: Arc<str>) -> Self {
+        Self { gate: guard.map(|guard| Arc::new(Gate { guard, route, by })) }
     }
 }
 
@@ -51,7 +61,7 @@ impl<S> Layer<S> for BanLayer {
     type Service = BanService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BanService { inner, layer: self.clone() }
+        BanService { inner, gate: self.gate.clone() }
     }
 }
 
@@ -59,7 +69,7 @@ impl<S> Layer<S> for BanLayer {
 #[derive(Clone, Debug)]
 pub struct BanService<S> {
     inner: S,
-    layer: BanLayer,
+    gate: Option<Arc<Gate>>,
 }
 
 impl<S, B, R> Service<Request<B>> for BanService<S>
@@ -76,10 +86,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let BanLayer { guard, route, by } = &self.layer;
-        let Some(guard) = guard.as_ref().filter(|guard| !guard.is_idle()) else {
+        let Some(gate) = self.gate.as_deref().filter(|gate| !gate.guard.is_idle()) else {
             return BanFuture::passed(self.inner.call(request), None);
         };
+        let Gate { guard, route, by } = gate;
         let extensions = request.extensions();
         let address = extensions.get().map(|ClientAddress(address)| *address);
         let request_id = extensions.get::<RequestId>();

@@ -118,7 +118,8 @@ pub(super) struct NoRoom;
 
 impl BanList {
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
