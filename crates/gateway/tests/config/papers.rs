@@ -92,6 +92,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "tls",
                 "request_headers",
                 "answer_headers",
+                "abuse",
                 "health",
                 "circuit",
                 "balance",

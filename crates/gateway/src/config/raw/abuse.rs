@@ -23,7 +23,7 @@ pub(in crate::config) struct RawAbuse {
     /// Notices principals that ask for far more than they usually do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) baseline: Option<At<RawBaseline>>,
-    /// Addresses, networks and principals (`principal:NAME`) that no ban keeps out. Trusted proxies never are kept out.
+    /// Addresses, networks and principals (`principal:NAME`) that no ban keeps out. Trusted proxies never are.
     #[schemars(extend("default" = ["127.0.0.0/8", "::1"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) never: Option<At<Vec<At<String>>>>,
