@@ -3,6 +3,7 @@
 //! Fields are only ever added. Instants are RFC 3339 in UTC with milliseconds. What is not known is `null`; what
 //! was not asked for is left out.
 
+mod explain;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
+pub use explain::{ExplainView, ExplainedView, LedgerSearched, RefusalView, StepView};
 pub use limits::{
     LimitChangedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitResetRequest, LimitView,
     LimitsView, RaisedView, RefusedView,
@@ -261,6 +263,9 @@ pub struct AttemptView {
     pub status: Option<u16>,
     /// Whether an answer of this attempt came late and is kept as evidence.
     pub evidence: bool,
+    /// The id of the request that made it, where that is known.
+    #[serde(default)]
+    pub request_id: Option<String>,
 }
 
 /// A stored answer.

@@ -30,7 +30,11 @@ use tracing::{Instrument, Span, instrument::Instrumented};
 
 use crate::{
     AttemptFailed, Deadline, OperationContext, Repeatable, RequestBody, RequestId, Rung, SendBy, Tried,
-    UpstreamTally, random::next_random, repeating::is_repeating, retry_after,
+    UpstreamTally,
+    random::next_random,
+    repeating::is_repeating,
+    retry_after,
+    trace::{self, Facts, Part, Verdict},
 };
 
 /// The header in which an upstream is told that a request is not the first of its kind: `2` is the first retry.
@@ -334,9 +338,14 @@ where
             retry_after,
         };
         let pause = facts.next_after()?;
-        if is_repeating(self.request.headers()) || !self.retrying.withdraw() {
+        if is_repeating(self.request.headers()) {
             return None;
         }
+        if !self.retrying.withdraw() {
+            trace::note(Part::Retry, Verdict::Refused, || Facts::Why("budget_spent"));
+            return None;
+        }
+        trace::note(Part::Retry, Verdict::Repeated, || Facts::Pause { why: end.as_str(), pause });
         self.retrying.count(end);
         tracing::info!(
             upstream = &*self.retrying.upstream,

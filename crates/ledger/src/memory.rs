@@ -16,7 +16,7 @@ use steadfast_core::{Answer, AttemptEnd, CredentialId, OperationDigest, Operatio
 
 use crate::{
     BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, CredentialChanges, CredentialError,
-    Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims, Occupied,
+    Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims, Occupied,
     OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
     Standing, Swept, TooManyWaiters, Upkeep, Watch, operation::AttemptRecord,
 };
@@ -126,6 +126,14 @@ impl<L: Operations> Operations for Remembering<L> {
 
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
         self.ledger.list(filter)
+    }
+
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.of_request(request_id, before)
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {

@@ -8,6 +8,7 @@ mod circuits;
 mod credentials;
 mod desk;
 mod erasing;
+mod explain;
 mod guard;
 mod health;
 mod limits;

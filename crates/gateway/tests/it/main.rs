@@ -13,6 +13,7 @@ mod circuits;
 mod cors;
 mod encryption;
 mod endpoints;
+mod explaining;
 mod fallback;
 mod golden;
 mod large_bodies;

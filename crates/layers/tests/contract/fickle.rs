@@ -8,9 +8,9 @@ use std::{
 use steadfast_core::{Answer, AttemptEnd, CredentialId, Fence, OperationDigest, OperationId, Timestamp};
 use steadfast_ledger::{
     AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts, CredentialChanges,
-    CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError, LiveClaims,
-    OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement, Settlements,
-    SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+    CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue, LedgerError,
+    LiveClaims, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled, Settlement,
+    Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
 };
 use tokio::sync::watch;
 
@@ -154,6 +154,14 @@ impl Operations for Fickle {
 
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
         self.ledger.list(filter)
+    }
+
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.of_request(request_id, before)
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {

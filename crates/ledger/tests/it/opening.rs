@@ -6,12 +6,12 @@ use std::{
 };
 
 use steadfast_ledger::{
-    Claims as _, OpenError,
+    ClaimOutcome, ClaimRequest, Claims as _, OpenError, Operations as _,
     sqlite::{SqliteLedger, SqliteOptions},
 };
 use tempfile::{TempDir, tempdir};
 
-use crate::request::{answered, granted, replay};
+use crate::request::{answered, granted, replay, request};
 
 fn open(path: &Path) -> Result<SqliteLedger, OpenError> {
     SqliteLedger::open(path, SqliteOptions::default())
@@ -68,8 +68,28 @@ fn a_newer_schema_is_refused_and_left_alone() {
     conn.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(conn);
     let before = fs::read(&path).unwrap();
-    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 2 }));
+    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 3 }));
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+/// The columns that the third version added are taken away again, so that the file is as the second one left it.
+#[tokio::test]
+async fn a_ledger_from_before_attempts_named_their_requests_is_brought_up_to_date() {
+    let (_folder, path) = filled().await;
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "ALTER TABLE operations DROP COLUMN request_id; ALTER TABLE attempts DROP COLUMN request_id; \
+         PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    drop(conn);
+    let ledger = open(&path).unwrap();
+    assert_eq!(replay(&ledger, "k7").await, Ok(vec![b'x'; 500].into()));
+    let asked = ClaimRequest { request_id: Some("req-1".into()), ..request("new") };
+    let ClaimOutcome::Granted(claim) = ledger.claim(asked).await.unwrap() else { panic!("it is free") };
+    ledger.finish(&claim, answered("made")).await.unwrap();
+    let found = ledger.of_request("req-1".into(), None).await.unwrap();
+    assert_eq!(found.operations.iter().map(|record| record.id).collect::<Vec<_>>(), [claim.operation]);
 }
 
 #[test]
