@@ -176,6 +176,18 @@ impl Retrying {
     }
 }
 
+/// How a try ended, as its trace says it.
+fn word_of(end: TryEnd) -> &'static str {
+    match end {
+        TryEnd::NotSent(_) => "not_sent",
+        TryEnd::Answered(Reading::Refused, _) => "refused",
+        TryEnd::Answered(Reading::Unknown, _) => "inconclusive",
+        TryEnd::Answered(Reading::Completed, _) => "answered",
+        TryEnd::Lost => "lost",
+        TryEnd::Spoiled => "request_broke_off",
+    }
+}
+
 /// How many tries an answer took. An extension of the answer of every try but the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tries(pub u32);
@@ -345,7 +357,7 @@ where
             trace::note(Part::Retry, Verdict::Refused, || Facts::Why("budget_spent"));
             return None;
         }
-        trace::note(Part::Retry, Verdict::Repeated, || Facts::Pause { why: end.as_str(), pause });
+        trace::note(Part::Retry, Verdict::Repeated, || Facts::Pause { why: word_of(end), pause });
         self.retrying.count(end);
         tracing::info!(
             upstream = &*self.retrying.upstream,

@@ -288,7 +288,7 @@ async fn tries_that_failed_stand_in_the_story_of_the_last_one() {
     assert_eq!(lost.status, 502);
     assert_eq!(
         told(&lost),
-        "attempt;failed;number=1;why=connection_lost, retry;repeated;why=unknown;pause_ms=…, \
+        "attempt;failed;number=1;why=connection_lost, retry;repeated;why=lost;pause_ms=…, \
          attempt;failed;number=2;why=connection_lost, attempt;refused;code=upstream-answer-lost"
     );
 }
