@@ -31,7 +31,7 @@ use crate::{
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     contract::Document,
-    explain::{Because, Explained, Explanations, Refusal, remembered_path},
+    explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method},
     framing, grpc,
     limits::{CallerLimits, Limits},
     listed::drop_listed,
@@ -381,7 +381,7 @@ impl Told {
         };
         let refusal = problem.map(|problem| Refusal {
             code: problem.code(),
-            detail: problem.words().into(),
+            detail: remembered(problem.words()),
             next_step: problem.advice(),
             retry_after_s: problem.retry_after_seconds(),
         });
@@ -406,8 +406,8 @@ impl Told {
             request_id: self.request_id.as_str().into(),
             at_ms: self.at_ms,
             because,
-            method: self.method.clone(),
-            path: remembered_path(self.uri.path()),
+            method: remembered_method(&self.method),
+            path: remembered(self.uri.path()),
             route: self.route.as_ref().map(|route| Arc::clone(&route.name)),
             client: self.client.unwrap_or(self.caller.ip),
             status: (self.status != 0).then_some(self.status),

@@ -19,8 +19,11 @@ use steadfast_layers::trace::{Step, Trace};
 use crate::config::ExplainPolicy;
 use ring::Ring;
 
-/// The longest path that is remembered, in bytes.
-const PATH_BYTES_MAX: usize = 1_024;
+/// The longest text that is remembered of a request, in bytes: its path, say.
+const TEXT_BYTES_MAX: usize = 1_024;
+
+/// The longest method, likewise.
+const METHOD_BYTES_MAX: usize = 32;
 
 /// One request that can be explained.
 #[derive(Clone, Debug)]
@@ -31,8 +34,8 @@ pub struct Explained {
     pub at_ms: i64,
     /// Why it is remembered.
     pub because: Because,
-    /// Its method.
-    pub method: Method,
+    /// Its method; at most 32 bytes of it.
+    pub method: Box<str>,
     /// Its path without its query; at most 1,024 bytes of it.
     pub path: Box<str>,
     /// The name of the route that served it, where one did.
@@ -81,7 +84,7 @@ impl Because {
 pub struct Refusal {
     /// The problem's code.
     pub code: Code,
-    /// What happened, as the caller read it.
+    /// What happened, as the caller read it; at most 1,024 bytes.
     pub detail: Box<str>,
     /// What to do next, likewise.
     pub next_step: &'static str,
@@ -152,10 +155,20 @@ impl Explanations {
     }
 }
 
-/// The path as it is remembered: cut at the boundary of a character.
-pub(crate) fn remembered_path(path: &str) -> Box<str> {
-    let end = (0..=path.len().min(PATH_BYTES_MAX)).rev().find(|end| path.is_char_boundary(*end));
-    path[..end.unwrap_or(0)].into()
+/// A text as it is remembered.
+pub(crate) fn remembered(text: &str) -> Box<str> {
+    cut(text, TEXT_BYTES_MAX)
+}
+
+/// A method as it is remembered.
+pub(crate) fn remembered_method(method: &Method) -> Box<str> {
+    cut(method.as_str(), METHOD_BYTES_MAX)
+}
+
+/// The beginning of a text, to the boundary of a character.
+fn cut(text: &str, bytes_max: usize) -> Box<str> {
+    let end = (0..=text.len().min(bytes_max)).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].into()
 }
 
 #[cfg(test)]
@@ -164,7 +177,7 @@ pub(crate) fn example(request_id: &str) -> Explained {
         request_id: request_id.into(),
         at_ms: 1,
         because: Because::Refused,
-        method: Method::GET,
+        method: "GET".into(),
         path: "/".into(),
         route: None,
         client: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -179,6 +192,8 @@ pub(crate) fn example(request_id: &str) -> Explained {
 
 #[cfg(test)]
 mod tests {
+    use steadfast_layers::trace::STEPS_MAX;
+
     use super::*;
 
     fn policy(requests_max: usize) -> ExplainPolicy {
@@ -224,8 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_is_cut_at_a_character() {
-        let cut = remembered_path(&format!("/{}", "ö".repeat(1_000)));
+    fn one_request_takes_up_no_more_than_is_said() {
+        let cut = remembered(&format!("/{}", "ö".repeat(1_000)));
         assert_eq!(cut.len(), 1_023);
+        let texts = 2 * TEXT_BYTES_MAX + METHOD_BYTES_MAX + 128;
+        let bytes = size_of::<Explained>() + STEPS_MAX * size_of::<Step>() + texts;
+        assert!(bytes <= 8 << 10, "{bytes}: docs/explain.md and the config's words say 8 KB");
     }
 }

@@ -335,7 +335,7 @@ impl RouteLimits {
                 let reset_s =
                     reset.map(|reset| told.map_or_else(|| seconds(reset), |stand| stand.reset_s.max(1)));
                 let policy = Arc::clone(&self.limits[usize::from(asked.index)].policy.name);
-                trace::Facts::Limit { policy, remaining, reset_s, wait }
+                trace::Facts::Limit { policy, remaining, reset_s, wait, enforced: asked.enforced }
             });
         }
     }

@@ -137,7 +137,7 @@ impl Trace {
     pub fn told_to_caller(&self) -> Option<HeaderValue> {
         let mut told: Vec<String> = Vec::new();
         let mut bytes = 0;
-        for step in self.steps().iter().rev() {
+        for step in self.steps().iter().rev().filter(|step| step.is_for_callers()) {
             let item = step.told();
             bytes += item.len() + ", ".len();
             if bytes > HEADER_BYTES_MAX {
@@ -354,6 +354,17 @@ mod tests {
             "courtesy;refused;code=temporary-reduced-capacity, deadline;refused;code=deadline-exceeded;t=2"
         );
         assert_eq!(Trace::none().told_to_caller(), None);
+    }
+
+    #[test]
+    fn a_limit_in_shadow_mode_is_the_operators_alone() {
+        let mut trace = Trace::begin(Instant::now());
+        let (remaining, reset_s, wait, enforced) = (Some(0), None, Duration::ZERO, false);
+        let shadow = Facts::Limit { policy: "trial".into(), remaining, reset_s, wait, enforced };
+        trace.add(Part::Limit, Verdict::WouldRefuse, shadow);
+        assert_eq!(trace.told_to_caller(), None);
+        trace.refused(Code::CircuitOpen, None);
+        assert_eq!(trace.told_to_caller().expect("it was refused"), "circuit;refused;code=circuit-open");
     }
 
     #[test]

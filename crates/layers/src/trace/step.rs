@@ -171,6 +171,8 @@ pub enum Facts {
         reset_s: Option<u32>,
         /// How long it lets the request wait.
         wait: Duration,
+        /// Whether it is enforced on this caller. One that is not (shadow mode) is the operator's alone.
+        enforced: bool,
     },
     /// How an operation stands.
     Operation {
@@ -265,7 +267,7 @@ impl Step {
                 }
             }
             Facts::Theirs(status) => put("status", FactValue::Number((*status).into()), true),
-            Facts::Limit { policy, remaining, reset_s, wait } => {
+            Facts::Limit { policy, remaining, reset_s, wait, enforced } => {
                 put("policy", FactValue::Text((**policy).to_owned()), true);
                 if let Some(remaining) = remaining {
                     put("remaining", FactValue::Number(*remaining), true);
@@ -276,6 +278,9 @@ impl Step {
                 }
                 if !wait.is_zero() {
                     put("wait_ms", FactValue::Number(millis(*wait)), true);
+                }
+                if !enforced {
+                    put("mode", FactValue::Word("shadow"), false);
                 }
             }
             Facts::Operation { operation, attempt, state } => {
@@ -307,6 +312,11 @@ impl Step {
             Facts::Why(why) => put("why", FactValue::Word(why), true),
         }
         facts
+    }
+
+    /// Whether its caller may know of it.
+    pub(super) fn is_for_callers(&self) -> bool {
+        !matches!(self.facts, Facts::Limit { enforced: false, .. })
     }
 
     /// The code of a step that refused with one.
@@ -379,6 +389,7 @@ mod tests {
                 remaining: Some(u64::MAX),
                 reset_s: Some(12),
                 wait: Duration::ZERO,
+                enforced: true,
             };
             step(Part::Limit, verdict, facts).told()
         };
