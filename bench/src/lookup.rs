@@ -294,6 +294,7 @@ fn request(key: &str) -> anyhow::Result<ClaimRequest> {
         route: Arc::from("orders"),
         method: "POST".into(),
         path: "/orders".into(),
+        request_id: None,
         repeatable_for: None,
         retention: Retention {
             keep: Duration::from_secs(24 * 60 * 60),

@@ -4,6 +4,7 @@
 //! was not asked for is left out.
 
 mod bans;
+mod explain;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 pub use bans::{BanRequest, BanView, LiftBanRequest};
+pub use explain::{ExplainView, ExplainedView, LedgerSearched, RefusalView, StepView};
 pub use limits::{
     LimitChangedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitResetRequest, LimitView,
     LimitsView, RaisedView, RefusedView,
@@ -263,6 +265,9 @@ pub struct AttemptView {
     pub status: Option<u16>,
     /// Whether an answer of this attempt came late and is kept as evidence.
     pub evidence: bool,
+    /// The id of the request that made it, where that is known.
+    #[serde(default)]
+    pub request_id: Option<String>,
 }
 
 /// A stored answer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use steadfast_core::{Ban, BanSubject, Timestamp, circuit::CircuitView};
 use steadfast_ledger::BoxFuture;
 
-use crate::api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView};
+use crate::api::{ExplainedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView};
 
 /// Knows whether the gateway wants to be sent requests.
 pub trait Readiness: Send + Sync + 'static {
@@ -115,6 +115,9 @@ pub trait Control: Send + Sync + 'static {
         endpoint: Option<&str>,
         order: CircuitOrder,
     ) -> Result<CircuitOrdered, OrderRefused>;
+
+    /// What this node remembers of requests with this id, the newest first.
+    fn explained(&self, request_id: &str) -> Vec<ExplainedView>;
 
     /// The limits on callers, and what they did.
     fn limits(&self) -> LimitsView;

@@ -6,7 +6,8 @@ const DAY_MS: i64 = 86_400_000;
 
 /// The instant in UTC with milliseconds: `2026-07-27T10:00:00.000Z`. RFC 3339 knows the years 0 to 9999; an
 /// instant outside of them becomes the nearest one inside.
-pub(crate) fn rfc3339(instant: Timestamp) -> String {
+#[must_use]
+pub fn rfc3339(instant: Timestamp) -> String {
     const FIRST: i64 = -62_167_219_200_000;
     const LAST: i64 = 253_402_300_799_999;
     let millis = instant.as_millis().clamp(FIRST, LAST);

@@ -27,6 +27,7 @@
 //! | `GET /api/counts` | how many operations need attention |
 //! | `GET /api/cache` | how much is kept of answers |
 //! | `POST /api/cache/purge` | forgets kept answers |
+//! | `GET /api/explain/{request_id}` | why a request was refused, or slow |
 //! | `GET /api/usage?version=` | who called which version, as this node counted it |
 //! | `POST /api/reload` | reads the config again |
 //! | `GET /api/config` | the config in force, without secrets, and where it comes from |
@@ -38,6 +39,7 @@ mod circuits;
 mod control;
 mod credentials;
 mod erase;
+mod explain;
 mod guard;
 mod health;
 mod instant;
@@ -55,6 +57,7 @@ pub use control::{
     CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
     LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck, UsageBy, UsageReport,
 };
+pub use instant::rfc3339;
 pub use router::{AdminParts, router};
 pub use serve::{NotLoopback, ServeError, require_loopback, serve};
 pub use steadfast_ledger::BoxFuture;

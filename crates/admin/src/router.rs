@@ -17,7 +17,7 @@ use crate::{
     api::{ConfigView, OverriddenView, ReloadView},
     bans, cache, circuits,
     control::{ConfigOrigin, Control, Readiness, ReloadReport},
-    credentials, erase, guard, health, limits, operations,
+    credentials, erase, explain, guard, health, limits, operations,
     parameters::read_json,
     problem::Problem,
     settle, usage,
@@ -60,6 +60,7 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/counts", get(operations::counts))
         .route("/api/circuits", get(circuits::list))
         .route("/api/circuits/{upstream}", post(circuits::order))
+        .route("/api/explain/{request_id}", get(explain::explain))
         .route("/api/usage", get(usage::list))
         .route("/api/limits", get(limits::list))
         .route("/api/limits/counts", get(limits::counts))
@@ -112,7 +113,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/usage, /api/limits, /api/bans, /api/credentials, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/explain/{request_id}, /api/usage, /api/limits, /api/bans, /api/credentials, /api/reload and /api/config.",
     )
 }
 

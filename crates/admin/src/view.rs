@@ -52,6 +52,7 @@ pub(crate) fn attempt(record: &AttemptRecord) -> AttemptView {
         cause: record.cause.as_deref().map(str::to_owned),
         status: record.status,
         evidence: record.evidence,
+        request_id: record.request_id.as_deref().map(str::to_owned),
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Config(ConfigArguments),
     /// List, show and settle operations
     Operations(OperationsArguments),
+    /// Say why a request was refused, or slow
+    Explain(ExplainArguments),
     /// Show how much a running gateway keeps of answers, or make it forget some
     Cache(CacheArguments),
     /// List the circuits of upstreams, and hold them open or closed for a time
@@ -384,6 +386,21 @@ pub(crate) struct CircuitArguments {
     /// Who you are
     #[arg(long, env = "USER", default_value = "operator")]
     pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast explain 4f1c6a0b9d2e47a8b3c5d6e7f8091a2b\n  steadfast explain 4f1c6a0b9d2e47a8b3c5d6e7f8091a2b --admin 127.0.0.1:9081    ask another node\n  steadfast explain req-17 -o json",
+    after_help = "The id is in X-Request-Id of the answer, in the problem's instance, and in the access log. A node remembers the newest requests that it refused or that were slow (`[explain]` in the config); attempts of keyed ones are found in the ledger by any node.\n\nExit codes: 0 where something is known, 5 where nothing is, 6 where no gateway answers."
+)]
+pub(crate) struct ExplainArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// The request's id
+    pub(crate) request_id: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

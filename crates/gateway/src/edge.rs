@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -20,6 +20,7 @@ use steadfast_core::{Code, HELP_BASE};
 use steadfast_layers::{
     AbuseGuard, CacheOutcome, CacheStore, ClientAddress, DEGRADED_HEADER, Decision, Head, IdentityPolicy,
     Problem, RefusalTemplate, RequestId, RouteAuthentication, Rung, Spool, Tries, announced_method, owner_of,
+    trace::{DECISION_HEADER, Trace, traced},
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
@@ -30,6 +31,7 @@ use crate::{
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     contract::Document,
+    explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method},
     framing, grpc,
     limits::{CallerLimits, Limits},
     listed::drop_listed,
@@ -59,6 +61,8 @@ pub(crate) struct Edge {
     pub(crate) limits: CallerLimits,
     /// Who is kept out; it outlives a reload too.
     pub(crate) abuse: Arc<AbuseGuard>,
+    /// Requests that were refused or slow; they outlive a reload too.
+    pub(crate) explanations: Explanations,
 }
 
 /// The routes of one config.
@@ -110,6 +114,8 @@ pub(crate) struct RouteEntry {
     pub(crate) has_limits: bool,
     /// What its refusals look like.
     pub(crate) refusal: Option<Arc<RefusalTemplate>>,
+    /// Whether they say in a header what was decided.
+    pub(crate) decision_header: bool,
 }
 
 /// The name that stands in logs for what the gateway serves itself, and for what nothing serves.
@@ -125,9 +131,10 @@ impl Edge {
         drop_listed(request.headers_mut());
         let request_id = RequestId::give(&mut request);
         let policy = self.policy.load_full();
+        let began = Instant::now();
         let mut told = Box::new(Told {
             edge: Arc::clone(self),
-            began: Instant::now(),
+            began,
             at_ms: self.clock.wall().as_millis(),
             client: policy.forwarding.client(caller, request.headers()),
             caller: Arc::clone(caller),
@@ -142,6 +149,8 @@ impl Edge {
             tries: None,
             cache: None,
             degraded: None,
+            code: None,
+            trace: self.explanations.trace(began),
             complete: false,
         });
         caller.count();
@@ -150,31 +159,36 @@ impl Edge {
         let request =
             request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
         let client = told.client.unwrap_or(caller.ip);
-        let mut response = self.route(request, caller, client, &policy, &mut told).await;
+        let routed = self.route(request, caller, client, &policy, &mut told.route);
+        let mut response = traced(&mut told.trace, routed).await;
         request_id.name_in(response.headers_mut());
         told.decision = response.extensions_mut().remove::<Decision>();
         told.tries = response.extensions_mut().remove::<Tries>();
-        told.cache = response.extensions_mut().remove::<CacheOutcome>().or(told.cache);
+        told.cache = response.extensions_mut().remove::<CacheOutcome>();
+        if told.route.as_ref().is_some_and(|route| route.is_short) {
+            told.cache = Some(CacheOutcome::Hit);
+        }
         told.degraded = response.headers().get(DEGRADED_HEADER).cloned();
         if let (Some(_), Some(route)) = (&told.degraded, &told.route) {
             // Looked up by its name: that is the rare case's work, and no other's.
             self.metrics.tallies.route(&route.name).count_degraded(&Rung::used(response.headers()));
         }
         told.status = response.status().as_u16();
+        told.judge(&mut response);
         if grpc {
             response = grpc::translate(response);
         }
         Ok(response.map(|body| ToldBody { body, broken: None, told }))
     }
 
-    /// Finds the route, notes it in `told`, and goes through its stack.
+    /// Finds the route, notes it in `found`, and goes through its stack.
     async fn route(
         self: &Arc<Self>,
         mut request: EdgeRequest,
         caller: &Caller,
         client: IpAddr,
         policy: &EdgePolicy,
-        told: &mut Told,
+        found: &mut Option<RouteMark>,
     ) -> EdgeResponse {
         if !framing::is_plain(request.headers()) {
             return unclear_framing(request.extensions().get::<RequestId>());
@@ -199,11 +213,16 @@ impl Edge {
             Ok(route) => route,
             Err(none) => return no_route(none, &request),
         };
-        told.route = Some(RouteMark { name: Arc::clone(&route.name), number: route.number });
-        // Who is kept out is found in the stack.
         let shortcut = route.shortcut.as_ref().filter(|_| self.abuse.list().is_empty());
-        if let Some(kept) = shortcut.and_then(|shortcut| shortcut.take(&request)) {
-            told.cache = Some(CacheOutcome::Hit);
+        // Who is kept out is found in the stack.
+        let kept = shortcut.and_then(|shortcut| shortcut.take(&request));
+        *found = Some(RouteMark {
+            name: Arc::clone(&route.name),
+            number: route.number,
+            decision_header: route.decision_header,
+            is_short: kept.is_some(),
+        });
+        if let Some(kept) = kept {
             return kept;
         }
         let mut stack = route.stack.clone();
@@ -329,6 +348,9 @@ fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
 struct RouteMark {
     name: Arc<str>,
     number: u32,
+    decision_header: bool,
+    /// Whether a kept answer was given before its stack was asked.
+    is_short: bool,
 }
 
 /// What will be told of a request when its answer is sent, or dropped.
@@ -352,7 +374,71 @@ struct Told {
     cache: Option<CacheOutcome>,
     /// Which rungs of the ladder were used, as the caller was told.
     degraded: Option<HeaderValue>,
+    /// The code of its refusal.
+    code: Option<Code>,
+    /// What was decided, until there is an answer.
+    trace: Trace,
     complete: bool,
+}
+
+impl Told {
+    /// Remembers what was decided about a request that was refused, or is slow, and tells its caller where the route
+    /// says so. Nobody asks for what was decided about any other.
+    fn judge<R>(&mut self, response: &mut Response<R>) {
+        let mut trace = std::mem::take(&mut self.trace);
+        let took = self.began.elapsed();
+        let problem = response.extensions().get::<Problem>();
+        self.code = problem.map(Problem::code);
+        if let Some(problem) = problem {
+            let retry_after = problem.retry_after_seconds().map(Duration::from_secs);
+            trace.refused(problem.code(), retry_after);
+        }
+        let because = if problem.is_some() || trace.is_refused_elsewhere() {
+            Because::Refused
+        } else if self.edge.explanations.is_slow(took) {
+            Because::Slow
+        } else {
+            return;
+        };
+        let refusal = problem.map(|problem| Refusal {
+            code: problem.code(),
+            detail: remembered(problem.words()),
+            next_step: problem.advice(),
+            retry_after_s: problem.retry_after_seconds(),
+        });
+        let is_told = self.route.as_ref().is_some_and(|route| route.decision_header);
+        if is_told
+            && because == Because::Refused
+            && let Some(decisions) = trace.told_to_caller()
+        {
+            response.headers_mut().insert(DECISION_HEADER, decisions);
+        }
+        self.edge.explanations.keep(because, || self.explained(because, took, refusal, &trace));
+    }
+
+    fn explained(
+        &self,
+        because: Because,
+        took: Duration,
+        refusal: Option<Refusal>,
+        trace: &Trace,
+    ) -> Explained {
+        Explained {
+            request_id: self.request_id.as_str().into(),
+            at_ms: self.at_ms,
+            because,
+            method: remembered_method(&self.method),
+            path: remembered(self.uri.path()),
+            route: self.route.as_ref().map(|route| Arc::clone(&route.name)),
+            client: self.client.unwrap_or(self.caller.ip),
+            status: (self.status != 0).then_some(self.status),
+            took,
+            refusal,
+            operation: self.decision.and_then(|decision| decision.operation),
+            steps: trace.steps().into(),
+            steps_left_out: trace.left_out(),
+        }
+    }
 }
 
 impl Drop for Told {
@@ -367,6 +453,10 @@ impl Drop for Told {
             None => (OWN_ROUTE, u32::MAX),
         };
         edge.metrics.request(number, &self.method, status, duration);
+        if self.status == 0 && edge.explanations.is_slow(duration) {
+            edge.explanations
+                .keep(Because::Left, || self.explained(Because::Left, duration, None, &self.trace));
+        }
         if let Some(decision) = &self.decision {
             edge.metrics.decision(decision.protection);
         }
@@ -391,6 +481,7 @@ impl Drop for Told {
             operation: self.decision.and_then(|decision| decision.operation),
             attempts: self.tries.map(|Tries(tries)| tries),
             degraded,
+            code: self.code,
             complete: self.complete,
         });
     }

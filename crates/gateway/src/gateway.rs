@@ -33,6 +33,7 @@ use crate::{
     contract::{Document, known_operations},
     drain::Drain,
     edge::{Edge, RouteEntry, Routes},
+    explain::{Explained, Explanations},
     handover::{self, Holder},
     key_keeper::KeyKeeper,
     limits::{CallerLimits, LimitsDesk},
@@ -257,6 +258,7 @@ impl Gateway {
             cache,
             limits,
             abuse,
+            explanations: Explanations::new(config.explain, tells_decisions(config)),
         });
         let drain = Drain::new();
         let mut addresses = Vec::new();
@@ -353,6 +355,7 @@ impl Gateway {
         edge.routes.store(Arc::new(routes?));
         edge.policy.store(Arc::new(config.edge.clone()));
         edge.abuse.set_policy(abuse_policy(config));
+        edge.explanations.follow(config.explain, tells_decisions(config));
         if let Some(store) = &self.shared {
             store.set_policies(shared::policies(config));
         }
@@ -463,6 +466,12 @@ impl Gateway {
         self.edge.metrics.usage.lines()
     }
 
+    /// What is remembered of requests with this id that were refused or slow, the newest first.
+    #[must_use]
+    pub fn explained(&self, request_id: &str) -> Vec<Arc<Explained>> {
+        self.edge.explanations.find(request_id)
+    }
+
     /// What is kept of answers just now.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
@@ -523,6 +532,11 @@ fn abuse_policy(config: &Config) -> AbusePolicy {
     policy
 }
 
+/// Whether some route tells its callers what was decided.
+fn tells_decisions(config: &Config) -> bool {
+    config.routes.iter().any(|route| route.decision_header)
+}
+
 /// Makes a config's routes ready to serve. Upstreams of `before` that are no different go on.
 fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Routes, ReloadError> {
     let metrics = shared.metrics;
@@ -556,6 +570,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
             answers_preflights: route.cors.is_some(),
             has_limits,
             refusal: route.refusal.clone(),
+            decision_header: route.decision_header,
         };
         Ok((route.matching(), entry))
     });

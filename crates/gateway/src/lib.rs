@@ -15,6 +15,7 @@ mod connection;
 mod contract;
 mod drain;
 mod edge;
+mod explain;
 mod forwarding;
 mod framing;
 mod gateway;
@@ -38,8 +39,10 @@ mod tunnel;
 mod upstreams;
 mod woken;
 
+pub use explain::{Because, Explained, Refusal};
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
 pub use limits::{LimitReport, LimitsDesk};
+pub use steadfast_layers::trace::{Fact, FactValue, Facts, Part, Step, Verdict};
 pub use steadfast_layers::{
     CacheStats, NoSuchSubject, Purge, RefusedSubject, Standing, UsageLine, Used, VersionCaller,
 };

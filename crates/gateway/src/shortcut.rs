@@ -35,6 +35,7 @@ impl Shortcut {
             // These say how others are told.
             documented: _,
             limit_headers: _,
+            decision_header: _,
             // These are asked first, or add to every answer.
             authentication,
             limits,

@@ -6,7 +6,10 @@ use std::{convert::Infallible, time::Duration};
 use steadfast_core::{Code, NotSentCause, UnknownCause};
 use steadfast_ledger::BootInstant;
 
-use crate::Problem;
+use crate::{
+    Problem,
+    trace::{AttemptEnd, Facts},
+};
 
 /// A request's extension: the instant on the boot clock after which it may not be handed to a connection any
 /// more. Whoever sends checks it just before.
@@ -76,6 +79,35 @@ impl AttemptFailed {
             Self::Lost { .. } => Problem::new(Code::UpstreamAnswerLost),
             Self::TooLarge { .. } => Problem::new(Code::BodyTooLarge),
             Self::Broken { .. } => Problem::new(Code::BodyInvalid).detail("The body did not arrive whole."),
+        }
+    }
+}
+
+impl AttemptFailed {
+    /// What is noted of one that was held back.
+    pub(crate) fn facts(&self) -> Facts {
+        match self {
+            Self::HeldBack { code, retry_after, .. } => {
+                Facts::Refusal { code: *code, retry_after: *retry_after }
+            }
+            other => Facts::Why(other.why()),
+        }
+    }
+
+    /// What is noted of one that was made.
+    #[must_use]
+    pub fn attempt_end(&self) -> AttemptEnd {
+        AttemptEnd::Nothing(self.why())
+    }
+
+    /// Why no answer came, in a word.
+    fn why(&self) -> &'static str {
+        match self {
+            Self::NotSent { cause, .. } => cause.name(),
+            Self::HeldBack { code, .. } => code.as_str(),
+            Self::Lost { cause, .. } => cause.name(),
+            Self::TooLarge { .. } => "request_too_large",
+            Self::Broken { .. } => "request_broke_off",
         }
     }
 }

@@ -7,12 +7,15 @@ use std::{
 };
 
 use http::{Request, Response};
-use steadfast_core::{AnswerPolicy, Reading, circuit::Held};
+use steadfast_core::{AnswerPolicy, Code, Reading, circuit::Held};
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{AttemptFailed, Circuit, Deadline, Permit, call_answered, call_failed, held_by_circuit};
+use crate::{
+    AttemptFailed, Circuit, Deadline, Permit, call_answered, call_failed, held_by_circuit,
+    trace::{self, Facts, Part, Verdict},
+};
 
 /// Wraps a service in [`CircuitService`].
 #[derive(Clone, Debug)]
@@ -64,6 +67,8 @@ where
             Ok(permit) => Admitted::Yes(permit),
             Err(held) => {
                 self.circuit.count_refused();
+                let (code, retry_after) = (Code::CircuitOpen, Some(held.retry_after));
+                trace::note(Part::Circuit, Verdict::Refused, || Facts::Refusal { code, retry_after });
                 Admitted::No(held)
             }
         };
@@ -121,7 +126,7 @@ mod tests {
     use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
     use steadfast_core::{
-        Code, UnknownCause,
+        UnknownCause,
         circuit::{CallEnd, CircuitPolicy, Phase},
     };
     use tokio::time::advance;

@@ -16,6 +16,7 @@ use tower_service::Service;
 use crate::{
     AttemptFailed, Bulkhead, Deadline, GuardedBody, Priority,
     bulkhead::{Entered, Entering, Slot},
+    trace::{self, Facts, Mark, Part, Verdict},
 };
 
 /// Wraps a service in [`ConcurrencyService`].
@@ -77,9 +78,13 @@ where
                 // The service that was made ready goes with the request; the clone waits for its own readiness.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                Way::Waiting { entering, next: Some(Box::new((inner, request))) }
+                let mark = trace::begin(Part::Shed, || Facts::None);
+                Way::Waiting { entering, next: Some(Box::new((inner, request, mark))) }
             }
-            Err(failed) => Way::Refused { failed: Some(failed) },
+            Err(failed) => {
+                trace::note(Part::Shed, Verdict::Refused, || failed.facts());
+                Way::Refused { failed: Some(failed) }
+            }
         };
         ConcurrencyFuture { way }
     }
@@ -99,7 +104,7 @@ pin_project_lite::pin_project! {
         // It has its place, or needs none.
         Running { #[pin] future: F, slot: Option<Slot> },
         // It waits for one. Boxed, so that it takes no room where nobody waits.
-        Waiting { entering: Pin<Box<Entering>>, next: Option<Box<(S, Request<B>)>> },
+        Waiting { entering: Pin<Box<Entering>>, next: Option<Box<(S, Request<B>, Mark)>> },
         Refused { failed: Option<AttemptFailed> },
     }
 }
@@ -121,9 +126,17 @@ where
                     return Poll::Ready(ended(result, slot.take()));
                 }
                 WayProjected::Waiting { entering, next } => {
-                    let slot = ready!(entering.as_mut().poll(context))?;
+                    let entered = ready!(entering.as_mut().poll(context));
                     let Some(next) = next.take() else { return Poll::Pending };
-                    let (mut inner, request) = *next;
+                    let (mut inner, request, mark) = *next;
+                    let slot = match entered {
+                        Ok(slot) => slot,
+                        Err(failed) => {
+                            trace::end(mark, Verdict::Refused, |facts| *facts = failed.facts());
+                            return Poll::Ready(Err(failed));
+                        }
+                    };
+                    trace::end(mark, Verdict::Passed, |_| {});
                     way.set(Way::Running { future: inner.call(request), slot: Some(slot) });
                 }
                 WayProjected::Refused { failed } => {

@@ -20,12 +20,16 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{DEGRADED_HEADER, DEPRECATION, HeldBody, REQUEST_ID_HEADER, SUNSET, idempotency::SENT};
+use crate::{
+    DEGRADED_HEADER, DEPRECATION, HeldBody, REQUEST_ID_HEADER, SUNSET, idempotency::SENT,
+    trace::DECISION_HEADER,
+};
 
 /// What pages may read of any answer, beside what browsers always show them and [`SENT`]: what else the layers say
 /// in headers, and where a 202 points.
-const EXPOSED: [HeaderName; 14] = [
+const EXPOSED: [HeaderName; 15] = [
     REQUEST_ID_HEADER,
+    DECISION_HEADER,
     DEGRADED_HEADER,
     header::LOCATION,
     header::RETRY_AFTER,

@@ -20,7 +20,10 @@ use tokio::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{AttemptFailed, Deadline, UpstreamTally};
+use crate::{
+    AttemptFailed, Deadline, UpstreamTally,
+    trace::{self, Facts, Mark, Part, Verdict},
+};
 
 /// How long a call without a deadline waits at the most.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -329,9 +332,13 @@ where
                 // The service that was made ready goes with the request; the clone waits for its own readiness.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                Way::Waiting { turn, next: Some(Box::new((inner, request))) }
+                let mark = trace::begin(Part::Courtesy, || Facts::None);
+                Way::Waiting { turn, next: Some(Box::new((inner, request, mark))) }
             }
-            Err(failed) => Way::Refused { failed: Some(failed) },
+            Err(failed) => {
+                trace::note(Part::Courtesy, Verdict::Refused, || failed.facts());
+                Way::Refused { failed: Some(failed) }
+            }
         };
         CourtesyFuture { courtesy: Some(Arc::clone(courtesy)), way }
     }
@@ -352,7 +359,7 @@ pin_project_lite::pin_project! {
         // It has gone.
         Calling { #[pin] future: F },
         // It waits for its turn. Boxed, so that it takes no room where nobody waits.
-        Waiting { turn: Pin<Box<Turn>>, next: Option<Box<(S, Request<B>)>> },
+        Waiting { turn: Pin<Box<Turn>>, next: Option<Box<(S, Request<B>, Mark)>> },
         Refused { failed: Option<AttemptFailed> },
     }
 }
@@ -377,9 +384,14 @@ where
                     return Poll::Ready(Ok(response));
                 }
                 WayProjected::Waiting { turn, next } => {
-                    ready!(turn.as_mut().poll(context))?;
+                    let come = ready!(turn.as_mut().poll(context));
                     let Some(next) = next.take() else { return Poll::Pending };
-                    let (mut inner, request) = *next;
+                    let (mut inner, request, mark) = *next;
+                    if let Err(failed) = come {
+                        trace::end(mark, Verdict::Refused, |facts| *facts = failed.facts());
+                        return Poll::Ready(Err(failed));
+                    }
+                    trace::end(mark, Verdict::Passed, |_| {});
                     way.set(Way::Calling { future: inner.call(request) });
                 }
                 WayProjected::Refused { failed } => {

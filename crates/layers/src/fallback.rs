@@ -19,7 +19,12 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{HeldBody, Rung, deadline::Arrived, degraded};
+use crate::{
+    HeldBody, Rung,
+    deadline::Arrived,
+    degraded,
+    trace::{self, Facts, Part, Verdict},
+};
 
 /// The refusals instead of which a fallback is given: all that say that the upstream brought no answer.
 const REFUSALS: [Code; 5] = [
@@ -299,6 +304,7 @@ fn marked<R>(
     reason: &str,
 ) -> Response<HeldBody<R>> {
     tracing::info!(reason, "a fallback was given");
+    trace::note(Part::Fallback, Verdict::Answered, || Facts::None);
     let headers = fallback.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     degraded::inherit(headers, refused.headers());

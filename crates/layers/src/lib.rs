@@ -40,6 +40,7 @@ mod retry;
 mod retry_after;
 mod rewrite;
 mod tally;
+pub mod trace;
 mod tried;
 mod usage;
 mod version_gate;

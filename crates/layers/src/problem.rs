@@ -114,12 +114,14 @@ impl Problem {
     }
 
     /// What happened, in words.
-    pub(crate) fn words(&self) -> &str {
+    #[must_use]
+    pub fn words(&self) -> &str {
         self.detail.as_deref().unwrap_or(self.code.title())
     }
 
     /// What to do next.
-    pub(crate) fn advice(&self) -> &'static str {
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
         self.more.as_ref().and_then(|more| more.next_step).unwrap_or(self.code.next_step())
     }
 
@@ -127,7 +129,9 @@ impl Problem {
         self.instance.as_ref().map(RequestId::as_str)
     }
 
-    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+    /// In how many seconds to come again.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|after| after.as_millis().div_ceil(1_000).max(1) as u64)
     }
 

@@ -30,7 +30,11 @@ use tracing::{Instrument, Span, instrument::Instrumented};
 
 use crate::{
     AttemptFailed, Deadline, OperationContext, Repeatable, RequestBody, RequestId, Rung, SendBy, Tried,
-    UpstreamTally, random::next_random, repeating::is_repeating, retry_after,
+    UpstreamTally,
+    random::next_random,
+    repeating::is_repeating,
+    retry_after,
+    trace::{self, Facts, Part, Verdict},
 };
 
 /// The header in which an upstream is told that a request is not the first of its kind: `2` is the first retry.
@@ -169,6 +173,18 @@ impl Retrying {
 
     fn span(&self, number: u32) -> Span {
         tracing::debug_span!("try", upstream = &*self.upstream, route = &*self.route, number)
+    }
+}
+
+/// How a try ended, as its trace says it.
+fn word_of(end: TryEnd) -> &'static str {
+    match end {
+        TryEnd::NotSent(_) => "not_sent",
+        TryEnd::Answered(Reading::Refused, _) => "refused",
+        TryEnd::Answered(Reading::Unknown, _) => "inconclusive",
+        TryEnd::Answered(Reading::Completed, _) => "answered",
+        TryEnd::Lost => "lost",
+        TryEnd::Spoiled => "request_broke_off",
     }
 }
 
@@ -334,9 +350,14 @@ where
             retry_after,
         };
         let pause = facts.next_after()?;
-        if is_repeating(self.request.headers()) || !self.retrying.withdraw() {
+        if is_repeating(self.request.headers()) {
             return None;
         }
+        if !self.retrying.withdraw() {
+            trace::note(Part::Retry, Verdict::Refused, || Facts::Why("budget_spent"));
+            return None;
+        }
+        trace::note(Part::Retry, Verdict::Repeated, || Facts::Pause { why: word_of(end), pause });
         self.retrying.count(end);
         tracing::info!(
             upstream = &*self.retrying.upstream,

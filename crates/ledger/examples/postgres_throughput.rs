@@ -76,6 +76,7 @@ mod measure {
             route: Arc::from("orders"),
             method: "POST".into(),
             path: "/orders".into(),
+            request_id: None,
             repeatable_for: None,
             retention: Retention {
                 keep: Duration::from_secs(86_400),

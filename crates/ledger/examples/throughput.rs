@@ -118,6 +118,7 @@ async fn execute(ledger: &SqliteLedger, durability: Durability) -> Result<(), Fa
         route: "/orders".into(),
         method: "POST".into(),
         path: "/orders".into(),
+        request_id: None,
         repeatable_for: Some(Duration::from_secs(3_600)),
         retention: Retention { keep: Duration::from_secs(86_400), from: KeepFrom::Finish, tombstone: None },
         durability,

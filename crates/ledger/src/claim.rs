@@ -158,6 +158,8 @@ pub struct ClaimRequest {
     pub method: Box<str>,
     /// The request's path without its query, for people; at most 1,024 bytes are kept.
     pub path: Box<str>,
+    /// The id of the request that makes the attempt, where it has one; one of more than 128 bytes is not kept.
+    pub request_id: Option<Box<str>>,
     /// For how long the upstream repeats safely, by the current policy; `None` where it does not.
     pub repeatable_for: Option<Duration>,
     /// For how long the finished operation is kept.
@@ -166,8 +168,17 @@ pub struct ClaimRequest {
     pub durability: Durability,
 }
 
+/// The longest request id that is kept, in bytes.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl ClaimRequest {
+    /// The id of the request, as far as it is kept.
+    pub(crate) fn kept_request_id(&self) -> Option<&str> {
+        self.request_id.as_deref().filter(|id| id.len() <= REQUEST_ID_BYTES_MAX)
+    }
+
     /// Says anew what was erased of an operation, where it is the one that is asked for: of 128 bits of digest no two
     /// names have the same, and if they had, one would be refused, and nothing executed.
     pub(crate) fn recall(&self, name: &mut OperationName, fingerprint: &mut Fingerprint) {

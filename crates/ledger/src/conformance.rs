@@ -159,6 +159,8 @@ claims! { $
         tells_the_attempts_in_order,
         lists_newest_first_in_pages,
         filters_lists,
+        finds_what_a_request_made,
+        knows_who_made_the_attempt_of_a_dead_process,
         counts_what_needs_attention,
         finds_nothing_by_an_unknown_id,
     }

@@ -14,9 +14,9 @@ use steadfast_core::{
 
 use crate::{
     AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts,
-    CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue, Keys,
-    LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision, SettleError,
-    Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
+    CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue,
+    Keys, LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision,
+    SettleError, Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
     sealing::{self, Unreadable, Whose},
 };
 
@@ -150,6 +150,14 @@ impl<L: Operations> Operations for Encrypting<L> {
 
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
         self.ledger.list(filter)
+    }
+
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.of_request(request_id, before)
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {

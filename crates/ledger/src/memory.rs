@@ -18,7 +18,7 @@ use steadfast_core::{
 
 use crate::{
     BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts,
-    CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue,
+    CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue,
     LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision, SettleError,
     Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Watch,
     operation::AttemptRecord,
@@ -129,6 +129,14 @@ impl<L: Operations> Operations for Remembering<L> {
 
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
         self.ledger.list(filter)
+    }
+
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.of_request(request_id, before)
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {

@@ -33,6 +33,18 @@ pub trait Operations: Send + Sync + 'static {
     /// [`LedgerError`] where the ledger cannot be read.
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>>;
 
+    /// A page of the operations of which the request with this id made an attempt, newest first. A page may hold fewer
+    /// than there are, and even none, with a cursor from which the search goes on: it looks through the attempts, so many
+    /// at a time.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the ledger cannot be read.
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>>;
+
     /// How many operations need attention.
     ///
     /// # Errors
@@ -111,6 +123,8 @@ pub struct AttemptRecord {
     pub status: Option<u16>,
     /// Whether an answer of this attempt came late and is kept as evidence.
     pub evidence: bool,
+    /// The id of the request that made it, where that is known.
+    pub request_id: Option<Box<str>>,
 }
 
 /// Which operations to list.

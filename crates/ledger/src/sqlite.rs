@@ -47,9 +47,9 @@ use steadfast_core::{Answer, AttemptEnd, Fence, OperationDigest, OperationId};
 use tokio::sync::oneshot;
 
 use crate::{
-    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Erase, Erased,
-    Erasure, Filter, Finished, LedgerError, LiveClaims, OpenError, OperationRecord, Operations, Page, Reaped,
-    SettleError, Settled, Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch, WatchHub,
+    AttemptRecord, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts, Cursor, Erase,
+    Erased, Erasure, Filter, Finished, LedgerError, LiveClaims, OpenError, OperationRecord, Operations, Page,
+    Reaped, SettleError, Settled, Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch, WatchHub,
 };
 
 use self::{
@@ -329,6 +329,14 @@ impl Operations for SqliteLedger {
 
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
         self.read(move |conn| reading::list(conn, &filter))
+    }
+
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.read(move |conn| reading::of_request(conn, &request_id, before))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {

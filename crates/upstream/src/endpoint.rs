@@ -17,6 +17,8 @@ use crate::{Location, OutgoingBody, client::Client, load::Load};
 /// One endpoint of an upstream. It goes on as long as its upstream has it, whatever becomes of the others.
 pub struct Endpoint<B: OutgoingBody> {
     id: EndpointId,
+    /// Where it is, as it stands in traces.
+    shown: Arc<str>,
     pub(crate) client: Client<B>,
     /// Whether it may be sent requests, judged by the last ones; nothing where its upstream has no such policy.
     pub(crate) circuit: Option<Circuit>,
@@ -55,6 +57,7 @@ impl<B: OutgoingBody> Endpoint<B> {
         static ENDPOINTS: AtomicU64 = AtomicU64::new(0);
         Self {
             id: EndpointId(ENDPOINTS.fetch_add(1, Ordering::Relaxed)),
+            shown: client.location().to_string().into(),
             client,
             circuit,
             load: Arc::new(Load::new(origin)),
@@ -69,6 +72,11 @@ impl<B: OutgoingBody> Endpoint<B> {
     #[must_use]
     pub fn id(&self) -> EndpointId {
         self.id
+    }
+
+    /// Where it is, in words.
+    pub(crate) fn shown(&self) -> Arc<str> {
+        Arc::clone(&self.shown)
     }
 
     /// Where it is.

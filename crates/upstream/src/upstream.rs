@@ -11,12 +11,13 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{Request, Response, StatusCode};
 use steadfast_core::{
-    NotSentCause, Reading,
+    Code, NotSentCause, Reading,
     circuit::{CallEnd, Held},
 };
 use steadfast_layers::{
     AttemptFailed, ByHand, Circuit, EndpointId, Permit, Rung, Siblings, Tried, UpstreamTally, call_answered,
     call_failed, held_by_circuit,
+    trace::{self, AttemptEnd, Facts, Mark, Part, Verdict},
 };
 use steadfast_ledger::Clock;
 use tokio::{task::JoinSet, time::Instant};
@@ -302,6 +303,7 @@ impl<B: OutgoingBody> Shared<B> {
         place: &mut Option<Request<B>>,
     ) -> Result<Response<UpstreamBody<B>>, AttemptFailed> {
         self.tally.attempts.add();
+        let mark = trace::begin_attempt(|| chosen.endpoint.shown());
         let sent = {
             // Where it stands: it is large, and is not moved about.
             let sending = std::pin::pin!(chosen.endpoint.client.send(limits, asked, place));
@@ -319,6 +321,7 @@ impl<B: OutgoingBody> Shared<B> {
             }
             Err(failed) => (false, call_failed(failed)),
         };
+        note_end(mark, &sent);
         if !is_outcome {
             self.tally.attempts_failed.add();
         }
@@ -399,7 +402,12 @@ impl<B: OutgoingBody> Shared<B> {
     /// The refusal of a request that no endpoint may take.
     fn held(&self, held: Option<Held>) -> AttemptFailed {
         self.tally.circuit_refused.add();
-        held_by_circuit(held.unwrap_or(Held { retry_after: Duration::from_secs(1) }))
+        let held = held.unwrap_or(Held { retry_after: Duration::from_secs(1) });
+        trace::note(Part::Circuit, Verdict::Refused, || Facts::Refusal {
+            code: Code::CircuitOpen,
+            retry_after: Some(held.retry_after),
+        });
+        held_by_circuit(held)
     }
 
     /// Tells the tally how many endpoints there are.
@@ -415,6 +423,19 @@ impl<B: OutgoingBody> Shared<B> {
         let said = response.extensions().get::<Reading>();
         said.copied().unwrap_or_else(|| self.policy.answers.read(response.status().as_u16(), false))
     }
+}
+
+/// Notes how an attempt ended.
+fn note_end<B>(mark: Mark, sent: &Result<Response<B>, AttemptFailed>) {
+    let (verdict, how) = match sent {
+        Ok(response) => (Verdict::Answered, AttemptEnd::Status(response.status().as_u16())),
+        Err(failed) => (Verdict::Failed, failed.attempt_end()),
+    };
+    trace::end(mark, verdict, |facts| {
+        if let Facts::Attempt { end, .. } = facts {
+            *end = Some(how);
+        }
+    });
 }
 
 /// The endpoint of one try.

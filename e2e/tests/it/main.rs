@@ -11,6 +11,7 @@ mod crash;
 mod crash_points;
 mod credentials;
 mod deploying;
+mod explain;
 mod fairness;
 mod faults;
 mod handover;

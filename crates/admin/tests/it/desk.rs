@@ -14,7 +14,7 @@ use serde_json::Value;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
     EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
-    api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitView, LimitsView},
+    api::{ExplainedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitView, LimitsView},
     router, serve,
 };
 use steadfast_core::{
@@ -41,6 +41,8 @@ pub(crate) struct Gateway {
     /// What was last wanted of the circuits of `bank`.
     pub(crate) ordered: Mutex<Option<CircuitOrder>>,
     pub(crate) forgotten: Mutex<Vec<Forget>>,
+    /// What it remembers of requests, with their ids.
+    pub(crate) explained: Mutex<Vec<(String, ExplainedView)>>,
     /// What was done about limits.
     pub(crate) limits_changed: Mutex<Vec<String>>,
     pub(crate) key_prefixes: Mutex<Vec<(String, String)>>,
@@ -60,6 +62,16 @@ impl Control for Gateway {
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, String>> {
         let result = self.reload.lock().unwrap().clone();
         Box::pin(std::future::ready(result))
+    }
+
+    fn explained(&self, request_id: &str) -> Vec<ExplainedView> {
+        self.explained
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(id, _)| id == request_id)
+            .map(|(_, one)| one.clone())
+            .collect()
     }
 
     fn limits(&self) -> LimitsView {
@@ -260,6 +272,7 @@ impl Desk {
             reload: Mutex::new(Ok(ReloadReport::default())),
             ordered: Mutex::new(None),
             forgotten: Mutex::default(),
+            explained: Mutex::default(),
             limits_changed: Mutex::default(),
             key_prefixes: Mutex::new(vec![("customers".to_owned(), "sf".to_owned())]),
             bans_changed: std::sync::atomic::AtomicUsize::new(0),
@@ -309,6 +322,11 @@ impl Desk {
     }
 
     pub(crate) async fn claimed(&self, key: &str) -> Claim {
+        self.claimed_by(None, key).await
+    }
+
+    /// Claims for the request of this id.
+    pub(crate) async fn claimed_by(&self, request_id: Option<&str>, key: &str) -> Claim {
         let name = OperationName::new(Namespace::of_route("orders"), Key::new(key).unwrap());
         let request = ClaimRequest {
             name,
@@ -318,6 +336,7 @@ impl Desk {
             route: Arc::from("orders"),
             method: "POST".into(),
             path: "/orders".into(),
+            request_id: request_id.map(Into::into),
             repeatable_for: None,
             retention: Retention {
                 keep: Duration::from_secs(3_600),

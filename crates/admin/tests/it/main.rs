@@ -9,6 +9,7 @@ mod circuits;
 mod credentials;
 mod desk;
 mod erasing;
+mod explain;
 mod guard;
 mod health;
 mod limits;

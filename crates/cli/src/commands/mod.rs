@@ -10,6 +10,8 @@ mod credentials;
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
+mod explain;
+mod explain_desk;
 mod limits;
 mod limits_desk;
 mod operations;
@@ -34,6 +36,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Operations(arguments) => operations::run(arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),
         Command::Usage(arguments) => usage::run(&arguments),

@@ -124,7 +124,7 @@ fn get(client: &AdminClient, id: &str, body: bool, output: Output) -> anyhow::Re
     }
 }
 
-fn described(detail: &OperationDetail, with_body: bool) -> String {
+pub(super) fn described(detail: &OperationDetail, with_body: bool) -> String {
     let operation = &detail.operation;
     let doubt = if operation.doubtful { " (an attempt's outcome is unknown)" } else { "" };
     let mut facts = vec![
@@ -152,7 +152,7 @@ fn described(detail: &OperationDetail, with_body: bool) -> String {
         let rows: Vec<_> = detail.attempts.iter().map(attempt_row).collect();
         text.push('\n');
         text.push_str(&print::table(
-            ["ATTEMPT", "BEGAN", "ENDED", "END", "CAUSE", "STATUS", "EVIDENCE"],
+            ["ATTEMPT", "BEGAN", "ENDED", "END", "CAUSE", "STATUS", "EVIDENCE", "REQUEST"],
             &rows,
         ));
     }
@@ -163,7 +163,7 @@ fn described(detail: &OperationDetail, with_body: bool) -> String {
     text
 }
 
-fn attempt_row(attempt: &steadfast_admin::api::AttemptView) -> [String; 7] {
+fn attempt_row(attempt: &steadfast_admin::api::AttemptView) -> [String; 8] {
     [
         attempt.number.to_string(),
         attempt.began_at.clone(),
@@ -172,6 +172,7 @@ fn attempt_row(attempt: &steadfast_admin::api::AttemptView) -> [String; 7] {
         or_dash(attempt.cause.as_ref()),
         or_dash(attempt.status),
         if attempt.evidence { "yes" } else { "-" }.to_owned(),
+        or_dash(attempt.request_id.as_ref()),
     ]
 }
 

@@ -13,7 +13,7 @@ use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
     EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck, UsageBy,
     UsageReport,
-    api::{LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
+    api::{ExplainedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
 use steadfast_core::{Ban, BanSubject, Timestamp};
 use steadfast_gateway::{
@@ -26,7 +26,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{limits_desk, watch::Watch};
+use super::{explain_desk, limits_desk, watch::Watch};
 use crate::{
     arguments::ServeArguments,
     descriptors,
@@ -336,6 +336,10 @@ impl Control for Running {
             NotOrdered::NoCircuit => OrderRefused::NoCircuit,
             NotOrdered::NoSuchEndpoint => OrderRefused::NoSuchEndpoint,
         })
+    }
+
+    fn explained(&self, request_id: &str) -> Vec<ExplainedView> {
+        self.gateway.explained(request_id).iter().map(|explained| explain_desk::view(explained)).collect()
     }
 
     fn limits(&self) -> LimitsView {

@@ -23,11 +23,12 @@ use super::{
     raw::{
         At, Instant, PerTime, Percent, RawAnswer, RawApiKeys, RawAuthentication, RawBalance, RawBrownout,
         RawCache, RawCacheStore, RawCircuit, RawConcurrency, RawConfig, RawCors, RawCourtesy, RawDocument,
-        RawEdge, RawEncryption, RawFallback, RawFingerprint, RawForward, RawForwarded, RawHeaderCondition,
-        RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress, RawIntrospection, RawJson, RawJwt,
-        RawKept, RawKey, RawLifecycle, RawListener, RawListenerTls, RawMeans, RawMode, RawMultipart,
-        RawNamespace, RawOnLedgerLoss, RawPriority, RawResolver, RawRetry, RawRoute, RawRouteAuthentication,
-        RawShared, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls, Share, Size, Status, Time,
+        RawEdge, RawEncryption, RawExplain, RawFallback, RawFingerprint, RawForward, RawForwarded,
+        RawHeaderCondition, RawHeaderEdits, RawHealth, RawHttp, RawIdempotency, RawInProgress,
+        RawIntrospection, RawJson, RawJwt, RawKept, RawKey, RawLifecycle, RawListener, RawListenerTls,
+        RawMeans, RawMode, RawMultipart, RawNamespace, RawOnLedgerLoss, RawPriority, RawResolver, RawRetry,
+        RawRoute, RawRouteAuthentication, RawShared, RawSpool, RawTimeout, RawUpstream, RawUpstreamTls,
+        Share, Size, Status, Time,
     },
 };
 
@@ -64,6 +65,10 @@ pub fn effective(config: &Config) -> String {
         edge: some(edge(&config.edge)),
         spool: some(spool(&config.spool)),
         cache: some(RawCacheStore { memory_max: some(Size(config.cache_memory_max)) }),
+        explain: some(RawExplain {
+            requests_max: some(config.explain.requests_max as u64),
+            slow: some(Time(config.explain.slow)),
+        }),
         resolver: resolver(&config.resolver),
         document: config.document.as_ref().and_then(|policy| some(document(policy))),
         authentication: config
@@ -510,6 +515,7 @@ fn raw_route(route: &Route) -> RawRoute {
             some(limits::headers(route.limit_headers))
         },
         refusal: route.refusal.as_ref().and_then(|template| some(limits::refusal(template))),
+        decision_header: some(route.decision_header),
         strip_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.strip_prefix)),
         add_prefix: rewrite.and_then(|rewrite| prefix(&rewrite.add_prefix)),
         request_headers: rewrite.and_then(|rewrite| edits(&rewrite.requests)),

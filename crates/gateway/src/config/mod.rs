@@ -91,6 +91,8 @@ pub struct Config {
     pub spool: SpoolLimits,
     /// How much memory kept answers take up at most, in bytes.
     pub cache_memory_max: u64,
+    /// Which requests are remembered with what was decided about them.
+    pub explain: ExplainPolicy,
     /// How long requests may go on after the gateway was asked to stop.
     pub drain_timeout: Duration,
     /// The servers that are asked for the addresses behind upstreams' names; the system where there are none. The
@@ -117,6 +119,22 @@ impl Config {
         let with_tls = self.listeners.iter().filter(|listener| listener.tls.is_some()).count();
         let is_one_scheme = with_tls == 0 || with_tls == self.listeners.len();
         !self.edge.forwarding.trusted.is_empty() || !is_one_scheme
+    }
+}
+
+/// Which requests are remembered with what was decided about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExplainPolicy {
+    /// How many: half of them refused ones, half slow ones.
+    pub requests_max: usize,
+    /// One whose answer takes this long to begin is slow.
+    pub slow: Duration,
+}
+
+impl Default for ExplainPolicy {
+    /// 10,000 requests, and a second.
+    fn default() -> Self {
+        Self { requests_max: 10_000, slow: Duration::from_secs(1) }
     }
 }
 
@@ -364,6 +382,8 @@ pub struct Route {
     pub limit_headers: LimitHeaders,
     /// What its refusals look like, where that is not the usual way.
     pub refusal: Option<Arc<RefusalTemplate>>,
+    /// Whether they say in a header what was decided.
+    pub decision_header: bool,
     /// What it changes of messages.
     pub rewrite: Option<RewritePolicy>,
 }

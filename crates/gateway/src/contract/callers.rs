@@ -43,6 +43,12 @@ pub(super) fn paragraphs(contract: &RouteContract<'_>) -> Vec<String> {
             }
         ));
     }
+    if contract.route.decision_header {
+        said.push(
+            "A refusal says in `Steadfast-Decision` what was decided on the way to it, a Token a step (a List of RFC 9651)."
+                .to_owned(),
+        );
+    }
     said
 }
 

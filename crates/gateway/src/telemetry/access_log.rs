@@ -16,7 +16,7 @@ use std::{
 
 use http::Method;
 use jiff::Timestamp;
-use steadfast_core::OperationId;
+use steadfast_core::{Code, OperationId};
 use steadfast_layers::Protection;
 
 /// How many bytes may wait to be written; lines beyond that are lost.
@@ -51,6 +51,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) cache: Option<&'static str>,
     /// Which rungs of the ladder of degradation were used.
     pub(crate) degraded: Option<&'a str>,
+    /// What it was refused with.
+    pub(crate) code: Option<Code>,
     /// Whether the answer was sent whole.
     pub(crate) complete: bool,
 }
@@ -188,6 +190,9 @@ fn write_json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
         line.extend_from_slice(b",\"degraded\":");
         write_string(line, degraded);
     }
+    if let Some(code) = entry.code {
+        write!(line, ",\"code\":\"{}\"", code.as_str())?;
+    }
     if !entry.complete {
         line.extend_from_slice(b",\"complete\":false");
     }
@@ -242,6 +247,10 @@ fn write_text(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     }
     if let Some(degraded) = entry.degraded {
         write!(line, " ({degraded})")?;
+    }
+    if let Some(code) = entry.code {
+        // Who reads along can ask why.
+        write!(line, " {} {}", code.as_str(), entry.request_id)?;
     }
     if !entry.complete {
         line.extend_from_slice(b" (cut off)");
@@ -312,6 +321,7 @@ mod tests {
             attempts: Some(3),
             cache: Some("hit"),
             degraded: Some("retry, fallback;for=503"),
+            code: Some(Code::QuotaExceeded),
             complete: true,
         });
         drop(log);
@@ -324,5 +334,6 @@ mod tests {
         assert_eq!(document["attempts"], 3);
         assert_eq!(document["cache"], "hit");
         assert_eq!(document["degraded"], "retry, fallback;for=503");
+        assert_eq!(document["code"], "quota-exceeded");
     }
 }

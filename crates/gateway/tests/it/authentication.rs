@@ -123,6 +123,10 @@ impl House {
     pub(crate) async fn ask(&self, ask: &Ask) -> Answer {
         self.stand.ask(ask).await
     }
+
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self._kept.0
+    }
 }
 
 /// A request with this and no other credential.

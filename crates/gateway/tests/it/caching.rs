@@ -192,7 +192,9 @@ async fn a_reload_keeps_what_is_kept_unless_it_changes_what_the_route_is_answere
     stand.advance(Duration::from_secs(1));
     assert_eq!(stand.ask(&get).await.header("age"), Some("1"));
     // Who is banned is given nothing, of what is kept either.
-    gateway.reload(&load("{ ttl = \"5s\" }\n[abuse]\nnever = []\nbans = [{ of = \"127.0.0.1\" }]")).expect("a ban");
+    gateway
+        .reload(&load("{ ttl = \"5s\" }\n[abuse]\nnever = []\nbans = [{ of = \"127.0.0.1\" }]"))
+        .expect("a ban");
     assert_eq!(stand.ask(&get).await.status, 403);
     let metrics = gateway.metrics();
     assert!(metrics.contains("steadfast_cache_hits_total{http_route=\"/*\"} 2"), "{metrics}");

@@ -14,6 +14,7 @@ mod circuits;
 mod cors;
 mod encryption;
 mod endpoints;
+mod explaining;
 mod fallback;
 mod golden;
 mod large_bodies;

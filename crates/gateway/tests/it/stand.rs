@@ -10,8 +10,8 @@ use std::{
 use steadfast_gateway::{
     Gateway, LogTo,
     config::{
-        Config, EdgePolicy, Environment, LedgerLocation, Listener, Overrides, PathPattern, Route,
-        UpstreamConfig, parse,
+        Config, EdgePolicy, Environment, ExplainPolicy, LedgerLocation, Listener, Overrides, PathPattern,
+        Route, UpstreamConfig, parse,
     },
 };
 use steadfast_layers::{AbusePolicy, IdempotencyPolicy, LimitHeaders, Priority, SpoolLimits};
@@ -79,6 +79,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         edge: EdgePolicy::default(),
         spool: SpoolLimits::default(),
         cache_memory_max: 8 << 20,
+        explain: ExplainPolicy::default(),
         drain_timeout: Duration::from_secs(5),
         resolver: Vec::new(),
         document: None,
@@ -116,6 +117,7 @@ fn route(path: &str, idempotency: Option<IdempotencyPolicy>) -> Route {
         limits: Vec::new(),
         limit_headers: LimitHeaders { standard: true, older: false },
         refusal: None,
+        decision_header: false,
         rewrite: None,
     }
 }

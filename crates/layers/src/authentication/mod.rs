@@ -38,7 +38,11 @@ pub use outbound::Outbound;
 pub use reserved::{PRINCIPAL as PRINCIPAL_HEADER, Reserved};
 pub use route::{RouteAuthentication, RouteAuthenticationPolicy, Verified};
 
-use crate::{HeldBody, request_id::request_id_of};
+use crate::{
+    HeldBody,
+    request_id::request_id_of,
+    trace::{self, Facts, Mark, Part, Verdict},
+};
 use refusal::Refusal;
 
 /// Wraps a service in [`AuthenticationService`].
@@ -117,6 +121,7 @@ where
         route.reserved().strip(request.headers_mut());
         match route.at_once(request.headers()) {
             Some(Ok(known)) => {
+                note_passed(&known);
                 known.stamp(&mut request);
                 AuthenticationFuture::passed(self.inner.call(request))
             }
@@ -125,15 +130,30 @@ where
             }
             None => {
                 let asked = Box::pin(Arc::clone(route).ask(Head::of(&request)));
-                let asking = Asking { asked, request: Some(request), service: self.inner.clone() };
+                let mark = trace::begin(Part::Authenticate, || Facts::None);
+                let asking = Asking { asked, request: Some(request), service: self.inner.clone(), mark };
                 AuthenticationFuture { state: State::Asking { asking: Box::new(asking) } }
             }
         }
     }
 }
 
-/// A refusal, as the caller of `request` gets it.
+/// Notes who is let through.
+fn note_passed(known: &Verified) {
+    trace::note(Part::Authenticate, Verdict::Passed, || facts_of(known));
+}
+
+fn facts_of(known: &Verified) -> Facts {
+    known.principal().map_or(Facts::None, |principal| Facts::Caller(principal.clone()))
+}
+
+/// Notes a refusal; it, as the caller of `request` gets it.
 fn refused<B, R>(refusal: Refusal, request: &Request<B>) -> Box<Response<HeldBody<R>>> {
+    trace::note(Part::Authenticate, Verdict::Refused, || refusal.facts());
+    answer_to(refusal, request)
+}
+
+fn answer_to<B, R>(refusal: Refusal, request: &Request<B>) -> Box<Response<HeldBody<R>>> {
     Box::new(refusal.into_response::<HeldBody<R>>(request_id_of(request.extensions()).as_ref()))
 }
 
@@ -142,6 +162,8 @@ struct Asking<S, Q> {
     asked: Pin<Box<dyn Future<Output = Result<Verified, Refusal>> + Send>>,
     request: Option<Q>,
     service: S,
+    /// Since when somebody is asked.
+    mark: Mark,
 }
 
 pin_project_lite::pin_project! {
@@ -187,10 +209,14 @@ where
                     let Some(mut request) = asking.request.take() else { return Poll::Pending };
                     match verdict {
                         Ok(known) => {
+                            trace::end(asking.mark, Verdict::Passed, |facts| *facts = facts_of(&known));
                             known.stamp(&mut request);
                             State::Passed { inner: asking.service.call(request) }
                         }
-                        Err(refusal) => State::Refused { response: Some(refused(refusal, &request)) },
+                        Err(refusal) => {
+                            trace::end(asking.mark, Verdict::Refused, |facts| *facts = refusal.facts());
+                            State::Refused { response: Some(answer_to(refusal, &request)) }
+                        }
                     }
                 }
             };

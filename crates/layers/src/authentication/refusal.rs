@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use steadfast_core::Code;
 
-use crate::{Problem, RequestId};
+use crate::{Problem, RequestId, trace::Facts};
 
 /// When to come again where it could not be found out who is calling.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -47,6 +47,17 @@ pub(super) struct Theirs {
 }
 
 impl Refusal {
+    /// What is noted of it.
+    pub(super) fn facts(&self) -> Facts {
+        let (code, retry_after) = match self {
+            Self::Unauthenticated { .. } => (Code::Unauthenticated, None),
+            Self::Forbidden { .. } => (Code::Forbidden, None),
+            Self::Unavailable { .. } => (Code::AuthenticationUnavailable, Some(COME_AGAIN)),
+            Self::Theirs(theirs) => return Facts::Theirs(theirs.status.as_u16()),
+        };
+        Facts::Refusal { code, retry_after }
+    }
+
     pub(super) fn into_response<B: From<Bytes>>(self, request_id: Option<&RequestId>) -> Response<B> {
         match self {
             Self::Unauthenticated { challenges, detail } => {

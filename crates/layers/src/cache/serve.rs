@@ -14,7 +14,11 @@ use tokio::{
 };
 use tower_service::Service;
 
-use crate::{AttemptFailed, Deadline, HeldBody, Problem, Rung, request_id::request_id_of};
+use crate::{
+    AttemptFailed, Deadline, HeldBody, Problem, Rung,
+    request_id::request_id_of,
+    trace::{self, Facts, Part},
+};
 
 use super::{
     Shared, background,
@@ -174,7 +178,10 @@ where
             Place::Leads(lead) => break (why, entry, Some(lead)),
             Place::Full => break (why, entry, None),
             Place::Waits(flight, progress) => {
-                match wait(&shared, &key, &flight, progress, deadline).await {
+                let mark = trace::begin(Part::Cache, || Facts::Why("collapsed"));
+                let waited = wait(&shared, &key, &flight, progress, deadline).await;
+                trace::end(mark, trace::Verdict::Passed, |_| {});
+                match waited {
                     Waited::Kept(kept) if is_for(&kept, request.headers(), &shared) => {
                         let now = shared.clock.boot();
                         shared.tally.cache_collapsed.add();
@@ -199,6 +206,7 @@ where
             }
         }
     };
+    trace::note(Part::Cache, trace::Verdict::Passed, || Facts::Why(why.as_str()));
     let (errand, mut request) = Errand::new(&shared, key, request, asks, why, entry, lead);
     let rescue = errand.entry.clone().filter(|entry| entry.serves_on_error(shared.clock.boot()));
     let (Some(rescue), Some(deadline)) = (rescue, deadline) else {

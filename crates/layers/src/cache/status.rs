@@ -51,7 +51,7 @@ pub(super) enum Why {
 }
 
 impl Why {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Bypass => "bypass",
             Self::Method => "method",

@@ -21,7 +21,11 @@ use super::{
     serve::{KeyedRequest, decided},
     standing,
 };
-use crate::{AttemptFailed, HeldBody, Problem, Repeatable, RequestBody, SendBy, attempt::held_back};
+use crate::{
+    AttemptFailed, HeldBody, Problem, Repeatable, RequestBody, SendBy,
+    attempt::held_back,
+    trace::{self, Facts, Part, Verdict},
+};
 
 /// The longest pause between two tries to write an outcome.
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -247,7 +251,15 @@ where
 {
     let Attempt { shared, claim, held, request } = attempt;
     let answered = matches!(exchanged.end, AttemptEnd::Answered(_));
+    let mark = trace::begin(Part::Outcome, || Facts::None);
     let finished = finish_surely(&shared, &claim, exchanged.end).await;
+    let (verdict, state) = match &finished {
+        Ok(Finished::Recorded(state)) => (Verdict::Written, Some(state.as_str())),
+        // Another attempt holds the claim now.
+        Ok(Finished::Superseded(state)) => (Verdict::Occupied, Some(state.as_str())),
+        Err(_) => (Verdict::Failed, None),
+    };
+    trace::end(mark, verdict, |facts| *facts = Facts::Operation { operation: None, attempt: None, state });
     drop(held);
     let operation = claim.operation;
     let state = match finished {

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header, request::Parts};
 use http_body::Body;
-use steadfast_core::{Code, Fence, Fingerprint, OperationId, Owner, Resend};
+use steadfast_core::{Code, Fence, Fingerprint, OperationId, Owner, Resend, StateName};
 use steadfast_ledger::{ClaimOutcome, ClaimRequest, Durability, LedgerError, Occupied, Standing};
 use tokio::time::Instant;
 use tower_service::Service;
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     AttemptFailed, Deadline, HeldBody, Problem, RequestBody, owner_of,
     request_id::{RequestId, request_id_of},
+    trace::{self, Facts, Part, Verdict},
 };
 
 /// How long after an attempt's own time a caller without a deadline is kept waiting for its outcome to be
@@ -211,7 +212,11 @@ where
     R: Body<Data = Bytes> + Send + Unpin + 'static,
     R::Error: std::fmt::Display + Send,
 {
-    match shared.ledger.claim(claim_request(&shared, &request)).await {
+    let mark = trace::begin(Part::Claim, || Facts::None);
+    let claimed = shared.ledger.claim(claim_request(&shared, &request)).await;
+    let (verdict, facts) = noted(&claimed);
+    trace::end(mark, verdict, |noted| *noted = facts);
+    match claimed {
         Ok(ClaimOutcome::Granted(claim)) => {
             let _ = operation.set(claim.operation);
             let held = shared.ledger.live().hold(claim.operation, claim.fence);
@@ -220,6 +225,32 @@ where
         }
         Ok(ClaimOutcome::Occupied(standing)) => Step::Occupied(standing, inner, request),
         Err(error) => Step::Lost(error, inner, request),
+    }
+}
+
+/// What is noted of a claim.
+fn noted(claimed: &Result<ClaimOutcome, LedgerError>) -> (Verdict, Facts) {
+    match claimed {
+        Ok(ClaimOutcome::Granted(claim)) => {
+            let (operation, attempt) = (Some(claim.operation), Some(claim.attempt));
+            (Verdict::Passed, Facts::Operation { operation, attempt, state: None })
+        }
+        Ok(ClaimOutcome::Occupied(standing)) => {
+            let (state, verdict) = match &standing.occupied {
+                Occupied::Claimed { .. } => (StateName::Claimed, Verdict::Occupied),
+                Occupied::Completed { answer: Some(_), .. } => (StateName::Completed, Verdict::Replayed),
+                Occupied::Completed { answer: None, .. } => (StateName::Completed, Verdict::Occupied),
+                Occupied::InDoubt { .. } => (StateName::InDoubt, Verdict::Occupied),
+                Occupied::Queued => (StateName::Queued, Verdict::Occupied),
+                Occupied::Dead => (StateName::Dead, Verdict::Occupied),
+                Occupied::Cancelled => (StateName::Cancelled, Verdict::Occupied),
+                Occupied::Tombstone => (StateName::Tombstone, Verdict::Occupied),
+            };
+            let (operation, state) = (Some(standing.operation), Some(state.as_str()));
+            (verdict, Facts::Operation { operation, attempt: None, state })
+        }
+        // The refusal that follows says which.
+        Err(_) => (Verdict::Failed, Facts::Why("ledger")),
     }
 }
 
@@ -233,6 +264,7 @@ fn claim_request(shared: &Shared, request: &KeyedRequest) -> ClaimRequest {
         route: Arc::clone(&policy.route),
         method: request.parts.method.as_str().into(),
         path: if policy.kept.path { request.parts.uri.path().into() } else { Box::default() },
+        request_id: request.request_id.as_ref().map(|id| id.as_str().into()),
         repeatable_for: policy.repeatable_for,
         retention: request.named.retention,
         // The loss of such a claim costs only a repeat that is allowed; a window's would forget the window.

@@ -15,6 +15,7 @@ use super::{
     store::{LimitStore, LimitedKey, Take, Taken},
     telling::{LimitHeaders, Stand, policies_value, told_seconds},
 };
+use crate::trace::{self, Part, Verdict};
 
 /// The limits of one route.
 #[derive(Debug)]
@@ -279,8 +280,11 @@ impl RouteLimits {
             }
         }
         if is_refused {
-            return Err(Box::new(self.refusal(asked, taken)));
+            let refusal = Box::new(self.refusal(asked, taken));
+            self.note_steps(asked, taken, &refusal.stands);
+            return Err(refusal);
         }
+        self.note_steps(asked, taken, &[]);
         let mut wait_longest = Duration::ZERO;
         for (asked, taken, _) in all() {
             if let Taken::Told(LimitDecision::Allowed { wait, .. }) = taken
@@ -304,6 +308,36 @@ impl RouteLimits {
                 .collect()
         });
         Ok(Admitted { wait: wait_longest, told: self.told(asked, taken), charged })
+    }
+
+    /// Notes how each limit stands; of those that refuse, as `stands` tells their caller.
+    fn note_steps(&self, asked: &[Asked], taken: &[Taken], stands: &[Stand]) {
+        for (asked, taken) in asked.iter().zip(taken) {
+            let verdict = match taken {
+                Taken::Uncounted => Verdict::Uncounted,
+                _ if is_allowed(taken) => Verdict::Passed,
+                _ if asked.enforced => Verdict::Refused,
+                _ => Verdict::WouldRefuse,
+            };
+            trace::note(Part::Limit, verdict, || {
+                let told = stands.iter().find(|stand| stand.index == asked.index);
+                let (remaining, reset, wait) = match *taken {
+                    Taken::Told(LimitDecision::Allowed { remaining, reset, wait }) => {
+                        (Some(remaining), Some(reset), wait)
+                    }
+                    Taken::Told(LimitDecision::Refused { remaining, after }) => {
+                        (Some(remaining), after, Duration::ZERO)
+                    }
+                    Taken::Uncounted | Taken::Lost => (None, None, Duration::ZERO),
+                };
+                let seconds =
+                    |time: Duration| u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+                let reset_s =
+                    reset.map(|reset| told.map_or_else(|| seconds(reset), |stand| stand.reset_s.max(1)));
+                let policy = Arc::clone(&self.limits[usize::from(asked.index)].policy.name);
+                trace::Facts::Limit { policy, remaining, reset_s, wait, enforced: asked.enforced }
+            });
+        }
     }
 
     fn told(&self, asked: &[Asked], taken: &[Taken]) -> Told {

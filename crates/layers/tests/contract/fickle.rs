@@ -11,7 +11,7 @@ use steadfast_core::{
 };
 use steadfast_ledger::{
     AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts,
-    CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue,
+    CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue,
     LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
     Settlement, Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
 };
@@ -165,6 +165,14 @@ impl Operations for Fickle {
 
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
         self.ledger.list(filter)
+    }
+
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.of_request(request_id, before)
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, LedgerError>> {

@@ -37,6 +37,7 @@ pub(super) fn asking(key: &str, asked: u8) -> ClaimRequest {
         route: Arc::from("orders"),
         method: "POST".into(),
         path: "/orders".into(),
+        request_id: None,
         repeatable_for: None,
         retention: Retention { keep: KEEP, from: KeepFrom::Finish, tombstone: None },
         durability: Durability::Synced,
@@ -50,6 +51,11 @@ pub(super) fn request(key: &str) -> ClaimRequest {
 /// A wish like [`request`], on an upstream that repeats safely for this long.
 pub(super) fn repeatable(key: &str, repeatable_for: Duration) -> ClaimRequest {
     ClaimRequest { repeatable_for: Some(repeatable_for), ..request(key) }
+}
+
+/// A wish like [`repeatable`], that the request of this id has.
+pub(super) fn asked_by(request_id: &str, key: &str) -> ClaimRequest {
+    ClaimRequest { request_id: Some(request_id.into()), ..repeatable(key, KEEP) }
 }
 
 pub(super) fn keeping(key: &str, from: KeepFrom, tombstone: Option<Duration>) -> ClaimRequest {

@@ -6,11 +6,17 @@ use steadfast_core::{AttemptEnd, Mode, OperationId, StateName};
 
 use super::{
     Harness,
-    fixture::{answered, completed, doubtful, finish, granted, record, repeatable, request},
+    fixture::{
+        answered, asked_by, completed, doubtful, finish, granted, record, repeatable, request, run_out,
+        standing,
+    },
 };
 use crate::{ClaimRequest, Counts, Filter, SharedLedger};
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// More pages than any search through a small ledger takes.
+const PAGES_MAX: u32 = 100;
 
 /// The ids of every page, and how many pages there were.
 async fn all(ledger: &SharedLedger, filter: Filter) -> (Vec<OperationId>, usize) {
@@ -124,6 +130,61 @@ pub async fn filters_lists<H: Harness>(harness: H) {
     }
 }
 
+/// The operations that this request worked for, and who made each attempt of the first of them.
+async fn made_by(ledger: &SharedLedger, request_id: &str) -> (Vec<OperationId>, Vec<Option<Box<str>>>) {
+    let (mut made, mut before) = (Vec::new(), None);
+    for _ in 0..PAGES_MAX {
+        let page = ledger.of_request(request_id.into(), before).await.expect("a ledger that works");
+        made.extend(page.operations.iter().map(|record| record.id));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(before, None, "a search without end");
+    let Some(first) = made.first() else { return (made, Vec::new()) };
+    let attempts = ledger.attempts(*first).await.expect("a ledger that works");
+    (made, attempts.into_iter().map(|attempt| attempt.request_id).collect())
+}
+
+/// Whichever attempt a request made, under way or long ended, it leads to the operation; a longer id than is kept, or one
+/// that only asked, leads nowhere.
+pub async fn finds_what_a_request_made<H: Harness>(mut harness: H) {
+    let ledger = harness.ledger();
+    let id = |id: &str| Some(Box::from(id));
+    let first = doubtful(&ledger, asked_by("req-1", "k")).await;
+    let live = granted(&ledger, asked_by("req-2", "k")).await;
+    let of_both = (vec![first.operation], vec![id("req-1"), id("req-2")]);
+    assert_eq!(made_by(&ledger, "req-1").await, of_both);
+    assert_eq!(made_by(&ledger, "req-2").await, of_both);
+    finish(&ledger, &live, answered(201, "done")).await;
+    standing(&ledger, asked_by("req-3", "k")).await;
+    completed(&ledger, request("nobody's")).await;
+    let long = "x".repeat(129);
+    completed(&ledger, asked_by(&long, "long")).await;
+    let released = granted(&ledger, asked_by("req-4", "other")).await;
+    finish(&ledger, &released, AttemptEnd::Refused { status: 429 }).await;
+    let again = completed(&ledger, asked_by("req-2", "other")).await;
+    harness.restart().await;
+    let ledger = harness.ledger();
+    assert_eq!(made_by(&ledger, "req-1").await, of_both);
+    let (made, by) = made_by(&ledger, "req-2").await;
+    assert_eq!((made, by), (vec![again.operation, first.operation], vec![id("req-4"), id("req-2")]));
+    for nobodys in ["req-3", "req", "", &long] {
+        assert_eq!(made_by(&ledger, nobodys).await, (vec![], vec![]), "{nobodys}");
+    }
+}
+
+/// The attempt that a dead process had under way is still that of the request that made it.
+pub async fn knows_who_made_the_attempt_of_a_dead_process<H: Harness>(mut harness: H) {
+    let claim = granted(&harness.ledger(), asked_by("req-1", "k")).await;
+    harness.restart().await;
+    run_out(&mut harness).await;
+    let ledger = harness.ledger();
+    assert_eq!(made_by(&ledger, "req-1").await, (vec![claim.operation], vec![Some("req-1".into())]));
+    assert_eq!(record(&ledger, claim.operation).await.state, StateName::InDoubt);
+}
+
 /// What is finished is not counted; what needs a person is.
 pub async fn counts_what_needs_attention<H: Harness>(mut harness: H) {
     let ledger = harness.ledger();
@@ -136,7 +197,7 @@ pub async fn counts_what_needs_attention<H: Harness>(mut harness: H) {
     finish(&ledger, &contested, answered(500, "no")).await;
     assert_eq!(ledger.counts().await, Ok(Counts { claimed: 1, in_doubt: 2, dead: 0, cases_open: 1 }));
     harness.restart().await;
-    super::fixture::run_out(&mut harness).await;
+    run_out(&mut harness).await;
     let counts = harness.ledger().counts().await;
     assert_eq!(counts, Ok(Counts { claimed: 0, in_doubt: 3, dead: 0, cases_open: 1 }));
 }

@@ -178,6 +178,8 @@ impl<'a> Batch<'a> {
             .iter()
             .map(|(_, request)| request.owner.credential.as_ref().map(|digest| &digest.as_bytes()[..]))
             .collect();
+        let request_ids: Vec<Option<&str>> =
+            fresh.iter().map(|(_, request)| request.kept_request_id()).collect();
         let windows: Vec<bool> =
             fresh.iter().map(|(_, request)| request.retention.from == KeepFrom::Claim).collect();
         self.session
@@ -201,6 +203,7 @@ impl<'a> Batch<'a> {
                     &number(|request| request.retention.tombstone.map(millis)),
                     &self.options.store_time.millis(),
                     &millis(self.options.lease),
+                    &request_ids,
                 ],
             )
             .await

@@ -62,13 +62,29 @@ const ATTEMPTS: &str = "
     SELECT t.*, EXISTS (SELECT FROM steadfast.evidence AS e
         WHERE e.bucket = $1 AND e.seq = $2 AND e.fence = t.fence) AS evidence
     FROM (
-        SELECT a.number, a.fence, a.began_ms, a.ended_ms, a.ending, a.cause, a.status
+        SELECT a.number, a.fence, a.began_ms, a.ended_ms, a.ending, a.cause, a.status, a.request_id
         FROM steadfast.attempts AS a WHERE a.bucket = $1 AND a.seq = $2
         UNION ALL
-        SELECT o.attempts, o.fence, o.changed_ms, NULL, NULL, NULL, NULL
+        SELECT o.attempts, o.fence, o.changed_ms, NULL, NULL, NULL, NULL, o.request_id
         FROM steadfast.operations AS o WHERE o.bucket = $1 AND o.seq = $2 AND o.state = 'claimed'
         ORDER BY number DESC LIMIT $3
     ) AS t ORDER BY t.number";
+
+/// Those of which this request makes the attempt under way: what is claimed is always little.
+const UNDER_WAY_OF_REQUEST: &str =
+    concat!(full_record!(), "WHERE o.state = 'claimed' AND o.request_id = $1 ORDER BY o.seq DESC LIMIT $2");
+
+/// Those in a window of numbers of which this request made an attempt that ended.
+const ENDED_OF_REQUEST: &str = concat!(
+    full_record!(),
+    "WHERE (o.bucket, o.seq) IN (
+        SELECT n.bucket, n.seq FROM generate_series(0, $4::integer - 1) AS b (number)
+        CROSS JOIN LATERAL (
+            SELECT a.bucket, a.seq FROM steadfast.attempts AS a
+            WHERE a.bucket = b.number::smallint AND a.seq < $2 AND a.seq >= $3 AND a.request_id = $1
+        ) AS n)
+    ORDER BY o.seq DESC LIMIT $5"
+);
 
 const DIGEST: &str = "SELECT digest FROM steadfast.operations WHERE bucket = $1 AND seq = $2";
 
@@ -122,6 +138,27 @@ impl Operations for PostgresLedger {
             } else {
                 self.list_windows(&filter, before, limit).await
             }
+        })
+    }
+
+    fn of_request(
+        &self,
+        request_id: Box<str>,
+        before: Option<Cursor>,
+    ) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        Box::pin(async move {
+            let mut operations = Vec::new();
+            if before.is_none() {
+                let most = i64::from(PAGE_ROWS_MAX);
+                operations = records(&self.read(UNDER_WAY_OF_REQUEST, &[&&*request_id, &most]).await?)?;
+            }
+            let before = before.map_or(i64::MAX, |Cursor(seq)| seq_column(seq));
+            let ended = self.of_request_ended(&request_id, before).await?;
+            // Of one operation it may have made more attempts than one.
+            let are_new = |record: &OperationRecord| operations.iter().all(|found| found.id != record.id);
+            let ended_new: Vec<_> = ended.operations.into_iter().filter(are_new).collect();
+            operations.extend(ended_new);
+            Ok(Page { operations, next: ended.next })
         })
     }
 
@@ -218,6 +255,29 @@ impl PostgresLedger {
         Ok(Page { operations, next: next.map(Cursor) })
     }
 
+    /// What this request made of what has ended, in as many windows as a page covers.
+    async fn of_request_ended(&self, request_id: &str, before: i64) -> Result<Page, LedgerError> {
+        let buckets = i32::from(Bucket::COUNT);
+        let (mut before, mut window, mut covered) = (before, WINDOW, 0);
+        let mut operations = Vec::new();
+        while operations.is_empty() && covered < WINDOWS_MAX {
+            let rows = self.read(NEWEST, &[&before, &buckets]).await?;
+            let newest = rows.first().map(|row| get::<Option<i64>>(row, "seq")).transpose();
+            let Some(newest) = newest.map_err(|failure| failure.to_error())?.flatten() else {
+                return Ok(Page { operations, next: None });
+            };
+            let (above, lowest) = (newest.saturating_add(1), newest.saturating_add(1).saturating_sub(window));
+            let most = i64::from(PAGE_ROWS_MAX);
+            let rows = self.read(ENDED_OF_REQUEST, &[&request_id, &above, &lowest, &buckets, &most]).await?;
+            operations = records(&rows)?;
+            let last = operations.last().filter(|_| operations.len() >= PAGE_ROWS_MAX as usize);
+            before = last.map_or(lowest.max(0), |record| seq(record.id));
+            covered += window;
+            window = window.saturating_mul(8).min(WINDOWS_MAX - covered).max(1);
+        }
+        Ok(Page { operations, next: u64::try_from(before).ok().map(Cursor) })
+    }
+
     /// Whether there is an operation with this id.
     async fn is_there(&self, id: OperationId) -> Result<bool, LedgerError> {
         let rows = self.read(DIGEST, &[&bucket(id), &seq(id)]).await?;
@@ -309,6 +369,7 @@ fn attempt(row: &Row) -> Result<AttemptRecord, Failure> {
         cause: get::<Option<&str>>(row, "cause")?.map(Into::into),
         status: status(row, "status")?,
         evidence: get(row, "evidence")?,
+        request_id: get::<Option<&str>>(row, "request_id")?.map(Into::into),
     })
 }
 

@@ -18,7 +18,7 @@ macro_rules! columns {
         "o.bucket, o.seq, o.digest, o.namespace, o.key, o.fingerprint, o.principal, o.credential, o.route, \
          o.method, o.path, o.state, o.asynchronous, o.doubt, o.doubt_answer, o.fence, o.attempts, \
          o.repeatable_ms, o.first_sent_ms, o.keep_ms, o.keep_from_claim, o.tombstone_ms, o.created_ms, \
-         o.changed_ms, o.answer_digest, o.expires_ms"
+         o.changed_ms, o.answer_digest, o.expires_ms, o.request_id"
     };
 }
 pub(super) use columns;
@@ -42,6 +42,8 @@ pub(super) struct Stored {
     pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
+    /// The id of the request that makes the attempt under way.
+    pub(super) request_id: Option<Box<str>>,
 }
 
 impl Stored {
@@ -80,6 +82,7 @@ impl Stored {
             created_at: Timestamp::from_millis(get(row, "created_ms")?),
             changed_at: Timestamp::from_millis(get(row, "changed_ms")?),
             expires_at: get::<Option<i64>>(row, "expires_ms")?.map(Timestamp::from_millis),
+            request_id: get::<Option<&str>>(row, "request_id")?.map(Into::into),
         })
     }
 

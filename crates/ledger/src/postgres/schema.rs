@@ -5,8 +5,12 @@ use tokio_postgres::Client;
 use crate::OpenError;
 
 /// The migrations, oldest first; the version of a schema is how many of them it has seen.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("credentials.sql"), include_str!("bans.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("credentials.sql"),
+    include_str!("bans.sql"),
+    include_str!("requests.sql"),
+];
 
 /// The newest version that this program knows.
 const VERSION_KNOWN: i64 = MIGRATIONS.len() as i64;

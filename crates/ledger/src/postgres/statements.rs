@@ -21,16 +21,17 @@ pub(super) const INSERT: &str = "
     INSERT INTO steadfast.operations
         (bucket, seq, digest, namespace, key, fingerprint, principal, credential, route, method, path, fence,
          repeatable_ms, keep_ms, keep_from_claim, tombstone_ms, state, asynchronous, doubt, attempts,
-         first_sent_ms, created_ms, changed_ms, lease_until_ms)
+         first_sent_ms, created_ms, changed_ms, lease_until_ms, request_id)
     SELECT k.bucket, nextval('steadfast.operation_seq'), k.digest, k.namespace, k.key, k.fingerprint,
            k.principal, k.credential, k.route, k.method, k.path, k.fence, k.repeatable_ms, k.keep_ms,
-           k.keep_from_claim, k.tombstone_ms, 'claimed', false, 'none', 1, t.now, t.now, t.now, t.now + $17::bigint
+           k.keep_from_claim, k.tombstone_ms, 'claimed', false, 'none', 1, t.now, t.now, t.now, t.now + $17::bigint,
+           k.request_id
     FROM (SELECT coalesce($16::bigint, steadfast.now_ms()) AS now OFFSET 0) AS t,
          unnest($1::smallint[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bytea[],
                 $8::text[], $9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bigint[],
-                $14::boolean[], $15::bigint[])
+                $14::boolean[], $15::bigint[], $18::text[])
              AS k (bucket, digest, namespace, key, fingerprint, principal, credential, route, method, path,
-                   fence, repeatable_ms, keep_ms, keep_from_claim, tombstone_ms)
+                   fence, repeatable_ms, keep_ms, keep_from_claim, tombstone_ms, request_id)
     ON CONFLICT (bucket, digest) DO NOTHING
     RETURNING digest, seq, created_ms";
 
@@ -91,13 +92,15 @@ pub(super) const RECLAIM: &str = "
         keep_ms = k.keep_ms, keep_from_claim = k.keep_from_claim, tombstone_ms = k.tombstone_ms,
         state = 'claimed', doubt = k.doubt, doubt_answer = NULL, attempts = k.attempts,
         first_sent_ms = k.first_sent_ms, created_ms = k.created_ms, changed_ms = $19::bigint,
-        lease_until_ms = $19::bigint + $20::bigint, answer_digest = NULL, expires_ms = NULL
+        lease_until_ms = $19::bigint + $20::bigint, answer_digest = NULL, expires_ms = NULL,
+        request_id = k.request_id
     FROM unnest($1::smallint[], $2::bigint[], $3::boolean[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
                 $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[], $13::boolean[],
-                $14::bigint[], $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $21::text[], $22::text[])
+                $14::bigint[], $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $21::text[], $22::text[],
+                $23::text[])
              AS k (bucket, seq, new_life, fingerprint, principal, credential, route, method, path, fence,
                    repeatable_ms, keep_ms, keep_from_claim, tombstone_ms, doubt, attempts, first_sent_ms,
-                   created_ms, namespace, key)
+                   created_ms, namespace, key, request_id)
     WHERE o.bucket = k.bucket AND o.seq = k.seq
     RETURNING o.digest, o.seq";
 
@@ -106,6 +109,7 @@ pub(super) const ADVANCE: &str = "
     UPDATE steadfast.operations AS o
     SET state = k.state, doubt = k.doubt, doubt_answer = k.doubt_answer, fence = k.fence,
         lease_until_ms = CASE WHEN k.fence IS NULL THEN NULL ELSE o.lease_until_ms END,
+        request_id = CASE WHEN k.fence IS NULL THEN NULL ELSE o.request_id END,
         answer_digest = k.answer_digest, expires_ms = k.expires_ms, changed_ms = k.changed_ms
     FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[],
                 $8::bigint[], $9::bigint[], $10::bytea[])
@@ -114,9 +118,10 @@ pub(super) const ADVANCE: &str = "
 
 /// Writes attempts that ended.
 pub(super) const END_ATTEMPTS: &str = "
-    INSERT INTO steadfast.attempts (bucket, seq, number, fence, began_ms, ended_ms, ending, cause, status)
+    INSERT INTO steadfast.attempts
+        (bucket, seq, number, fence, began_ms, ended_ms, ending, cause, status, request_id)
     SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bytea[], $5::bigint[], $6::bigint[],
-                         $7::text[], $8::text[], $9::integer[])";
+                         $7::text[], $8::text[], $9::integer[], $10::text[])";
 
 /// Writes the answers of operations.
 pub(super) const STORE_ANSWERS: &str = "
@@ -252,7 +257,7 @@ pub(super) const ERASE: &str = "
     SET state = 'tombstone', doubt = 'none', doubt_answer = NULL, fence = NULL, lease_until_ms = NULL,
         answer_digest = NULL, expires_ms = k.expires_ms, changed_ms = $4::bigint,
         fingerprint = decode(repeat('00', 16), 'hex'), namespace = o.bucket::text, key = '', principal = NULL,
-        credential = NULL, path = ''
+        credential = NULL, path = '', request_id = NULL
     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS k (bucket, seq, expires_ms)
     WHERE o.bucket = k.bucket AND o.seq = k.seq";
 

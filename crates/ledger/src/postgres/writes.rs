@@ -77,6 +77,7 @@ struct Reclaim {
     attempts: Vec<i32>,
     first_sent: Vec<i64>,
     created: Vec<i64>,
+    request_id: Vec<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +91,7 @@ struct Attempts {
     ending: Vec<&'static str>,
     cause: Vec<Option<&'static str>>,
     status: Vec<Option<i32>>,
+    request_id: Vec<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -215,6 +217,7 @@ impl Writes {
         reclaim.attempts.push(i32::try_from(attempt_number(row, grant)).unwrap_or(i32::MAX));
         reclaim.first_sent.push(if grant.afresh { now } else { row.first_sent }.as_millis());
         reclaim.created.push(first_claimed(row, grant, now).as_millis());
+        reclaim.request_id.push(request.kept_request_id().map(str::to_owned));
     }
 
     fn advance(&mut self, row: &Stored, state: State, expires_at: Option<Timestamp>, now: Timestamp) {
@@ -250,6 +253,7 @@ impl Writes {
         attempts.ending.push(by.ending);
         attempts.cause.push(by.cause);
         attempts.status.push(by.status);
+        attempts.request_id.push(row.request_id.as_deref().map(str::to_owned));
     }
 
     fn keep_evidence(
@@ -389,6 +393,7 @@ impl Writes {
                     &lease_ms,
                     &rows.namespace,
                     &rows.key,
+                    &rows.request_id,
                 ],
             ),
         )
@@ -411,6 +416,7 @@ impl Writes {
                     &rows.ending,
                     &rows.cause,
                     &rows.status,
+                    &rows.request_id,
                 ],
             ),
         )

@@ -125,9 +125,10 @@ impl Desk {
         let (digest, fence) = (request.name.digest(), request.fence);
         let head = Head::claimed(seq, digest, fence, self.now, request.retention, request.repeatable_for);
         let head = Head { state, ..head };
+        let request_id = request.kept_request_id().map(Into::into);
         let ClaimRequest { name, fingerprint, owner, route, method, path, .. } = request;
         let path = if path.len() > PATH_BYTES_MAX { kept_path(&path).into() } else { path };
-        Ok(Whole { head, fingerprint, name, owner, route, method, path })
+        Ok(Whole { head, fingerprint, name, owner, route, method, path, request_id })
     }
 
     /// A released operation took no effect, so everything about it is as new as the request that claims it; it
@@ -136,8 +137,8 @@ impl Desk {
         const SQL: &str = "UPDATE operations SET state = ?2, doubt = ?3, fence = ?4, attempts = ?5, \
                            created_at = ?6, began_at = ?6, changed_at = ?6, expires_at = NULL, keep_ms = ?7, \
                            keep_from = ?8, tombstone_ms = ?9, repeatable_ms = ?10, fingerprint = ?11, \
-                           principal = ?12, credential = ?13, route = ?14, method = ?15, path = ?16 \
-                           WHERE seq = ?1";
+                           principal = ?12, credential = ?13, route = ?14, method = ?15, path = ?16, \
+                           request_id = ?17 WHERE seq = ?1";
         let Transition { state, .. } = claimed(head.state, request, Rerun::Forbidden)?;
         let columns = row::state_columns(state);
         let (owner, retention, attempt) = (&request.owner, &request.retention, head.attempts + 1);
@@ -158,6 +159,7 @@ impl Desk {
             &*request.route,
             &*request.method,
             kept_path(&request.path),
+            request.kept_request_id(),
         ])?;
         let head = Head { attempts: attempt, ..*head };
         Ok(self.granted(&head, request.name.bucket(), request.fence, false, self.now))
@@ -166,7 +168,7 @@ impl Desk {
     /// An operation in doubt runs again only where that is allowed. Everything that binds it stays.
     fn claim_doubtful(&mut self, found: Whole, request: &ClaimRequest) -> Result<ClaimOutcome> {
         const SQL: &str = "UPDATE operations SET state = ?2, doubt = ?3, fence = ?4, attempts = ?5, began_at = ?6, \
-                           changed_at = ?6 WHERE seq = ?1";
+                           changed_at = ?6, request_id = ?7 WHERE seq = ?1";
         let head = &found.head;
         let rerun = rerun(head.created_at, self.now, head.repeatable_for, request.repeatable_for);
         let event = Event::Claim { mode: Mode::Synchronous, fence: request.fence, rerun };
@@ -182,6 +184,7 @@ impl Desk {
             columns.fence,
             attempt,
             self.now.as_millis(),
+            request.kept_request_id(),
         ])?;
         let head = Head { attempts: attempt, ..*head };
         Ok(self.granted(&head, request.name.bucket(), request.fence, true, head.created_at))

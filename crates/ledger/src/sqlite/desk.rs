@@ -204,7 +204,7 @@ impl Desk {
             && !matches!(state, State::Claimed { .. })
         {
             let began_at = head.began_at.unwrap_or(head.created_at);
-            rows::InsertAttempt::of(&self.conn)?.run(head, fence, began_at, self.now, end)?;
+            rows::InsertAttempt::of(&self.conn)?.run(head, fence, began_at, self.now, end, None)?;
             self.leases.end(head.seq);
         }
         if state != head.state {

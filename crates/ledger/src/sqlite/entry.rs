@@ -23,8 +23,11 @@ pub(super) enum Entry {
     Ended { seq: i64, fence: Fence, at: Timestamp, end: AttemptEnd },
 }
 
+/// By a request of which no id is known: what versions wrote that kept none.
 const CLAIMED: u8 = 1;
 const ENDED: u8 = 2;
+/// The same as [`CLAIMED`], and the request's id behind it.
+const CLAIMED_BY: u8 = 3;
 
 const NOT_SENT: u8 = 1;
 const REFUSED: u8 = 2;
@@ -33,8 +36,8 @@ const ANSWERED: u8 = 4;
 
 /// Adds that the operation was claimed.
 pub(super) fn claimed(to: &mut Vec<u8>, operation: &Whole, fence: Fence) {
-    let Whole { head, fingerprint, name, owner, route, method, path } = operation;
-    to.push(CLAIMED);
+    let Whole { head, fingerprint, name, owner, route, method, path, request_id } = operation;
+    to.push(if request_id.is_some() { CLAIMED_BY } else { CLAIMED });
     to.extend_from_slice(&head.seq.to_le_bytes());
     to.extend_from_slice(fence.as_bytes());
     number(to, head.created_at.as_millis());
@@ -48,6 +51,9 @@ pub(super) fn claimed(to: &mut Vec<u8>, operation: &Whole, fence: Fence) {
     }
     optional(to, owner.principal.as_ref(), |to, principal| blob(to, principal.as_str().as_bytes()));
     optional(to, owner.credential, |to, credential| to.extend_from_slice(credential.as_bytes()));
+    if let Some(request_id) = request_id {
+        blob(to, request_id.as_bytes());
+    }
 }
 
 /// Adds that the attempt with this fence ended at this time.
@@ -90,6 +96,11 @@ pub(super) fn read(entries: &[u8]) -> Result<Vec<Entry>> {
     while !reader.0.is_empty() {
         read.push(match reader.byte()? {
             CLAIMED => Entry::Claimed(Box::new(reader.claimed()?)),
+            CLAIMED_BY => {
+                let claimed = reader.claimed()?;
+                let request_id = Some(reader.text()?.into());
+                Entry::Claimed(Box::new(Whole { request_id, ..claimed }))
+            }
             ENDED => reader.ended()?,
             _ => return Err(unreadable()),
         });
@@ -140,7 +151,8 @@ impl<'a> Reader<'a> {
         let name = OperationName::new(namespace, key);
         let retention = Retention { keep, from, tombstone };
         let head = Head::claimed(seq, name.digest(), fence, created_at, retention, repeatable_for);
-        Ok(Whole { head, fingerprint, name, owner: Owner { principal, credential }, route, method, path })
+        let owner = Owner { principal, credential };
+        Ok(Whole { head, fingerprint, name, owner, route, method, path, request_id: None })
     }
 
     fn ended(&mut self) -> Result<Entry> {
@@ -227,7 +239,8 @@ mod tests {
         };
         let (route, method, path) = ("orders".into(), "POST".into(), "/ö".into());
         let fingerprint = Fingerprint::from_bytes([9; 16]);
-        (Whole { head, fingerprint, name, owner, route, method, path }, fence)
+        let request_id = optional.then(|| "req-1".into());
+        (Whole { head, fingerprint, name, owner, route, method, path, request_id }, fence)
     }
 
     fn ends() -> Vec<AttemptEnd> {

@@ -96,7 +96,7 @@ impl Desk {
         const SQL: &str = "UPDATE operations SET state = 'tombstone', doubt = 'none', evidence = NULL, fence = NULL, \
                            began_at = NULL, answer = NULL, answer_status = NULL, answer_headers = NULL, \
                            answer_body = NULL, changed_at = ?2, expires_at = ?3, fingerprint = zeroblob(16), \
-                           namespace = ?4, key = '', principal = NULL, credential = NULL, path = '' WHERE seq = ?1";
+                           namespace = ?4, key = '', principal = NULL, credential = NULL, path = '', request_id = NULL WHERE seq = ?1";
         let head = &found.head;
         let finished = head.expires_at.unwrap_or_else(|| head.retention.expiry(head.created_at, self.now));
         let is_tombstone = head.state == steadfast_core::State::Tombstone;

@@ -97,12 +97,10 @@ impl<'a> Tables<'a> {
         let Operation { whole, is_row, ended } = operation;
         let head = &whole.head;
         let answer = ended.as_ref().and_then(|ended| ended.answer.as_ref());
-        if *is_row {
-            self.update.run(head, answer)?;
-        } else {
-            self.insert.run(whole, answer)?;
+        if let Some(ended) = ended {
+            let (changed_at, request_id) = (head.changed_at, whole.request_id.as_deref());
+            self.attempt.run(head, ended.fence, ended.began_at, changed_at, ended.columns, request_id)?;
         }
-        let Some(ended) = ended else { return Ok(()) };
-        self.attempt.run(head, ended.fence, ended.began_at, head.changed_at, ended.columns)
+        if *is_row { self.update.run(head, answer) } else { self.insert.run(whole, answer) }
     }
 }

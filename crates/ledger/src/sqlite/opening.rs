@@ -16,8 +16,12 @@ use crate::OpenError;
 const APPLICATION_ID: i64 = 0x5374_6673;
 
 /// The schema, one step a version.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("credentials.sql"), include_str!("bans.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("credentials.sql"),
+    include_str!("bans.sql"),
+    include_str!("requests.sql"),
+];
 
 /// Files up to this many bytes are checked whole when they are opened; that takes well under a second.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;

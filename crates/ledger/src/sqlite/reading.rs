@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, Params, Result, Row};
+use rusqlite::{Connection, OptionalExtension, Params, Result, Row, params};
 use steadfast_core::{Answer, Fence, OperationId, State, StateName, Timestamp};
 
 use super::row::{self, Head, Whole, answer_columns, head_columns, whole_columns};
@@ -11,6 +11,9 @@ use crate::{AttemptRecord, Counts, Cursor, Filter, OperationRecord, PAGE_ROWS_MA
 /// How many rows one statement of a list looks at: a bound on how old a snapshot gets, since the log cannot be
 /// begun anew under one.
 const ROWS_A_LOOK: u32 = 10_000;
+
+/// How many attempts one search for those of a request looks at: they are small, and lie side by side.
+const ATTEMPTS_A_LOOK: u32 = 200_000;
 
 /// How long a list may look for matches before it returns those it has.
 const LOOKING_MAX: Duration = Duration::from_secs(1);
@@ -45,7 +48,7 @@ pub(super) fn answer(conn: &Connection, id: OperationId) -> Result<Option<Answer
 
 pub(super) fn attempts(conn: &Connection, id: OperationId) -> Result<Vec<AttemptRecord>> {
     const SQL: &str = "SELECT fence, number, began_at, ended_at, end, cause, status, \
-                       EXISTS (SELECT 1 FROM evidence WHERE seq = a.seq AND fence = a.fence) \
+                       EXISTS (SELECT 1 FROM evidence WHERE seq = a.seq AND fence = a.fence), request_id \
                        FROM attempts a WHERE seq = ?1 ORDER BY number DESC LIMIT ?2";
     let tx = conn.unchecked_transaction()?;
     let Some(head) = head(&tx, id)? else { return Ok(Vec::new()) };
@@ -59,6 +62,9 @@ pub(super) fn attempts(conn: &Connection, id: OperationId) -> Result<Vec<Attempt
             cause: None,
             status: None,
             evidence: false,
+            request_id: tx
+                .prepare_cached("SELECT request_id FROM operations WHERE seq = ?1")?
+                .query_row([head.seq], |row| row.get(0))?,
         }),
         _ => None,
     };
@@ -74,6 +80,7 @@ pub(super) fn attempts(conn: &Connection, id: OperationId) -> Result<Vec<Attempt
             cause: row.get(5)?,
             status: row.get(6)?,
             evidence: row.get(7)?,
+            request_id: row.get(8)?,
         })
     })?;
     let mut attempts: Vec<_> = live.into_iter().map(Ok).chain(ended).collect::<Result<_>>()?;
@@ -187,6 +194,51 @@ fn matches(filter: &Filter, row: &Row<'_>) -> Result<bool> {
         && is(22, filter.route.as_deref())?)
 }
 
+/// A page of the operations of which this request made an attempt: those whose attempts are under way, and what the next
+/// attempts below the cursor tell.
+pub(super) fn of_request(conn: &Connection, request_id: &str, before: Option<Cursor>) -> Result<Page> {
+    const UNDER_WAY: &str = concat!(
+        "SELECT seq FROM operations WHERE ",
+        unfinished!(),
+        " AND state = 'claimed' AND request_id = ?1 ORDER BY seq DESC LIMIT ?2"
+    );
+    const ENDED: &str = "SELECT seq, request_id FROM attempts WHERE seq < ?1 ORDER BY seq DESC, number DESC";
+    let tx = conn.unchecked_transaction()?;
+    let mut found: Vec<i64> = Vec::new();
+    if before.is_none() {
+        let mut statement = tx.prepare_cached(UNDER_WAY)?;
+        let rows = statement.query_map(params![request_id, PAGE_ROWS_MAX], |row| row.get(0))?;
+        found = rows.collect::<Result<_>>()?;
+    }
+    let mut statement = tx.prepare_cached(ENDED)?;
+    let mut rows = statement.query([before.map_or(i64::MAX, |Cursor(seq)| seq.cast_signed())])?;
+    let (mut looked, mut reached, mut next) = (0, None::<i64>, None);
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        // A page ends between two operations, so that no attempt is left out.
+        if reached.is_some_and(|reached| reached != seq)
+            && (looked >= ATTEMPTS_A_LOOK || found.len() >= PAGE_ROWS_MAX as usize)
+        {
+            next = reached.map(|reached| Cursor(reached.unsigned_abs()));
+            break;
+        }
+        looked += 1;
+        reached = Some(seq);
+        if row.get_ref(1)?.as_str_or_null()? == Some(request_id) && !found.contains(&seq) {
+            found.push(seq);
+        }
+    }
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    let mut operations = Vec::with_capacity(found.len());
+    for seq in found {
+        const SQL: &str = concat!("SELECT ", whole_columns!(), " FROM operations WHERE seq = ?1");
+        if let Some(whole) = tx.prepare_cached(SQL)?.query_row([seq], Whole::read).optional()? {
+            operations.push(record(&tx, whole)?);
+        }
+    }
+    Ok(Page { operations, next })
+}
+
 pub(super) fn counts(conn: &Connection) -> Result<Counts> {
     const IN_STATE: &str =
         concat!("SELECT count(*) FROM operations WHERE ", unfinished!(), " AND state = ?1");
@@ -214,7 +266,7 @@ fn head(tx: &Connection, id: OperationId) -> Result<Option<Head>> {
 /// The rest of what is told of an operation.
 fn record(tx: &Connection, found: Whole) -> Result<OperationRecord> {
     let id = found.id();
-    let Whole { head, fingerprint, name, owner, route, method, path } = found;
+    let Whole { head, fingerprint, name, owner, route, method, path, .. } = found;
     let answer_status = tx
         .prepare_cached("SELECT answer_status FROM operations WHERE seq = ?1")?
         .query_row([head.seq], |row| row.get(0))?;

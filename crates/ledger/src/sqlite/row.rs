@@ -67,6 +67,9 @@ pub(super) struct Whole {
     pub(super) route: Arc<str>,
     pub(super) method: Box<str>,
     pub(super) path: Box<str>,
+    /// The id of the request that makes the attempt under way. It is not among [`whole_columns`]: it lies behind the
+    /// answer's body, which is not to be read for it.
+    pub(super) request_id: Option<Box<str>>,
 }
 
 /// The columns that hold a state, as they are written.
@@ -161,6 +164,7 @@ impl Whole {
             route: row.get(22)?,
             method: row.get(23)?,
             path: row.get(24)?,
+            request_id: None,
         })
     }
 

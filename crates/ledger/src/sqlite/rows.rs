@@ -42,15 +42,15 @@ impl<'a> Insert<'a> {
         const SQL: &str = "INSERT INTO operations (seq, digest, state, mode, doubt, fence, attempts, created_at, \
                            began_at, changed_at, expires_at, keep_ms, keep_from, tombstone_ms, repeatable_ms, \
                            answer, fingerprint, namespace, key, principal, credential, route, method, path, \
-                           digest_head, answer_status, answer_headers, answer_body) \
+                           digest_head, answer_status, answer_headers, answer_body, request_id) \
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-                           ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
+                           ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)";
         conn.prepare_cached(SQL).map(Self)
     }
 
     /// Writes the operation, and the answer that its state names.
     pub(super) fn run(&mut self, operation: &Whole, answer: Option<&Answer>) -> Result<()> {
-        let Whole { head, fingerprint, name, owner, route, method, path } = operation;
+        let Whole { head, fingerprint, name, owner, route, method, path, request_id } = operation;
         let columns = row::state_columns(head.state);
         self.0.execute(params![
             head.seq,
@@ -81,6 +81,7 @@ impl<'a> Insert<'a> {
             answer.map(|answer| answer.status),
             answer.map(|answer| answer.headers.as_packed()),
             answer.and_then(|answer| answer.body.as_deref()),
+            request_id.as_deref().filter(|_| columns.fence.is_some()),
         ])?;
         Ok(())
     }
@@ -90,7 +91,8 @@ impl<'a> Update<'a> {
     pub(super) fn of(conn: &'a Connection) -> Result<Self> {
         const SQL: &str = "UPDATE operations SET state = ?2, doubt = ?3, evidence = ?4, fence = ?5, answer = ?6, \
                            began_at = ?7, changed_at = ?8, expires_at = ?9, answer_status = ?10, \
-                           answer_headers = ?11, answer_body = ?12 WHERE seq = ?1";
+                           answer_headers = ?11, answer_body = ?12, \
+                           request_id = CASE WHEN ?5 IS NOT NULL THEN request_id END WHERE seq = ?1";
         conn.prepare_cached(SQL).map(Self)
     }
 
@@ -117,11 +119,14 @@ impl<'a> Update<'a> {
 
 impl<'a> InsertAttempt<'a> {
     pub(super) fn of(conn: &'a Connection) -> Result<Self> {
-        const SQL: &str = "INSERT INTO attempts (seq, number, fence, began_at, ended_at, end, cause, status) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        const SQL: &str = "INSERT INTO attempts (seq, number, fence, began_at, ended_at, end, cause, status, \
+                           request_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+                           coalesce(?9, (SELECT request_id FROM operations WHERE seq = ?1)))";
         conn.prepare_cached(SQL).map(Self)
     }
 
+    /// Writes how the attempt ended of the operation whose head this is, before the operation's row says so: the id of
+    /// the request that made it stands there, where it is not given.
     pub(super) fn run(
         &mut self,
         head: &Head,
@@ -129,6 +134,7 @@ impl<'a> InsertAttempt<'a> {
         began_at: Timestamp,
         ended_at: Timestamp,
         end: EndColumns,
+        request_id: Option<&str>,
     ) -> Result<()> {
         self.0.execute(params![
             head.seq,
@@ -139,6 +145,7 @@ impl<'a> InsertAttempt<'a> {
             end.end,
             end.cause,
             end.status,
+            request_id,
         ])?;
         Ok(())
     }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use steadfast_ledger::{
-    Claims as _, OpenError,
+    Bans as _, ClaimOutcome, ClaimRequest, Claims as _, Clock, OpenError, Operations as _, Revision,
     sqlite::{SqliteLedger, SqliteOptions},
 };
 use tempfile::{TempDir, tempdir};
 
-use crate::request::{answered, granted, replay};
+use crate::request::{answered, granted, replay, request};
 
 fn open(path: &Path) -> Result<SqliteLedger, OpenError> {
     SqliteLedger::open(path, SqliteOptions::default())
@@ -68,16 +68,21 @@ fn a_newer_schema_is_refused_and_left_alone() {
     conn.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(conn);
     let before = fs::read(&path).unwrap();
-    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 3 }));
+    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 4 }));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
+
+/// Takes away again what the fourth version added.
+const BEFORE_REQUESTS: &str =
+    "ALTER TABLE operations DROP COLUMN request_id; ALTER TABLE attempts DROP COLUMN request_id;";
 
 #[tokio::test]
 async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
     let (_folder, path) = filled().await;
     let conn = rusqlite::Connection::open(&path).unwrap();
-    conn.execute_batch("DROP TABLE bans; DELETE FROM counters WHERE name = 'bans'; PRAGMA user_version = 2")
-        .unwrap();
+    conn.execute_batch("DROP TABLE bans; DELETE FROM counters WHERE name = 'bans'").unwrap();
+    conn.execute_batch(BEFORE_REQUESTS).unwrap();
+    conn.execute_batch("PRAGMA user_version = 2").unwrap();
     drop(conn);
     let ledger = open(&path).unwrap();
     let order = steadfast_core::BanOrder {
@@ -90,7 +95,23 @@ async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
         challenge: None,
     };
     assert!(ledger.ban(order).await.unwrap().is_some());
-    assert_eq!(ledger.bans(steadfast_ledger::Revision(0)).await.unwrap().bans.len(), 1);
+    assert_eq!(ledger.bans(Revision(0)).await.unwrap().bans.len(), 1);
+}
+
+#[tokio::test]
+async fn a_ledger_from_before_attempts_named_their_requests_is_brought_up_to_date() {
+    let (_folder, path) = filled().await;
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(BEFORE_REQUESTS).unwrap();
+    conn.execute_batch("PRAGMA user_version = 3").unwrap();
+    drop(conn);
+    let ledger = open(&path).unwrap();
+    assert_eq!(replay(&ledger, "k7").await, Ok(vec![b'x'; 500].into()));
+    let asked = ClaimRequest { request_id: Some("req-1".into()), ..request("new") };
+    let ClaimOutcome::Granted(claim) = ledger.claim(asked).await.unwrap() else { panic!("it is free") };
+    ledger.finish(&claim, answered("made")).await.unwrap();
+    let found = ledger.of_request("req-1".into(), None).await.unwrap();
+    assert_eq!(found.operations.iter().map(|record| record.id).collect::<Vec<_>>(), [claim.operation]);
 }
 
 #[test]

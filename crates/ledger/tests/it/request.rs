@@ -18,6 +18,7 @@ pub(crate) fn request(key: &str) -> ClaimRequest {
         route: "orders".into(),
         method: "POST".into(),
         path: "/orders".into(),
+        request_id: None,
         repeatable_for: Some(Duration::from_secs(3_600)),
         retention: Retention { keep: Duration::from_secs(3_600), from: KeepFrom::Finish, tombstone: None },
         durability: Durability::Synced,

@@ -48,6 +48,7 @@ pub(crate) fn request(key: &str) -> ClaimRequest {
         route: Arc::from("orders"),
         method: "POST".into(),
         path: "/orders".into(),
+        request_id: None,
         repeatable_for: None,
         retention: Retention { keep: Duration::from_secs(3_600), from: KeepFrom::Finish, tombstone: None },
         durability: Durability::Synced,

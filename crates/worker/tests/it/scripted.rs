@@ -11,9 +11,9 @@ use steadfast_core::{
 };
 use steadfast_ledger::{
     AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock,
-    Counts, CredentialChanges, CredentialError, Credentials, Erase, Erased, Erasure, Filter, Finished, Issue,
-    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
-    Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch,
+    Counts, CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter,
+    Finished, Issue, LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Revision,
+    SettleError, Settled, Settlement, Settlements, Swept, TooManyWaiters, Upkeep, Watch,
 };
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -198,6 +198,10 @@ impl Operations for Scripted {
     }
 
     fn list(&self, _: Filter) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        closed()
+    }
+
+    fn of_request(&self, _: Box<str>, _: Option<Cursor>) -> BoxFuture<'_, Result<Page, LedgerError>> {
         closed()
     }
 

@@ -28,7 +28,7 @@ mod upstream;
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::Path, thread, time::Duration};
 
 use super::{
-    Config, LedgerLocation, Listener, UpstreamConfig,
+    Config, ExplainPolicy, LedgerLocation, Listener, UpstreamConfig,
     error::{ConfigError, ConfigErrors, ConfigWarning},
     load::{Loaded, read},
     raw::{At, RawConfig, RawRoute, Time},
@@ -110,6 +110,7 @@ impl<'a> Checker<'a> {
             edge,
             spool,
             cache_memory_max,
+            explain: explain(raw),
             drain_timeout: time_or(raw.drain_timeout.as_ref(), Duration::from_secs(30)),
             resolver,
             document,
@@ -208,6 +209,15 @@ impl<'a> Checker<'a> {
     /// What was found, or nothing and one error more.
     fn take<T>(&mut self, span: &Range<usize>, finding: Finding<T>) -> Option<T> {
         finding.map_err(|(what, next)| self.error(span, what, next)).ok()
+    }
+}
+
+fn explain(raw: &RawConfig) -> ExplainPolicy {
+    let default = ExplainPolicy::default();
+    let Some(explain) = raw.explain.as_ref().map(At::get) else { return default };
+    ExplainPolicy {
+        requests_max: explain.requests_max.as_ref().map_or(default.requests_max, |max| whole(*max.get())),
+        slow: time_or(explain.slow.as_ref(), default.slow),
     }
 }
 

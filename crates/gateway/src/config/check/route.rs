@@ -134,6 +134,7 @@ impl Checker<'_> {
             limits: Vec::new(),
             limit_headers: self.limit_headers(raw),
             refusal: raw.refusal.as_ref().and_then(|refusal| self.refusal(refusal.get())),
+            decision_header: raw.decision_header.as_ref().is_some_and(|header| *header.get()),
             rewrite: self.rewrite(raw),
         })
     }

@@ -9,6 +9,7 @@ mod concurrency;
 mod courtesy;
 mod document;
 mod edge;
+mod explain;
 mod fallback;
 mod health;
 mod idempotency;
@@ -36,6 +37,7 @@ pub(super) use concurrency::{RawConcurrency, RawPriority};
 pub(super) use courtesy::RawCourtesy;
 pub(super) use document::RawDocument;
 pub(super) use edge::{RawEdge, RawForwarded, RawListener, RawListenerTls};
+pub(super) use explain::RawExplain;
 pub(super) use fallback::RawFallback;
 pub(super) use health::RawHealth;
 pub(super) use idempotency::{
@@ -105,6 +107,10 @@ pub(super) struct RawConfig {
     /// Where answers are kept that routes with `cache` give again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cache: Option<At<RawCacheStore>>,
+    /// Which requests are remembered with what was decided about them, so that `steadfast explain` can say why one was
+    /// refused, or slow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) explain: Option<At<RawExplain>>,
     /// How the addresses behind upstreams' names are found. In the system's own way unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resolver: Option<At<RawResolver>>,

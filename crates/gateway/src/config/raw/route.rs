@@ -90,6 +90,11 @@ pub(in crate::config) struct RawRoute {
     /// stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) refusal: Option<At<RawRefusal>>,
+    /// Whether the refusals of this route say in `Steadfast-Decision` what each part decided: by which limit, with how
+    /// much left, after how many attempts. Where upstreams are is not told.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) decision_header: Option<At<bool>>,
     /// What is taken from the beginning of the path before it goes to the upstream, by whole segments: with `/api`,
     /// `/api/orders` becomes `/orders`.
     #[serde(skip_serializing_if = "Option::is_none")]
