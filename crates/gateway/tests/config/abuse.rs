@@ -7,7 +7,8 @@ use steadfast_layers::AbusePolicy;
 
 use crate::read;
 
-const ROUTE: &str = "[upstreams.bank]\nurl = \"http://127.0.0.1:9000\"\n[[routes]]\npath = \"/*\"\nupstream = \"bank\"\n";
+const ROUTE: &str =
+    "[upstreams.bank]\nurl = \"http://127.0.0.1:9000\"\n[[routes]]\npath = \"/*\"\nupstream = \"bank\"\n";
 
 #[test]
 fn what_is_said_of_abuse_is_read_and_written_back_as_it_was() {
@@ -25,13 +26,16 @@ challenge = "https://example.org/human"
     let config = read(&text).unwrap_or_else(|errors| panic!("{errors}")).config;
     let abuse = &config.abuse;
     assert_eq!(abuse.bans[0].of.to_string(), "203.0.113.0/24");
-    let (unauthenticated, storm) = (abuse.unauthenticated.expect("stated"), abuse.limit_storm.expect("stated"));
+    let (unauthenticated, storm) =
+        (abuse.unauthenticated.expect("stated"), abuse.limit_storm.expect("stated"));
     assert_eq!((unauthenticated.is_shadow, storm.is_shadow), (false, true));
     assert_eq!(unauthenticated.ban_for_max, Duration::from_secs(86_400));
     assert_eq!(storm.ban_for_max, storm.ban_for, "never less than the first");
     let baseline = abuse.baseline.expect("stated");
     assert_eq!((baseline.factor, baseline.is_shadow), (10, true), "nobody is refused unless that is said");
-    assert!(abuse.spares_principal("health") && abuse.spares_address("10.1.2.3".parse().expect("an address")));
+    assert!(
+        abuse.spares_principal("health") && abuse.spares_address("10.1.2.3".parse().expect("an address"))
+    );
     let again = read(&effective(&config)).unwrap_or_else(|errors| panic!("{errors}")).config;
     assert_eq!(again.abuse, config.abuse);
 }
@@ -40,7 +44,9 @@ challenge = "https://example.org/human"
 fn nothing_is_done_unless_it_is_stated_and_loopback_is_spared_unless_it_is_not() {
     let nothing = read(ROUTE).unwrap_or_else(|errors| panic!("{errors}")).config;
     assert_eq!(nothing.abuse, AbusePolicy::default());
-    let abuse = |text: &str| read(&format!("[abuse]\n{text}\n{ROUTE}")).unwrap_or_else(|errors| panic!("{errors}")).config.abuse;
+    let abuse = |text: &str| {
+        read(&format!("[abuse]\n{text}\n{ROUTE}")).unwrap_or_else(|errors| panic!("{errors}")).config.abuse
+    };
     let loopback = "127.0.0.1".parse().expect("an address");
     assert!(abuse("").spares_address(loopback));
     assert!(!abuse("never = []").spares_address(loopback));

@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use steadfast_core::{BanOrder, BanSource, BanTime};
 use steadfast_ledger::{
-    Claims as _, OpenError,
+    Bans as _, Claims as _, Clock, OpenError, Revision,
     sqlite::{SqliteLedger, SqliteOptions},
 };
 use tempfile::{TempDir, tempdir};
@@ -80,17 +81,17 @@ async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
         .unwrap();
     drop(conn);
     let ledger = open(&path).unwrap();
-    let order = steadfast_core::BanOrder {
+    let order = BanOrder {
         subject: "203.0.113.7".parse().unwrap(),
-        source: steadfast_core::BanSource::ByHand,
+        source: BanSource::ByHand,
         at: Clock::system().wall(),
-        lasts: steadfast_core::BanTime::ForEver,
+        lasts: BanTime::ForEver,
         reason: "".into(),
         by: "".into(),
         challenge: None,
     };
     assert!(ledger.ban(order).await.unwrap().is_some());
-    assert_eq!(ledger.bans(steadfast_ledger::Revision(0)).await.unwrap().bans.len(), 1);
+    assert_eq!(ledger.bans(Revision(0)).await.unwrap().bans.len(), 1);
 }
 
 #[test]
