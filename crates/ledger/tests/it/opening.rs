@@ -89,6 +89,7 @@ async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
         reason: "".into(),
         by: "".into(),
         challenge: None,
+        repeats: 0,
     };
     assert!(ledger.ban(order).await.unwrap().is_some());
     assert_eq!(ledger.bans(Revision(0)).await.unwrap().bans.len(), 1);
