@@ -80,6 +80,7 @@ pub(crate) async fn ban(State(parts): State<AdminParts>, body: Body) -> Result<J
         reason: reason.clone(),
         by: by.clone(),
         challenge: challenge.map(Into::into),
+        repeats: 0,
     };
     let banned = parts.ledger.ban(order).await;
     let result = result(&banned);

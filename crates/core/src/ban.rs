@@ -241,6 +241,8 @@ pub struct BanOrder {
     pub by: Box<str>,
     /// Where they can show that they are welcome.
     pub challenge: Option<Box<str>>,
+    /// How many came before it at least, as far as whoever orders it knows: a store may not have been told of all of them.
+    pub repeats: u32,
 }
 
 /// How long a ban is to last.
@@ -270,7 +272,7 @@ impl BanOrder {
         }
         // Whoever was let off by a person begins anew.
         let repeated = before.filter(|before| before.source.is_automatic() && before.lifted_at.is_none());
-        let repeats = repeated.map_or(0, |before| before.repeats.saturating_add(1));
+        let repeats = repeated.map_or(0, |before| before.repeats.saturating_add(1)).max(self.repeats);
         let (until, repeats) = match self.lasts {
             BanTime::ForEver => (None, 0),
             BanTime::For(time) => (Some(self.at.after(time)), 0),
@@ -372,7 +374,7 @@ mod tests {
 
     fn order(source: BanSource, at: Timestamp, lasts: BanTime) -> BanOrder {
         let subject = BanSubject::Principal("acme".into());
-        BanOrder { subject, source, at, lasts, reason: "".into(), by: "".into(), challenge: None }
+        BanOrder { subject, source, at, lasts, reason: "".into(), by: "".into(), challenge: None, repeats: 0 }
     }
 
     const GROWING: BanTime = BanTime::Growing { first: MINUTE, longest: Duration::from_secs(600) };

@@ -2,10 +2,14 @@
 //! tells it at once whom this node banned by itself. A ledger that is lost changes nothing about who is banned; it is told
 //! when it is back.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use steadfast_layers::AbuseGuard;
-use steadfast_ledger::{LedgerError, SharedLedger};
+use steadfast_ledger::{Ledger, LedgerError, SharedLedger};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout},
@@ -39,7 +43,8 @@ impl BanKeeper {
     /// No thread could be started.
     pub(crate) fn start(guard: &Arc<AbuseGuard>, ledger: &SharedLedger) -> io::Result<Self> {
         let (asks, asked) = mpsc::channel(WAITING_MAX);
-        let (guard, ledger) = (Arc::clone(guard), Arc::clone(ledger));
+        // The ledger is held while it is asked, and no longer: when the gateway is gone, so is its hold on the file.
+        let (guard, ledger) = (Arc::clone(guard), Arc::downgrade(ledger));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
             .name("bans".into())
@@ -61,7 +66,7 @@ impl BanKeeper {
     }
 }
 
-async fn run(guard: &AbuseGuard, ledger: &SharedLedger, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
+async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
     let mut lost = false;
     let mut sweep_at = Instant::now() + SWEEP_EVERY;
     loop {
@@ -90,10 +95,11 @@ async fn run(guard: &AbuseGuard, ledger: &SharedLedger, mut asked: mpsc::Receive
 
 /// Tells the ledger what it does not know, and takes in what changed there; whether it answers. That it does not is said
 /// once, and once that it does again.
-async fn exchange(guard: &AbuseGuard, ledger: &SharedLedger, was_lost: bool) -> bool {
+async fn exchange(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, was_lost: bool) -> bool {
+    let Some(ledger) = ledger.upgrade() else { return false };
     let exchanged = timeout(ANSWER_MAX, async {
-        guard.tell(&**ledger).await?;
-        guard.follow(&**ledger).await
+        guard.tell(&*ledger).await?;
+        guard.follow(&*ledger).await
     });
     match exchanged
         .await

@@ -122,7 +122,7 @@ fn each_example_carries_the_retry_hints_that_clients_obey() {
 
 #[test]
 fn each_example_has_only_known_members_and_links_to_a_well_formed_operation() {
-    const MEMBERS: [&str; 14] = [
+    const MEMBERS: [&str; 15] = [
         "type",
         "title",
         "status",
@@ -137,6 +137,7 @@ fn each_example_has_only_known_members_and_links_to_a_well_formed_operation() {
         "limit",
         "remaining",
         "violated-policies",
+        "until",
     ];
     for &code in Code::ALL {
         let example = Example::of(code);

@@ -84,6 +84,7 @@ async fn banned(house: &House, subject: &str, lasts: BanTime, challenge: Option<
         reason: "secret suspicions".into(),
         by: "ada".into(),
         challenge: challenge.map(Into::into),
+        repeats: 0,
     };
     house.stand.ledger.ban(order).await.expect("a ledger that works").expect("a ban");
     house.gateway.refresh_bans().await;

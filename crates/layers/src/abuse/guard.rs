@@ -297,6 +297,7 @@ impl AbuseGuard {
             reason: rule.reason(source).into(),
             by: BY_ITSELF.into(),
             challenge,
+            repeats: 0,
         };
         let tally = self.tally(source);
         match self.list.make(order, rule.is_shadow) {

@@ -151,6 +151,8 @@ impl BanList {
                 return Err(NoRoom);
             }
             held.ledger.put(ban.clone(), false);
+            // Where the ledger was not told of the one before, it counts that one all the same.
+            let order = BanOrder { repeats: ban.repeats, ..order };
             held.unwritten.insert(order.subject.clone(), order);
         }
         self.recount(&held);
@@ -318,7 +320,7 @@ mod tests {
     fn order(subject: &str, lasts: BanTime) -> BanOrder {
         let subject = subject.parse().expect("a subject");
         let (source, reason, by) = (BanSource::Unauthenticated, "".into(), "".into());
-        BanOrder { subject, source, at: NOW, lasts, reason, by, challenge: None }
+        BanOrder { subject, source, at: NOW, lasts, reason, by, challenge: None, repeats: 0 }
     }
 
     fn found(list: &BanList, address: &str, now: Timestamp) -> Option<(String, bool)> {
@@ -359,15 +361,18 @@ mod tests {
     #[test]
     fn what_the_ledger_made_of_an_older_order_does_not_undo_a_newer_one() {
         let list = BanList::default();
-        let first = order("203.0.113.7", BanTime::For(MINUTE));
+        let growing = BanTime::Growing { first: MINUTE, longest: MINUTE * 10 };
+        let first = order("203.0.113.7", growing);
         let made = list.make(first.clone(), false).expect("room");
         let later = NOW.after(MINUTE);
         let second = BanOrder { at: later, ..first.clone() };
-        list.make(second.clone(), false).expect("room");
+        let grown = list.make(second.clone(), false).expect("room").expect("a ban");
         list.settled(&first, made);
         assert!(found(&list, "203.0.113.7", later).is_some());
         assert!(list.has_untold(), "the ledger is told of the second");
-        list.settled(&second, None);
+        let told = list.read().unwritten.values().next().cloned().expect("it");
+        assert_eq!(told.upon(None), Some(grown), "though it was never told of the first");
+        list.settled(&told, None);
         assert!(found(&list, "203.0.113.7", later).is_some() && !list.has_untold());
     }
 

@@ -22,6 +22,7 @@ async fn a_list_that_cannot_follow_its_ledger_stays_as_it_is_and_catches_up() {
             reason: "".into(),
             by: "".into(),
             challenge: None,
+            repeats: 0,
         };
         ledger.ban(order).await.expect("a ledger that works");
     };

@@ -23,6 +23,7 @@ fn by_hand(of: &str, lasts: BanTime) -> BanOrder {
         reason: "it „scrapes“ prices".into(),
         by: "ada".into(),
         challenge: Some("https://example.org/human?a=b".into()),
+        repeats: 0,
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use steadfast_core::{BanOrder, BanSource, BanTime};
 use steadfast_ledger::{
     Bans as _, ClaimOutcome, ClaimRequest, Claims as _, Clock, OpenError, Operations as _, Revision,
     sqlite::{SqliteLedger, SqliteOptions},
@@ -85,14 +86,15 @@ async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
     conn.execute_batch("PRAGMA user_version = 2").unwrap();
     drop(conn);
     let ledger = open(&path).unwrap();
-    let order = steadfast_core::BanOrder {
+    let order = BanOrder {
         subject: "203.0.113.7".parse().unwrap(),
-        source: steadfast_core::BanSource::ByHand,
+        source: BanSource::ByHand,
         at: Clock::system().wall(),
-        lasts: steadfast_core::BanTime::ForEver,
+        lasts: BanTime::ForEver,
         reason: "".into(),
         by: "".into(),
         challenge: None,
+        repeats: 0,
     };
     assert!(ledger.ban(order).await.unwrap().is_some());
     assert_eq!(ledger.bans(Revision(0)).await.unwrap().bans.len(), 1);
