@@ -69,9 +69,14 @@ impl BanKeeper {
 async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
     let mut lost = false;
     let mut sweep_at = Instant::now() + SWEEP_EVERY;
+    let mut waiting: Option<oneshot::Sender<()>> = None;
     loop {
         let was_lost = lost;
         lost = !exchange(guard, ledger, was_lost).await;
+        if let Some(done) = waiting.take() {
+            // Whoever waited may have left.
+            let _ = done.send(());
+        }
         if Instant::now() >= sweep_at {
             guard.sweep();
             sweep_at = Instant::now() + SWEEP_EVERY;
@@ -81,12 +86,10 @@ async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Rec
             sleep(TELL_AGAIN_AFTER).await;
         }
         tokio::select! {
-            waiting = asked.recv() => {
-                let Some(done) = waiting else { return };
-                lost = !exchange(guard, ledger, lost).await;
-                // Whoever waited may have left.
-                let _ = done.send(());
-            }
+            asks = asked.recv() => match asks {
+                Some(done) => waiting = Some(done),
+                None => return,
+            },
             () = guard.news() => {}
             () = sleep(FOLLOW_EVERY) => {}
         }
