@@ -33,7 +33,13 @@ const WAITING_MAX: usize = 64;
 /// The keeper; its thread ends with it.
 #[derive(Debug)]
 pub(crate) struct BanKeeper {
-    asks: mpsc::Sender<oneshot::Sender<()>>,
+    asks: mpsc::Sender<Asked>,
+}
+
+/// Who waits until all is known, and whether that is the last thing to do.
+struct Asked {
+    done: oneshot::Sender<()>,
+    is_last: bool,
 }
 
 impl BanKeeper {
@@ -54,9 +60,18 @@ impl BanKeeper {
 
     /// Waits until everything that this node and the ledger knew of bans just now is known to both.
     pub(crate) async fn refresh(&self) {
+        self.ask(false).await;
+    }
+
+    /// Does so for the last time: after that the ledger is not asked any more, and may be opened by somebody else.
+    pub(crate) async fn finish(&self) {
+        self.ask(true).await;
+    }
+
+    async fn ask(&self, is_last: bool) {
         let (done, told) = oneshot::channel();
         let asked = async {
-            if self.asks.send(done).await.is_ok() {
+            if self.asks.send(Asked { done, is_last }).await.is_ok() {
                 // Where the thread ends, nobody needs to know any more.
                 let _ = told.await;
             }
@@ -66,32 +81,36 @@ impl BanKeeper {
     }
 }
 
-async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
-    let mut lost = false;
+async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Receiver<Asked>) {
+    let mut lost = !exchange(guard, ledger, false).await;
     let mut sweep_at = Instant::now() + SWEEP_EVERY;
-    let mut waiting: Option<oneshot::Sender<()>> = None;
     loop {
-        let was_lost = lost;
-        lost = !exchange(guard, ledger, was_lost).await;
-        if let Some(done) = waiting.take() {
+        // A flood of bans does not become a flood of questions to a ledger that does not answer.
+        let news = async {
+            if lost {
+                sleep(TELL_AGAIN_AFTER).await;
+            }
+            guard.news().await;
+        };
+        let waiting = tokio::select! {
+            waiting = asked.recv() => match waiting {
+                Some(waiting) => Some(waiting),
+                None => return,
+            },
+            () = news => None,
+            () = sleep(FOLLOW_EVERY) => None,
+        };
+        lost = !exchange(guard, ledger, lost).await;
+        if let Some(Asked { done, is_last }) = waiting {
             // Whoever waited may have left.
             let _ = done.send(());
+            if is_last {
+                return;
+            }
         }
         if Instant::now() >= sweep_at {
             guard.sweep();
             sweep_at = Instant::now() + SWEEP_EVERY;
-        }
-        // A flood of bans does not become a flood of questions to a ledger that does not answer.
-        if lost && was_lost {
-            sleep(TELL_AGAIN_AFTER).await;
-        }
-        tokio::select! {
-            asks = asked.recv() => match asks {
-                Some(done) => waiting = Some(done),
-                None => return,
-            },
-            () = guard.news() => {}
-            () = sleep(FOLLOW_EVERY) => {}
         }
     }
 }

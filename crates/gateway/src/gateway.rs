@@ -512,7 +512,7 @@ impl Gateway {
             store.leave().await;
         }
         self.keys.note_uses().await;
-        self.bans.refresh().await;
+        self.bans.finish().await;
         self.drain.open_count()
     }
 }
