@@ -43,7 +43,7 @@ function bucket.read(text)
 end
 function bucket.write(state) return pack('<ddd', state[1], state[2], state[3]) end
 
--- What is missing now, the same in parts of one at the end.
+-- The same now; and what is missing in parts.
 local function drained(tokens, parts, at, quota)
   local length, elapsed = quota.length, now - at
   if parts >= length then parts = length - 1 end

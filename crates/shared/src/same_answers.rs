@@ -194,7 +194,7 @@ fn a_call_of_many_questions_answers_as_the_core_does_one_after_the_other() {
         limit: LimitTag::of("a limit"),
         // One key in three is nobody else's.
         key: LimitedKey {
-            subject: if number % 3 == 0 { 1_000 + number } else { number % 7 },
+            subject: if number.is_multiple_of(3) { 1_000 + number } else { number % 7 },
             rest: part as u64,
         },
         quota: Quota {
