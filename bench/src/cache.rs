@@ -75,7 +75,7 @@ impl Cache {
                     until,
                     rate: None,
                     keys: Keys::None,
-                    cookies: Vec::new(),
+                    fields: Vec::new(),
                     expect: Expect { status: 200, bytes, replayed: None },
                     manners: Manners::default(),
                 }

@@ -166,7 +166,12 @@ pub(crate) fn steadfast_with(
     upstream_says: &str,
     route_says: &str,
 ) -> anyhow::Result<Running> {
-    let says = format!(
+    steadfast_that_says(place, name, &one_route(upstream, upstream_says, route_says))
+}
+
+/// What a config says of one upstream, and of the route that leads everything to it.
+pub(crate) fn one_route(upstream: u16, upstream_says: &str, route_says: &str) -> String {
+    format!(
         "[upstreams.service]
 url = \"http://127.0.0.1:{upstream}\"
 {upstream_says}
@@ -176,8 +181,7 @@ path = \"/*\"
 upstream = \"service\"
 {route_says}
 "
-    );
-    steadfast_that_says(place, name, &says)
+    )
 }
 
 /// The gateway with one worker, and upstreams and routes as its config `says`.
@@ -185,6 +189,28 @@ upstream = \"service\"
 /// # Errors
 /// It does not start or is not ready in 30 s.
 pub(crate) fn steadfast_that_says(place: &Workplace, name: &str, says: &str) -> anyhow::Result<Running> {
+    Ok(steadfast_and_admin(place, name, says)?.0)
+}
+
+/// The same, whose callers have API keys; and one, as the command makes it.
+///
+/// # Errors
+/// It does not start, is not ready in 30 s, or no key is made.
+pub(crate) fn steadfast_with_a_key(
+    place: &Workplace,
+    name: &str,
+    says: &str,
+) -> anyhow::Result<(Running, String)> {
+    let (running, admin) = steadfast_and_admin(place, name, says)?;
+    let mut command = Command::new(&place.steadfast);
+    command.args(["credentials", "--admin", &format!("127.0.0.1:{admin}"), "create", "customer-1"]);
+    let made = command.output().context("no key can be made")?;
+    anyhow::ensure!(made.status.success(), "no key was made: {}", String::from_utf8_lossy(&made.stderr));
+    Ok((running, String::from_utf8(made.stdout)?.trim().to_owned()))
+}
+
+/// And the port of its admin API.
+fn steadfast_and_admin(place: &Workplace, name: &str, says: &str) -> anyhow::Result<(Running, u16)> {
     let (port, admin) = (free_port()?, free_port()?);
     let ledger = sqlite_ledger(place, name);
     let config = format!(
@@ -199,7 +225,7 @@ workers = 1
     fs::write(&path, config)?;
     let mut command = Command::new(&place.steadfast);
     command.arg("serve").arg("--config").arg(&path).current_dir(place.folder());
-    begin_gateway(place, name, command, port, admin)
+    Ok((begin_gateway(place, name, command, port, admin)?, admin))
 }
 
 fn begin_gateway(
@@ -387,7 +413,7 @@ pub(crate) fn library(place: &Workplace, name: &str, ledger: &Path, bytes: usize
 }
 
 /// A service with `axum-idempotent`, its sessions and answers in `redis`, that answers by itself or passes requests on
-/// to `upstream`; and cookies of sessions begun with it.
+/// to `upstream`; and `Cookie` fields of sessions begun with it.
 ///
 /// # Errors
 /// It does not start, or begins no session.
@@ -413,7 +439,8 @@ fn begin_session(port: u16) -> anyhow::Result<String> {
     let answer = get(port, "/session")?;
     let cookie = answer.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or(value).to_owned())
+        let is_cookie = name.eq_ignore_ascii_case("set-cookie");
+        is_cookie.then(|| format!("Cookie: {}", value.split(';').next().unwrap_or(value)))
     });
     cookie.with_context(|| format!("no session was begun: {answer}"))
 }

@@ -160,7 +160,7 @@ deadline = \"{}ms\"
             until,
             rate: Some(rate),
             keys: Keys::None,
-            cookies: Vec::new(),
+            fields: Vec::new(),
             expect: Expect { status: 200, bytes: BYTES, replayed: None },
             manners: Manners { takes_refusals: true, ..Manners::default() },
         }

@@ -62,7 +62,7 @@ struct Entry {
     name: &'static str,
     port: u16,
     traffic: Traffic,
-    cookies: Vec<String>,
+    fields: Vec<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -178,9 +178,9 @@ impl Keyed {
             let redis = stores::redis(place, store, sync)?;
             if self.takes_part(Group::Axum) {
                 for (name, upstream) in [(axum, None), (gateway, Some(upstream))] {
-                    let (peer, cookies) =
+                    let (peer, fields) =
                         contestants::axum_idempotent(place, name, redis.port, self.bytes, upstream)?;
-                    ring.enter_with(name, peer.port, Traffic::First, cookies);
+                    ring.enter_with(name, peer.port, Traffic::First, fields);
                     ring.contestants.push(peer);
                 }
             }
@@ -203,8 +203,7 @@ impl Keyed {
                 (Keys::Unique { seed: REPLAYED_SEED }, Some(false)),
                 (Keys::Pool { seed: REPLAYED_SEED, size: 1 }, Some(marks)),
             ] {
-                let mut load =
-                    self.load(entry.port, keys, replayed, entry.cookies.clone(), Until::Answers(1));
+                let mut load = self.load(entry.port, keys, replayed, entry.fields.clone(), Until::Answers(1));
                 load.connections = 1;
                 load.run().map_err(|error| error.context(format!("{} does not replay", entry.name)))?;
             }
@@ -227,19 +226,12 @@ impl Keyed {
                     }
                     Traffic::Replay => (Keys::Pool { seed: REPLAYED_SEED, size: self.replayed }, Some(true)),
                 };
-                self.load(entry.port, keys, replayed, entry.cookies.clone(), until).run()
+                self.load(entry.port, keys, replayed, entry.fields.clone(), until).run()
             }),
         }
     }
 
-    fn load(
-        &self,
-        port: u16,
-        keys: Keys,
-        replayed: Option<bool>,
-        cookies: Vec<String>,
-        until: Until,
-    ) -> Load {
+    fn load(&self, port: u16, keys: Keys, replayed: Option<bool>, fields: Vec<String>, until: Until) -> Load {
         Load {
             to: loopback(port),
             path: "/orders".to_owned(),
@@ -248,7 +240,7 @@ impl Keyed {
             until,
             rate: None,
             keys,
-            cookies,
+            fields,
             expect: Expect { status: 201, bytes: self.bytes, replayed },
             manners: Manners::default(),
         }
@@ -260,7 +252,7 @@ impl Ring {
         self.enter_with(name, port, traffic, Vec::new());
     }
 
-    fn enter_with(&mut self, name: &'static str, port: u16, traffic: Traffic, cookies: Vec<String>) {
-        self.entries.push(Entry { name, port, traffic, cookies });
+    fn enter_with(&mut self, name: &'static str, port: u16, traffic: Traffic, fields: Vec<String>) {
+        self.entries.push(Entry { name, port, traffic, fields });
     }
 }

@@ -80,7 +80,7 @@ impl Latency {
                     until,
                     rate: self.rate,
                     keys: if keyed { Keys::Unique { seed: u64::from(round) } } else { Keys::None },
-                    cookies: Vec::new(),
+                    fields: Vec::new(),
                     expect: Expect { status: 201, bytes: self.bytes, replayed: Some(false) },
                     manners: Manners::default(),
                 }

@@ -1,6 +1,7 @@
 //! What a limit on callers costs that none of them reaches: small answers to GET over 64 connections, through the gateway
-//! with and without one by address, through nginx with and without `limit_req`, and through a proxy of axum with and
-//! without tower_governor. Each is compared with itself without a limit; who proxies faster is another benchmark's.
+//! without one, with one by principal whose callers bring an API key, and with one by address; through nginx with and
+//! without `limit_req`, and through a proxy of axum with and without tower_governor. Each is compared with itself without a
+//! limit; who proxies faster is another benchmark's. The bar is on what the limit and the API key cost together.
 
 use clap::Args;
 
@@ -20,6 +21,16 @@ const SHARE_OF_PLAIN: f64 = 0.95;
 const LIMIT: &str = "
 [limits.per-address]
 per = \"ip\"
+rate = \"1000000/s\"
+";
+
+/// The same by principal, and who that is.
+const LIMIT_BY_KEY: &str = "
+[authentication.customers]
+api_keys = { prefix = \"sf\" }
+
+[limits.per-customer]
+per = \"principal\"
 rate = \"1000000/s\"
 ";
 
@@ -49,6 +60,16 @@ impl Limits {
         let upstream = upstream::start(self.bytes)?;
         let port = upstream.port;
         let plain = contestants::steadfast_with(&place, "steadfast", port, "", "")?;
+        let (known, key) = contestants::steadfast_with_a_key(
+            &place,
+            "steadfast_known_and_limited",
+            &contestants::one_route(
+                port,
+                LIMIT_BY_KEY,
+                "authentication = { by = [\"customers\"] }\nlimits = [\"per-customer\"]",
+            ),
+        )?;
+        let key = format!("Authorization: Bearer {key}");
         let limited = contestants::steadfast_with(
             &place,
             "steadfast_limited",
@@ -70,6 +91,7 @@ impl Limits {
         let (axum, tower_governor) = (axum?, tower_governor?);
         let contestants = [
             ("steadfast", plain.port),
+            ("steadfast_known_and_limited", known.port),
             ("steadfast_limited", limited.port),
             ("steadfast_untold", quiet.port),
             ("nginx", nginx.port),
@@ -77,17 +99,23 @@ impl Limits {
             ("axum", axum.port),
             ("tower_governor", tower_governor.port),
         ];
-        let contestants = contestants.map(|(name, port)| self.contestant(name, port));
+        let contestants = contestants.map(|(name, port)| {
+            let fields = if port == known.port { vec![key.clone()] } else { Vec::new() };
+            self.contestant(name, port, fields)
+        });
         let measured = self.rounds.measure(&contestants)?;
         let mut report = Report::new("limits", conditions, measured);
-        report.relate("limited_vs_plain", "steadfast_limited", "steadfast", Bar::AtLeast(SHARE_OF_PLAIN));
-        report.relate("untold_vs_plain", "steadfast_untold", "steadfast", Bar::AtLeast(SHARE_OF_PLAIN));
+        let bar = Bar::AtLeast(SHARE_OF_PLAIN);
+        report.relate("known_and_limited_vs_plain", "steadfast_known_and_limited", "steadfast", bar);
+        report.relate("limited_vs_plain", "steadfast_limited", "steadfast", Bar::Reported);
+        report.relate("untold_vs_plain", "steadfast_untold", "steadfast", Bar::Reported);
         report.relate("nginx_limit_req_vs_nginx", "nginx_limit_req", "nginx", Bar::Reported);
         report.relate("tower_governor_vs_axum", "tower_governor", "axum", Bar::Reported);
         report.relate("limited_vs_nginx_limit_req", "steadfast_limited", "nginx_limit_req", Bar::Reported);
         report.relate("limited_vs_tower_governor", "steadfast_limited", "tower_governor", Bar::Reported);
         report.notes.push(format!(
-            "GET, answers of {} bytes, {} connections kept alive, all from one address; one thread each. The gateway and \
+            "GET, answers of {} bytes, {} connections kept alive, all from one address; one thread each. \
+             `steadfast_known_and_limited` asks for an API key and counts by its principal, the others by address. The gateway and \
              nginx write an access log to a file; the proxy of axum writes none, and does little else. Ours tells every \
              caller how its limit stands (RateLimit, RateLimit-Policy), tower_governor does with use_headers(), nginx \
              does not; `steadfast_untold` does not either.",
@@ -96,7 +124,7 @@ impl Limits {
         report.print(place.output)
     }
 
-    fn contestant(&self, name: &'static str, port: u16) -> Contestant<'_> {
+    fn contestant(&self, name: &'static str, port: u16, fields: Vec<String>) -> Contestant<'_> {
         Contestant {
             name,
             run: Box::new(move |_, until| {
@@ -108,7 +136,7 @@ impl Limits {
                     until,
                     rate: None,
                     keys: Keys::None,
-                    cookies: Vec::new(),
+                    fields: fields.clone(),
                     expect: Expect { status: 200, bytes: self.bytes, replayed: None },
                     manners: Manners::default(),
                 }

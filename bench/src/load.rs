@@ -32,8 +32,8 @@ pub(crate) struct Load {
     pub(crate) rate: Option<f64>,
     /// Which `Idempotency-Key` goes with each request.
     pub(crate) keys: Keys,
-    /// Cookies, spread over the connections; none where empty.
-    pub(crate) cookies: Vec<String>,
+    /// Header fields, such as `Cookie: a=b`, spread over the connections, one each; none where empty.
+    pub(crate) fields: Vec<String>,
     /// What every answer must be; any other is an error.
     pub(crate) expect: Expect,
     /// How clients treat their connections.

@@ -141,7 +141,7 @@ impl Overload {
             until,
             rate: Some(self.capacity() * times),
             keys: Keys::None,
-            cookies: Vec::new(),
+            fields: Vec::new(),
             expect: Expect { status: 200, bytes: BYTES, replayed: None },
             manners: Manners {
                 takes_refusals: true,

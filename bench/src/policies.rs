@@ -87,7 +87,7 @@ impl Policies {
                     until,
                     rate: None,
                     keys: Keys::None,
-                    cookies: Vec::new(),
+                    fields: Vec::new(),
                     expect: Expect { status: 200, bytes: self.bytes, replayed: None },
                     manners: Manners::default(),
                 }

@@ -107,7 +107,7 @@ impl Soak {
             until: Until::Seconds { warm_up: 0.0, measured: self.length.as_secs_f64() },
             rate: self.rate,
             keys,
-            cookies: Vec::new(),
+            fields: Vec::new(),
             expect: Expect { status: 201, bytes: BYTES, replayed },
             manners: Manners::default(),
         }

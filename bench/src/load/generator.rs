@@ -272,8 +272,8 @@ impl Client {
                 load.path, load.to
             ),
         };
-        if !load.cookies.is_empty() {
-            head += &format!("Cookie: {}\r\n", load.cookies[index % load.cookies.len()]);
+        if !load.fields.is_empty() {
+            head += &format!("{}\r\n", load.fields[index % load.fields.len()]);
         }
         let head_fixed = head.len();
         Ok(Self { stream, head, head_fixed, input: Vec::new(), began: None, answers: 0 })

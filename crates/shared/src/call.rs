@@ -1,24 +1,27 @@
 //! Questions as a call of the script, and back: numbers of eight bytes, one after the other, which costs the script
-//! less than anything that has to be parsed.
+//! less than anything that has to be parsed. What many questions have in common, keys and quotas, is said once.
 //!
 //! In a Cluster a question may have parts in several groups, which are called at once. Each group charges its part where
 //! nothing in it refuses, and where another one did, it is given back. So a request that is refused may, for one round
 //! trip, be in the way of another one of the same key: too few are let through then, never too many.
 
-use std::{iter, time::Duration};
+use std::{collections::HashMap, iter, time::Duration};
 
 use futures_util::future::join_all;
 use redis::{RedisError, RedisResult, Script};
-use steadfast_core::{LimitAlgorithm, LimitDecision, Period};
+use steadfast_core::{LimitAlgorithm, LimitDecision, Period, Quota};
+use steadfast_layers::LimitedKey;
 
 use crate::{
     ask::{Answers, Ask, Question, Verb},
     connection::Connection,
-    slot::{self, GROUPS, Group},
+    slot::{self, GROUPS, Group, LimitTag},
 };
 
 /// The script.
 pub(crate) const TEXT: &str = include_str!("limits.lua");
+/// The verb, as in `limits.lua`, that takes from one bucket for which no other question of a call asks.
+const TAKE_ALONE: f64 = 5.0;
 /// Bytes of what is said of one limit.
 const DECISION_BYTES: usize = 4 * 8;
 /// The longest time that is written, in microseconds: 140 years, far within what a number holds exactly.
@@ -38,7 +41,14 @@ pub(crate) struct Carried {
 #[derive(Default)]
 pub(crate) struct Call {
     pub(crate) keys: Vec<Vec<u8>>,
-    pub(crate) text: Vec<u8>,
+    /// Their numbers, from one on as the script counts.
+    numbers: HashMap<(LimitTag, LimitedKey), usize>,
+    /// How many parts ask for each.
+    asked: Vec<u32>,
+    quotas: Vec<Quota>,
+    questions: Vec<u8>,
+    /// Where the verb of each question stands that takes from one bucket, and of which key.
+    single: Vec<(usize, usize)>,
     /// For each question with parts here, its number and theirs.
     parts: Vec<(usize, Vec<usize>)>,
 }
@@ -146,31 +156,71 @@ fn to_undo(asks: &[Ask], said: &[LimitDecision]) -> Option<Question> {
 
 impl Call {
     pub(crate) fn push(&mut self, number: usize, question: &Question, parts: Vec<usize>) {
-        self.number(verb_number(question.verb));
-        self.number(parts.len() as f64);
+        if let [part] = parts[..]
+            && question.verb == Verb::Take
+            && is_bucket(question.asks[part].quota.algorithm)
+        {
+            let key = self.key(&question.asks[part]);
+            self.single.push((self.questions.len(), key));
+        }
+        self.say([verb_number(question.verb), parts.len() as f64]);
         for part in &parts {
             let ask = &question.asks[*part];
-            self.keys.push(slot::name(ask.limit, ask.key));
-            self.number(algorithm_number(ask.quota.algorithm));
-            self.number(ask.quota.count as f64);
-            self.number(match ask.quota.period {
-                Period::Month => -1.0,
-                Period::Time(_) => micros_up(ask.quota.period.length()).max(1.0),
-            });
-            self.number(ask.quota.burst as f64);
-            self.number(ask.cost as f64);
-            self.number(micros_up(ask.wait_max));
-            self.number(if ask.enforced { 1.0 } else { 0.0 });
+            let (key, quota) = (self.key(ask), self.quota(ask.quota));
+            self.asked[key - 1] += 1;
+            let enforced = if ask.enforced { 1.0 } else { 0.0 };
+            self.say([key as f64, quota as f64, ask.cost as f64, micros_up(ask.wait_max), enforced]);
         }
         self.parts.push((number, parts));
     }
 
-    fn number(&mut self, number: f64) {
-        self.text.extend_from_slice(&number.to_le_bytes());
+    fn say<const MANY: usize>(&mut self, numbers: [f64; MANY]) {
+        self.questions.extend_from_slice(numbers.map(f64::to_le_bytes).as_flattened());
+    }
+
+    /// The number of what is asked for.
+    fn key(&mut self, ask: &Ask) -> usize {
+        let (keys, asked) = (&mut self.keys, &mut self.asked);
+        *self.numbers.entry((ask.limit, ask.key)).or_insert_with(|| {
+            keys.push(slot::name(ask.limit, ask.key));
+            asked.push(0);
+            keys.len()
+        })
+    }
+
+    /// The number of a quota. There are few: one for each limit, and for each plan or raise.
+    fn quota(&mut self, quota: Quota) -> usize {
+        if let Some(at) = self.quotas.iter().position(|known| *known == quota) {
+            return at + 1;
+        }
+        self.quotas.push(quota);
+        self.quotas.len()
+    }
+
+    /// All that is asked, as the script reads it.
+    pub(crate) fn text(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(8 + self.quotas.len() * 32 + self.questions.len());
+        text.extend((self.quotas.len() as f64).to_le_bytes());
+        for quota in &self.quotas {
+            let period = match quota.period {
+                Period::Month => -1.0,
+                Period::Time(_) => micros_up(quota.period.length()).max(1.0),
+            };
+            let numbers = [algorithm_number(quota.algorithm), quota.count as f64, period, quota.burst as f64];
+            text.extend_from_slice(numbers.map(f64::to_le_bytes).as_flattened());
+        }
+        let questions = text.len();
+        text.extend_from_slice(&self.questions);
+        for (at, key) in &self.single {
+            if self.asked[key - 1] == 1 {
+                text[questions + at..][..8].copy_from_slice(&TAKE_ALONE.to_le_bytes());
+            }
+        }
+        text
     }
 
     async fn make(&self, connection: &mut Connection, script: &Script) -> RedisResult<Vec<u8>> {
-        connection.run(script, TEXT, &self.keys, &[&self.text]).await
+        connection.run(script, TEXT, &self.keys, &[&self.text()]).await
     }
 
     /// What was said to each question, by its number.
@@ -225,6 +275,10 @@ fn verb_number(verb: Verb) -> f64 {
         Verb::Look => 3.0,
         Verb::Forget => 4.0,
     }
+}
+
+fn is_bucket(algorithm: LimitAlgorithm) -> bool {
+    matches!(algorithm, LimitAlgorithm::TokenBucket | LimitAlgorithm::LeakyBucket)
 }
 
 /// As in `limits.lua`. How many are at once is not counted in the store.

@@ -1,6 +1,7 @@
 //! The script against the core's arithmetic: the same questions at the same times must be answered alike.
 
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -146,11 +147,98 @@ async fn by_the_script(
     let script = Script::new(call::TEXT);
     let time = now.as_micros().to_string();
     let said: Vec<u8> = connection
-        .run(&script, call::TEXT, &call.keys, &[&call.text, time.as_bytes()])
+        .run(&script, call::TEXT, &call.keys, &[&call.text(), time.as_bytes()])
         .await
         .expect("the script runs");
     let said = call.read(&said, &questions).expect("an answer to each");
     said[0].1.first().copied()
+}
+
+/// Of a batch, what the core says to one question: all parts are asked, and charged where none refuses.
+fn all_or_nothing(
+    states: &mut HashMap<LimitedKey, LimitState>,
+    question: &Question,
+    now: Duration,
+) -> Vec<LimitDecision> {
+    let mut said = Vec::new();
+    for Ask { key, quota, cost, wait_max, .. } in &question.asks {
+        let state = states.entry(*key).or_insert_with(|| LimitState::new(quota.algorithm));
+        said.push(state.ask(quota, *cost, *wait_max, now));
+    }
+    if question.verb == Verb::Take && said.iter().all(LimitDecision::is_allowed) {
+        for Ask { key, quota, cost, .. } in &question.asks {
+            states.entry(*key).and_modify(|state| state.charge(quota, *cost, now));
+        }
+    }
+    said
+}
+
+/// Questions of one to five limits each, over so few keys that many are asked for again: numbers enough that the script
+/// reads and writes them in several goes.
+#[test]
+fn a_call_of_many_questions_answers_as_the_core_does_one_after_the_other() {
+    let server = Server::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let location = Location::single(&server.url(), None).expect("a URL");
+    let patience = Duration::from_secs(10);
+    let mut connection =
+        runtime.block_on(Connection::open(&location, patience, patience)).expect("a connection");
+    let algorithms = [
+        LimitAlgorithm::TokenBucket,
+        LimitAlgorithm::FixedWindow,
+        LimitAlgorithm::LeakyBucket,
+        LimitAlgorithm::SlidingWindow,
+        LimitAlgorithm::TokenBucket,
+    ];
+    let ask = |number: u64, part: usize| Ask {
+        limit: LimitTag::of("a limit"),
+        // One key in three is nobody else's.
+        key: LimitedKey {
+            subject: if number.is_multiple_of(3) { 1_000 + number } else { number % 7 },
+            rest: part as u64,
+        },
+        quota: Quota {
+            algorithm: algorithms[part],
+            count: 9 + part as u64,
+            period: Period::Time(Duration::from_secs(7)),
+            burst: 5,
+        },
+        cost: 1 + number % 2,
+        wait_max: Duration::ZERO,
+        enforced: true,
+    };
+    let mut states = HashMap::new();
+    let script = Script::new(call::TEXT);
+    let mut refused = 0;
+    for round in 0..4_u64 {
+        let now = Duration::from_micros(1_780_000_000_000_000 + round * 1_500_000);
+        let questions: Vec<_> = (0..200_u64)
+            .map(|number| {
+                let verb = if number % 11 == 10 { Verb::Look } else { Verb::Take };
+                let parts = if number % 2 == 0 { 5 } else { 1 };
+                Question { verb, asks: (0..parts).map(|part| ask(number, part)).collect() }
+            })
+            .collect();
+        let mut call = Call::default();
+        for (number, question) in questions.iter().enumerate() {
+            call.push(number, question, (0..question.asks.len()).collect());
+        }
+        let time = now.as_micros().to_string();
+        let arguments: [&[u8]; 2] = [&call.text(), time.as_bytes()];
+        let said: Vec<u8> =
+            runtime.block_on(connection.run(&script, call::TEXT, &call.keys, &arguments)).expect("an answer");
+        for (number, said) in call.read(&said, &questions).expect("an answer to each") {
+            let core = all_or_nothing(&mut states, &questions[number], now);
+            refused += core.iter().filter(|decision| !decision.is_allowed()).count();
+            for (said, core) in said.into_iter().zip(core) {
+                assert!(
+                    are_alike(Some(in_micros(said)), Some(in_micros(core))),
+                    "round {round}, {number}: {said:?} is not {core:?}"
+                );
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub(crate) fn key_of(name: &[u8]) -> Option<LimitedKey> {
 
 /// A limit's name in four bytes, by which its counts are found among those of a subject. The key itself tells limits
 /// apart as well, so two with one tag still count for themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LimitTag(u32);
 
 impl LimitTag {

@@ -1,6 +1,8 @@
 //! `steadfast demo`: the main job on real input. A box office and its bank, which execute whatever arrives, stand
 //! behind a gateway that is killed again and again, while clumsy customers ask through a network that loses
-//! answers. Half-way the bank has a bad minute, through which the gateway carries whoever asks. In the end three books are compared: the ledger, the box office's and the bank's.
+//! answers. In between one reseller asks for far more than it may, of which the others must notice nothing, and half-way
+//! the bank has a bad minute, through which the gateway carries whoever asks. In the end three books are compared: the
+//! ledger, the box office's and the bank's.
 
 mod bad_minute;
 mod books;
@@ -9,8 +11,11 @@ mod client;
 mod dice;
 mod gateway;
 mod intent;
+mod noise;
 mod progress;
 mod report;
+mod resellers;
+mod scenes;
 mod tally;
 mod traffic;
 mod verdict;
@@ -30,12 +35,13 @@ use tokio::{
 };
 
 use self::{
-    bad_minute::BadMinute,
     books::Books,
     gateway::Gateway,
     intent::Stream,
     progress::Progress,
-    report::{Finding, LostAnswers, Report},
+    report::{Finding, LostAnswers, Report, Shown},
+    resellers::Resellers,
+    scenes::Scenes,
     tally::Tally,
     traffic::{Heard, Traffic},
     watchers::Watchers,
@@ -103,24 +109,31 @@ async fn perform(
     interrupt: &mut Signal,
     terminate: &mut Signal,
 ) -> anyhow::Result<Report> {
+    let keys = resellers::enrol(world.gateway.admin(), &stream.run, time).await?;
     let begun = Instant::now();
     let progress = Progress::start(Arc::clone(tally), begun + time);
     let traffic = Traffic::start(world.toward_gateway.addr(), stream.clone(), Arc::clone(tally));
-    let mut bad = BadMinute::within(time, begun);
-    let watchers = bad.map(|bad| Watchers::start(world.gateway.address(), bad));
+    let mut scenes = Scenes::within(time, begun);
+    let watching = scenes.map(|scenes| {
+        let gateway = world.gateway.address();
+        (Watchers::start(gateway, scenes.bad_minute), Resellers::start(gateway, keys, scenes))
+    });
     tokio::select! {
-        raged = trouble(world, stream.seed, time, tally, bad) => raged?,
+        raged = trouble(world, stream.seed, time, tally, scenes) => raged?,
         () = stopped(interrupt, terminate) => {
             // Half a bad minute says nothing, and customers who end their retries need the bank.
-            if let Some(bad) = bad.take() {
-                bad.is_over(&world.bank, &world.toward_bank, chaos::bank_temper(stream.seed), tally).await?;
+            if let Some(scenes) = scenes.take() {
+                scenes.bad_minute.is_over(&world.bank, &world.toward_bank, chaos::bank_temper(stream.seed), tally).await?;
             }
             come_back(&mut world.gateway, tally).await?;
         }
     }
-    let bad_minute = match (bad, watchers) {
-        (Some(bad), Some(watchers)) => Some(watchers.finish(bad, tally).await?),
-        _ => None,
+    let shown = match (scenes, watching) {
+        (Some(scenes), Some((watchers, resellers))) => Shown {
+            noise: Some(resellers.finish(scenes).await?),
+            bad_minute: Some(watchers.finish(scenes.bad_minute, tally).await?),
+        },
+        _ => Shown::default(),
     };
     let seconds = begun.elapsed().as_secs();
     tally.tell("the doors are closed; customers end their retries");
@@ -132,7 +145,7 @@ async fn perform(
         to_customers: world.toward_gateway.stats().faults.replies_dropped,
         to_gateway: world.toward_office.stats().faults.replies_dropped,
     };
-    Ok(Report::new(stream.seed, seconds, tally, lost, &verdict::judge(&heard, &books), bad_minute))
+    Ok(Report::new(stream.seed, seconds, tally, lost, &verdict::judge(&heard, &books), shown))
 }
 
 /// Everything that goes wrong on purpose, until the time is up.
@@ -141,16 +154,18 @@ async fn trouble(
     seed: u64,
     time: Duration,
     tally: &Tally,
-    bad: Option<BadMinute>,
+    scenes: Option<Scenes>,
 ) -> anyhow::Result<()> {
     let World { gateway, bank, toward_bank, .. } = world;
     let happens = async {
-        match bad {
-            Some(bad) => bad.happen(bank, toward_bank, chaos::bank_temper(seed), tally).await,
+        match scenes {
+            Some(Scenes { bad_minute, .. }) => {
+                bad_minute.happen(bank, toward_bank, chaos::bank_temper(seed), tally).await
+            }
             None => Ok(()),
         }
     };
-    tokio::try_join!(chaos::rage(gateway, seed, time, tally, bad), happens).map(|_| ())
+    tokio::try_join!(chaos::rage(gateway, seed, time, tally, scenes), happens).map(|_| ())
 }
 
 /// Starts the gateway where the signal came between a kill and a restart.
@@ -196,6 +211,7 @@ fn introduce(world: &World, time: Duration, seed: u64) {
   its logs      {access_log}
                 {messages}
   customers     16, who double-click, lose patience and try again
+  resellers     33, who read the list of events; one of them without end
   traffic       {seconds} s, seed {seed}
 
 Watch it from another terminal:

@@ -49,12 +49,6 @@ impl BadMinute {
         self.ends - self.begins
     }
 
-    /// Whether something else may go wrong then.
-    pub(super) fn tolerates(&self, at: Instant) -> bool {
-        // What was knocked over shortly before has to stand again.
-        at < self.quiet_from - self.length() / 4 || at > self.watched_until
-    }
-
     /// Lets it happen.
     ///
     /// # Errors
@@ -133,8 +127,6 @@ mod tests {
             assert!(begun < bad.quiet_from && bad.quiet_from < bad.begins, "{seconds} s");
             assert!(bad.ends < bad.watched_until && bad.watched_until < begun + time, "{seconds} s");
             assert!(bad.length() >= Duration::from_secs(1) && bad.length() <= LENGTH_MAX, "{seconds} s");
-            assert!(bad.tolerates(begun) && bad.tolerates(begun + time), "{seconds} s");
-            assert!(!bad.tolerates(bad.quiet_from) && !bad.tolerates(bad.ends), "{seconds} s");
         }
         assert_eq!(BadMinute::within(Duration::from_secs(4), begun), None);
     }

@@ -6,7 +6,7 @@ use box_office::BankTemper;
 use steadfast_faults::{DropReply, Faults, Goodbye, Hang, Latency, Plan, Reset, Truncate, When};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{bad_minute::BadMinute, dice::Dice, gateway::Gateway, tally::Tally};
+use super::{dice::Dice, gateway::Gateway, scenes::Scenes, tally::Tally};
 
 /// The pause between two kills, in milliseconds.
 const KILL_EVERY_MS: (u64, u64) = (1_800, 4_200);
@@ -70,7 +70,7 @@ pub(super) fn bank_temper(seed: u64) -> BankTemper {
 }
 
 /// Kills the gateway at random moments and starts it again, at least once; returns when the time is up, with the
-/// gateway running. It is left alone while the bank has its bad minute.
+/// gateway running. It is left alone while a scene is shown.
 ///
 /// # Errors
 /// The gateway ended by itself, or did not come back.
@@ -79,7 +79,7 @@ pub(super) async fn rage(
     seed: u64,
     time: Duration,
     tally: &Tally,
-    bad: Option<BadMinute>,
+    scenes: Option<Scenes>,
 ) -> anyhow::Result<()> {
     let mut dice = Dice::new(seed, u64::MAX);
     let begun = Instant::now();
@@ -90,9 +90,9 @@ pub(super) async fn rage(
     let mut first = true;
     while first || kill_at + LAST_KILL_BEFORE_END < end {
         first = false;
-        if let Some(bad) = bad.filter(|bad| !bad.tolerates(kill_at)) {
+        if let Some(scenes) = scenes.filter(|scenes| !scenes.tolerate(kill_at)) {
             // One trouble at a time, or nobody could say which of them it was.
-            kill_at = bad.watched_until + LOOK_EVERY;
+            kill_at = scenes.bad_minute.watched_until + LOOK_EVERY;
         }
         watch_until(gateway, kill_at).await?;
         let down = Duration::from_millis(dice.between(DOWN_MS.0, DOWN_MS.1));

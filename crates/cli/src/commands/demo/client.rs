@@ -103,7 +103,23 @@ impl Client {
     /// # Errors
     /// [`Lost`]
     pub(super) async fn get(&mut self, path: &str, patience: Duration) -> Result<Reply, Lost> {
-        let request = Request::get(path).header(header::HOST, self.to.to_string());
+        self.get_as(None, path, patience).await
+    }
+
+    /// Reads a page as whoever has this API key.
+    ///
+    /// # Errors
+    /// [`Lost`]
+    pub(super) async fn get_as(
+        &mut self,
+        key: Option<&str>,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Reply, Lost> {
+        let mut request = Request::get(path).header(header::HOST, self.to.to_string());
+        if let Some(key) = key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
         let request = request.body(Full::default()).map_err(|_| Lost::Unreachable)?;
         self.send(request, patience).await
     }

@@ -42,6 +42,10 @@ const STATEMENT_POLICIES: &str = r#"cache = { ttl = "0s", stale_if_error = "1m" 
 fallback = { body = '{"count":null,"detail":"the bank does not answer just now"}' }
 "#;
 
+/// How often a second a reseller may ask for the list of events, and how often at once.
+pub(super) const RESELLER_PER_SECOND: u32 = 5;
+pub(super) const RESELLER_BURST: u32 = 5;
+
 /// A gateway process; dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Gateway {
@@ -84,11 +88,17 @@ impl Gateway {
         })
     }
 
-    /// Writes its config: it stands before the box office and before the bank.
+    /// Writes its config: it stands before the box office and before the bank. Resellers are led to the box office on a way
+    /// of their own, on which nothing is lost.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn stand_before(&self, office: SocketAddr, bank: SocketAddr) -> anyhow::Result<()> {
+    pub(super) fn stand_before(
+        &self,
+        office: SocketAddr,
+        bank: SocketAddr,
+        programme: SocketAddr,
+    ) -> anyhow::Result<()> {
         let deadline_ms = BANK_DEADLINE.as_millis();
         let (address, admin, ledger) = (self.address, self.admin, &self.ledger);
         let text = format!(
@@ -107,6 +117,28 @@ timeout = {{ total = "2s" }}
 url = "http://{bank}"
 refused = [425, 429, 503]
 {BANK_POLICIES}
+# The box office again, for resellers: what they wait for must be the gateway's doing.
+[upstreams.programme]
+url = "http://{programme}"
+
+# Each has an API key, and may ask so often. One of them will not keep to it.
+[authentication.resellers]
+api_keys = {{ prefix = "demo" }}
+
+[limits.per-reseller]
+per = "principal"
+rate = "{RESELLER_PER_SECOND}/s"
+burst = {RESELLER_BURST}
+
+[[routes]]
+name = "programme"
+path = "/programme/events"
+methods = ["GET"]
+upstream = "programme"
+strip_prefix = "/programme"
+authentication = {{ by = ["resellers"] }}
+limits = ["per-reseller"]
+
 [[routes]]
 path = "/*"
 upstream = "office"

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{
+    resellers::NoiseReport,
     tally::Tally,
     verdict::{Verdict, Violation},
     watchers::BadMinuteReport,
@@ -50,6 +51,8 @@ pub(super) struct Report {
     pub(super) lost_answers_to_customers: u64,
     /// Those of them that were lost on their way from the box office to the gateway.
     pub(super) lost_answers_to_gateway: u64,
+    /// What became of a noisy reseller and of the others; nothing where the run was too short for it.
+    pub(super) noise: Option<NoiseReport>,
     /// What callers saw in the bank's bad minute; nothing where the run was too short for one.
     pub(super) bad_minute: Option<BadMinuteReport>,
     /// Everything that must not be, in words.
@@ -80,6 +83,13 @@ impl From<&Violation> for Found {
     }
 }
 
+/// What was shown while nothing else went wrong; nothing of what there was no time for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) noise: Option<NoiseReport>,
+    pub(super) bad_minute: Option<BadMinuteReport>,
+}
+
 /// Answers that were lost on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LostAnswers {
@@ -94,11 +104,14 @@ impl Report {
         tally: &Tally,
         lost: LostAnswers,
         verdict: &Verdict,
-        bad_minute: Option<BadMinuteReport>,
+        shown: Shown,
     ) -> Self {
-        let is_bad_enough = bad_minute.as_ref().is_none_or(|bad| bad.is_meaningful);
+        let Shown { noise, bad_minute } = shown;
+        let is_bad_enough = bad_minute.as_ref().is_none_or(|bad| bad.is_meaningful)
+            && noise.as_ref().is_none_or(|noise| noise.is_meaningful);
         let meaningful = verdict.distinct > 0 && verdict.executed > 0 && tally.restarts.get() > 0;
-        let kept = bad_minute.as_ref().is_none_or(|bad| bad.broken_promises.is_empty());
+        let kept = bad_minute.as_ref().is_none_or(|bad| bad.broken_promises.is_empty())
+            && noise.as_ref().is_none_or(|noise| noise.broken_promises.is_empty());
         let finding = match (verdict.violations.is_empty() && kept, meaningful && is_bad_enough) {
             (false, _) => Finding::Violated,
             (true, true) => Finding::Passed,
@@ -123,6 +136,7 @@ impl Report {
             lost_answers: lost.to_customers + lost.to_gateway,
             lost_answers_to_customers: lost.to_customers,
             lost_answers_to_gateway: lost.to_gateway,
+            noise,
             bad_minute,
             violations: verdict.violations.iter().map(Found::from).collect(),
             verdict: finding,
@@ -163,6 +177,9 @@ impl Report {
             text += &format!("  {name:<20}  {number:>7}  {meaning}\n");
         }
         text.push('\n');
+        if let Some(noise) = &self.noise {
+            text += &noise_story(noise);
+        }
         if let Some(bad) = &self.bad_minute {
             text += &story(bad);
         }
@@ -191,11 +208,12 @@ impl Report {
                 ("\x1b[32m", words)
             }
             Finding::Violated => {
-                let promises = self.bad_minute.as_ref().map_or(0, |bad| bad.broken_promises.len());
+                let promises = self.bad_minute.as_ref().map_or(0, |bad| bad.broken_promises.len())
+                    + self.noise.as_ref().map_or(0, |noise| noise.broken_promises.len());
                 let words = match self.keys_in_violation() {
                     0 => format!(
-                        "Promises about the bank's bad minute that were not kept: {promises}. That is a bug in\n  \
-                         Steadfast, or a machine with too much else to do."
+                        "Promises that were not kept: {promises}. That is a bug in Steadfast, or a machine\n  \
+                         with too much else to do."
                     ),
                     keys => {
                         format!("{keys} of {} keys went wrong: this is a bug in Steadfast.", self.distinct)
@@ -215,6 +233,20 @@ impl Report {
         keys.dedup();
         keys.len()
     }
+}
+
+/// What became of the noisy reseller and of the others, for people.
+fn noise_story(noise: &NoiseReport) -> String {
+    let (title, rows) = noise.rows();
+    let mut text = format!("  {title:<54}  {:>9}  {:>9}\n", "in quiet", "in it");
+    for (name, quiet, noise) in rows {
+        text += &format!("  {name:<54}  {quiet:>9}  {noise:>9}\n");
+    }
+    text.push('\n');
+    for broken in &noise.broken_promises {
+        text += &format!("  not kept: {broken}\n");
+    }
+    text
 }
 
 /// What callers saw in the bank's bad minute, for people.
@@ -251,7 +283,7 @@ mod tests {
 
     fn report(restarts: u64, violations: Vec<Violation>) -> Report {
         let lost = LostAnswers { to_customers: 1_000_000, to_gateway: 100_000 };
-        Report::new(7, 20, &tally(restarts), lost, &verdict(violations), None)
+        Report::new(7, 20, &tally(restarts), lost, &verdict(violations), Shown::default())
     }
 
     #[test]
@@ -286,13 +318,35 @@ mod tests {
     #[test]
     fn a_promise_that_was_not_kept_is_a_violation_and_is_told() {
         let lost = LostAnswers { to_customers: 1, to_gateway: 1 };
-        let report = |bad| Report::new(7, 20, &tally(1), lost, &verdict(vec![]), Some(bad));
+        let report = |bad| {
+            let shown = Shown { bad_minute: Some(bad), ..Shown::default() };
+            Report::new(7, 20, &tally(1), lost, &verdict(vec![]), shown)
+        };
         assert_eq!(report(bad_minute(&[], true)).verdict, Finding::Passed);
         assert_eq!(report(bad_minute(&[], false)).verdict, Finding::ProvedNothing);
         let broken = report(bad_minute(&["somebody waited"], true));
         assert_eq!(broken.verdict, Finding::Violated);
         let table = broken.table(false);
         assert!(table.contains("not kept: somebody waited"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    }
+
+    #[test]
+    fn noise_that_others_noticed_is_a_violation_and_is_told() {
+        let lost = LostAnswers { to_customers: 1, to_gateway: 1 };
+        let report = |broken: &[&str], is_meaningful| {
+            let broken_promises = broken.iter().map(|broken| (*broken).to_owned()).collect();
+            let noise =
+                NoiseReport { length_ms: 2_000, broken_promises, is_meaningful, ..NoiseReport::default() };
+            let shown = Shown { noise: Some(noise), ..Shown::default() };
+            Report::new(7, 20, &tally(1), lost, &verdict(vec![]), shown)
+        };
+        assert_eq!(report(&[], true).verdict, Finding::Passed);
+        assert_eq!(report(&[], false).verdict, Finding::ProvedNothing);
+        let noticed = report(&["another one was refused"], true);
+        assert_eq!(noticed.verdict, Finding::Violated);
+        let table = noticed.table(false);
+        assert!(table.contains("not kept: another one was refused"), "{table}");
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! customers ─▶ fault proxy ─▶ gateway (a process) ─▶ fault proxy ─▶ box office (its database)
+//! resellers ────────────────▶   │ │ └───────────────────────────────▶ │
 //!                               │ └─ ledger                           │
 //!                               │ ◀──────────── charges ──────────────┘
 //!                               └─▶ fault proxy ─▶ bank (its database)
@@ -59,7 +60,7 @@ impl World {
         .context("the box office cannot be started")?;
         let toward_office = FaultProxy::start(office.addr(), chaos::between_gateway_and_office(seed))
             .context("the fault proxy cannot be started")?;
-        gateway.stand_before(toward_office.addr(), toward_bank.addr())?;
+        gateway.stand_before(toward_office.addr(), toward_bank.addr(), office.addr())?;
         let toward_gateway = FaultProxy::start(gateway.address(), chaos::between_customers_and_gateway(seed))
             .context("the fault proxy cannot be started")?;
         gateway.start().await?;
