@@ -129,7 +129,7 @@ impl Edge {
         caller: &Arc<Caller>,
     ) -> Result<Response<ToldBody>, Infallible> {
         drop_listed(request.headers_mut());
-        let request_id = RequestId::give(&mut request);
+        let request_id = RequestId::of(request.headers());
         let policy = self.policy.load_full();
         let began = Instant::now();
         let mut told = Box::new(Told {
@@ -159,7 +159,7 @@ impl Edge {
         let request =
             request.map(|incoming| CallerBody::new(incoming, policy.body_bytes_max, policy.body_timeout));
         let client = told.client.unwrap_or(caller.ip);
-        let routed = self.route(request, caller, client, &policy, &mut told.route);
+        let routed = self.route(request, &request_id, (caller, client), &policy, &mut told.route);
         let mut response = traced(&mut told.trace, routed).await;
         request_id.name_in(response.headers_mut());
         told.decision = response.extensions_mut().remove::<Decision>();
@@ -185,33 +185,33 @@ impl Edge {
     async fn route(
         self: &Arc<Self>,
         mut request: EdgeRequest,
-        caller: &Caller,
-        client: IpAddr,
+        request_id: &RequestId,
+        (caller, client): (&Caller, IpAddr),
         policy: &EdgePolicy,
         found: &mut Option<RouteMark>,
     ) -> EdgeResponse {
         if !framing::is_plain(request.headers()) {
-            return unclear_framing(request.extensions().get::<RequestId>());
+            return unclear_framing(request_id);
         }
         if let Some(refused) = too_large(&request, policy) {
-            return refused.instance(request.extensions().get::<RequestId>()).into_response();
+            return refused.instance(Some(request_id)).into_response();
         }
         if let Err(error) = request.body_mut().end_if_empty().await {
             tracing::debug!(%error, "a body that was to be empty was not, or had no end");
             let problem =
                 Problem::new(Code::BodyInvalid).detail("The body did not arrive as it was announced.");
-            return problem.instance(request.extensions().get::<RequestId>()).into_response();
+            return problem.instance(Some(request_id)).into_response();
         }
         if let Err(unclear) = one_host(&mut request) {
-            return no_route(NoRoute::Unclear(unclear), &request);
+            return no_route(NoRoute::Unclear(unclear), request_id);
         }
         let routes = self.routes.load();
         if request.uri().path().starts_with(OWN_BASE) {
-            return self.serve_own(&routes, &request, client).await;
+            return self.serve_own(&routes, &request, request_id, client).await;
         }
         let route = match routes.find(&request) {
             Ok(route) => route,
-            Err(none) => return no_route(none, &request),
+            Err(none) => return no_route(none, request_id),
         };
         let shortcut = route.shortcut.as_ref().filter(|_| self.abuse.list().is_empty());
         // Who is kept out is found in the stack.
@@ -225,6 +225,7 @@ impl Edge {
         if let Some(kept) = kept {
             return kept;
         }
+        request_id.give_to(&mut request);
         let mut stack = route.stack.clone();
         // Who speaks gRPC reads no body of a refusal, in whichever words.
         let refusal = route.refusal.clone().filter(|_| !grpc::is_spoken(request.headers()));
@@ -240,16 +241,21 @@ impl Edge {
         response
     }
 
-    async fn serve_own(&self, routes: &Routes, request: &EdgeRequest, client: IpAddr) -> EdgeResponse {
+    async fn serve_own(
+        &self,
+        routes: &Routes,
+        request: &EdgeRequest,
+        request_id: &RequestId,
+        client: IpAddr,
+    ) -> EdgeResponse {
         let published = routes.document.as_ref().and_then(|document| document.serve(request));
         if let Some(published) = published {
             return published;
         }
         let path = request.uri().path();
-        let request_id = request.extensions().get::<RequestId>();
         // What a refusal means may be read by whoever was refused.
         if !path.starts_with(HELP_BASE)
-            && let Some(banned) = self.abuse.refuse_address(client, OWN_ROUTE, request_id)
+            && let Some(banned) = self.abuse.refuse_address(client, OWN_ROUTE, Some(request_id))
         {
             return banned;
         }
@@ -262,7 +268,7 @@ impl Edge {
                 asked: asked.map(|asked| (asked, Head::of(request))),
             }
         };
-        operations_api::serve(&self.ledger, caller, request.method(), path, request_id).await
+        operations_api::serve(&self.ledger, caller, request.method(), path, Some(request_id)).await
     }
 }
 
@@ -278,10 +284,10 @@ fn too_large(request: &EdgeRequest, policy: &EdgePolicy) -> Option<Problem> {
 }
 
 /// The refusal for a request whose end is not clear. Nothing behind it is read from its connection.
-fn unclear_framing(request_id: Option<&RequestId>) -> EdgeResponse {
+fn unclear_framing(request_id: &RequestId) -> EdgeResponse {
     let problem =
         Problem::new(Code::BodyInvalid).detail("The only transfer coding taken is `chunked`, once.");
-    let mut response: EdgeResponse = problem.instance(request_id).into_response();
+    let mut response: EdgeResponse = problem.instance(Some(request_id)).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -312,8 +318,8 @@ fn one_host<B>(request: &mut Request<B>) -> Result<(), Unclear> {
 }
 
 /// The refusal for a request that no route serves.
-fn no_route(none: NoRoute, request: &EdgeRequest) -> EdgeResponse {
-    let id = request.extensions().get::<RequestId>();
+fn no_route(none: NoRoute, request_id: &RequestId) -> EdgeResponse {
+    let id = Some(request_id);
     match none {
         NoRoute::Nothing => Problem::new(Code::RouteNotFound).instance(id).into_response(),
         NoRoute::Unclear(why) => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
 use ipnet::IpNet;
+use steadfast_layers::REQUEST_ID_HEADER;
 
 use crate::{
     caller::Caller,
@@ -17,9 +18,10 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
-/// Whether the gateway says something in this field of a request about who is calling, or takes away what they say there.
+/// Whether the gateway writes this field of a request: says in it who is calling or which request it is, or takes away
+/// what they say there.
 pub(crate) fn is_told(name: &HeaderName) -> bool {
-    const TOLD: [HeaderName; 7] = [
+    const TOLD: [HeaderName; 8] = [
         X_FORWARDED_FOR,
         X_FORWARDED_PROTO,
         X_FORWARDED_HOST,
@@ -27,6 +29,7 @@ pub(crate) fn is_told(name: &HeaderName) -> bool {
         CLIENT_CERT_CHAIN,
         header::FORWARDED,
         header::VIA,
+        REQUEST_ID_HEADER,
     ];
     TOLD.contains(name)
 }

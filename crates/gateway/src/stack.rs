@@ -26,6 +26,7 @@ use crate::{
     caller::CallerBody,
     config::{Route, RouteFallback},
     contract::{AnnotateLayer, AnnotateService, Annotations, KnownOperations},
+    forwarding::is_told,
     limits::CallerLimits,
     shortcut::Shortcut,
     telemetry::Metrics,
@@ -188,10 +189,12 @@ pub(crate) fn shortcut(
     shared: &Shared<'_>,
     tally: &Arc<RouteTally>,
 ) -> Option<Shortcut> {
-    if shared.forwarded_differs {
+    let policy = cache_policy(route, upstream, shared)?;
+    // What the gateway has yet to say of a request may be its credential, or tell answers apart.
+    if policy.credential_headers.iter().chain(&policy.key_headers).any(is_told) {
         return None;
     }
-    Shortcut::of(route, &upstream.config, cache_layer(route, upstream, shared, tally))
+    Shortcut::of(route, &upstream.config, cache(policy, shared, tally))
 }
 
 fn cache_layer(
@@ -200,13 +203,19 @@ fn cache_layer(
     shared: &Shared<'_>,
     tally: &Arc<RouteTally>,
 ) -> CacheLayer {
-    let Some(policy) = &route.cache else { return CacheLayer::none() };
-    let mut policy = CachePolicy {
-        // Whatever is a credential for the route's keys is one for its answers.
-        credential_headers: identity(route, shared.authenticators).credential_headers,
-        space: space(route, upstream, shared.forwarded_differs),
-        ..policy.clone()
-    };
+    let policy = cache_policy(route, upstream, shared);
+    policy.map_or_else(CacheLayer::none, |policy| cache(policy, shared, tally))
+}
+
+fn cache(policy: CachePolicy, shared: &Shared<'_>, tally: &Arc<RouteTally>) -> CacheLayer {
+    CacheLayer::new(policy, Arc::clone(shared.cache), shared.clock.clone(), Arc::clone(tally))
+}
+
+/// How the route's answers are kept, with what the rest of the config means for that.
+fn cache_policy(route: &Route, upstream: &RunningUpstream, shared: &Shared<'_>) -> Option<CachePolicy> {
+    let mut policy = route.cache.clone()?;
+    // Whatever is a credential for the route's keys is one for its answers.
+    policy.credential_headers = identity(route, shared.authenticators).credential_headers;
     for name in shared.authenticators.private_headers_of(route) {
         if !policy.credential_headers.contains(&name) {
             policy.credential_headers.push(name);
@@ -217,15 +226,16 @@ fn cache_layer(
             policy.key_headers.push(name);
         }
     }
-    CacheLayer::new(policy, Arc::clone(shared.cache), shared.clock.clone(), Arc::clone(tally))
+    policy.space = space(route, upstream, &policy);
+    Some(policy)
 }
 
-/// What sets the route's answers apart: its name, and everything that decides which answers it gets. After a reload that
-/// changes any of it, what was kept before is not found.
-fn space(route: &Route, upstream: &RunningUpstream, forwarded_differs: bool) -> Arc<str> {
+/// What sets the route's answers apart: its name, and everything that decides which answers it gets, and who. After a reload
+/// that changes any of it, what was kept before is not found.
+fn space(route: &Route, upstream: &RunningUpstream, policy: &CachePolicy) -> Arc<str> {
     let mut hasher = DefaultHasher::new();
-    format!("{:?} {:?} {:?}", route.cache, route.rewrite, upstream.origin()).hash(&mut hasher);
-    forwarded_differs.hash(&mut hasher);
+    let (rewrite, authentication) = (&route.rewrite, &route.authentication);
+    format!("{policy:?} {rewrite:?} {authentication:?} {:?}", upstream.origin()).hash(&mut hasher);
     format!("{} {:016x}", route.name, hasher.finish()).into()
 }
 

@@ -36,14 +36,18 @@ impl RequestId {
         valid.then(|| Self(value.clone()))
     }
 
-    /// Gives a request its id: in its header, and as an extension.
-    pub fn give<B>(request: &mut Request<B>) -> Self {
-        let mut values = request.headers().get_all(REQUEST_ID_HEADER).iter();
-        let id = values.next().filter(|_| values.next().is_none()).and_then(Self::accept);
-        let id = id.unwrap_or_else(Self::new);
-        request.headers_mut().insert(REQUEST_ID_HEADER, id.0.clone());
-        request.extensions_mut().insert(id.clone());
-        id
+    /// The id of a request with these fields: its own, or a new one.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(REQUEST_ID_HEADER).iter();
+        let own = values.next().filter(|_| values.next().is_none()).and_then(Self::accept);
+        own.unwrap_or_else(Self::new)
+    }
+
+    /// Gives it to a request: in its header, and as an extension.
+    pub fn give_to<B>(&self, request: &mut Request<B>) {
+        request.headers_mut().insert(REQUEST_ID_HEADER, self.0.clone());
+        request.extensions_mut().insert(self.clone());
     }
 
     /// Says it in the header of an answer.
@@ -92,7 +96,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let id = RequestId::give(&mut request);
+        let id = RequestId::of(request.headers());
+        id.give_to(&mut request);
         RequestIdFuture { inner: self.inner.call(request), id }
     }
 }

@@ -195,6 +195,8 @@ impl Entry {
         let mut headers = self.headers.clone();
         headers.insert(header::AGE, HeaderValue::from(age));
         said.mark(&mut headers);
+        // Its copies have room for what is added to every answer.
+        headers.reserve(2);
         if matches!(said, Said::Hit { .. }) {
             self.given.store(Some(Arc::new(Given { age, said, headers: headers.clone() })));
         }
