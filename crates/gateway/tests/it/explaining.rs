@@ -9,10 +9,10 @@ use steadfast_ledger::{CredentialRecord, Operations as _};
 use crate::{
     authentication::{House, bearing, house_of},
     contract::{
-        backend::{Act, Gate},
+        backend::{Act, Backend, Gate},
         wire::{Answer, Ask},
     },
-    upstream::Fault,
+    upstream::{Fault, Upstream},
 };
 
 const FILE: &str = r#"
@@ -135,6 +135,34 @@ async fn who_is_not_let_in_is_told_by_authentication_and_found_with_its_refusal(
     let refusal = poor.refusal.as_ref().expect("a refusal");
     assert_eq!((refusal.code, refusal.next_step), (Code::Forbidden, Code::Forbidden.next_step()));
     assert!(!format!("{poor:?}").contains(key.reveal()), "no credential is remembered");
+}
+
+#[tokio::test]
+async fn the_first_that_another_service_refuses_in_its_own_words_is_told_and_remembered() {
+    let authority = Upstream::start(Backend::new()).await;
+    let file = r#"
+[upstreams.shop]
+url = "http://UPSTREAM"
+[authentication.people]
+forward = { url = "http://AUTHORITY/check" }
+[[routes]]
+path = "/*"
+upstream = "shop"
+authentication = { by = ["people"] }
+decision_header = true
+"#;
+    let house = house_of(&file.replace("AUTHORITY", &authority.address().to_string())).await;
+    authority.backend().will(Act::answer(403, "not you"));
+    let refused = house.ask(&named(Ask::new("GET", "/").by(""), "theirs")).await;
+    assert_eq!((refused.status, refused.text().as_str()), (403, "not you"));
+    assert_eq!(
+        told(&refused),
+        "authenticate;refused;status=403",
+        "who was asked, and how often, is not told"
+    );
+    let theirs = only(&house, "theirs");
+    assert_eq!((theirs.because, &theirs.refusal), (Because::Refused, &None));
+    assert_eq!(story(&theirs), [(Part::Authenticate, Verdict::Refused)]);
 }
 
 #[tokio::test]
