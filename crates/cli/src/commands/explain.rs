@@ -31,15 +31,30 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
 /// Everything that was found, as a story.
 fn told(found: &ExplainView) -> String {
     let mut parts: Vec<String> = found.requests.iter().map(request).collect();
-    if found.ledger != LedgerSearched::Not {
-        parts.push(
-            "This node does not remember it: it was neither refused nor slow here, or newer requests took its place. \
-             The ledger says what it worked for.\n"
-                .to_owned(),
-        );
-    }
+    parts.extend(searched(found).map(|words| format!("{words}\n")));
     parts.extend(found.operations.iter().map(|operation| operations::described(operation, false)));
     parts.join("\n")
+}
+
+/// What there is to say of the ledger beside what it told.
+fn searched(found: &ExplainView) -> Option<&'static str> {
+    match (found.requests.is_empty(), found.operations.is_empty(), found.ledger) {
+        (true, ..) => Some(
+            "This node does not remember it: it was neither refused nor slow here, or newer requests took its place. \
+             The ledger says what it worked for.",
+        ),
+        (false, false, LedgerSearched::Not) => Some(
+            "The ledger was not searched for other requests with this id. The operation that this one names:",
+        ),
+        (false, true, LedgerSearched::Not) => {
+            Some("The operation that it names is gone, and the ledger was not searched for others.")
+        }
+        (false, false, _) => Some("The ledger says what requests with this id worked for:"),
+        (false, true, LedgerSearched::InPart) => Some(
+            "The ledger was searched in part only: none of its newest attempts is known to be of a request with this id.",
+        ),
+        (false, true, LedgerSearched::Whole) => None,
+    }
 }
 
 fn request(request: &ExplainedView) -> String {
