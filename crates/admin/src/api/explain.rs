@@ -66,6 +66,8 @@ pub struct ExplainedView {
 pub struct RefusalView {
     /// Its code.
     pub code: String,
+    /// Which policy refused; `null` where none did that has a name.
+    pub policy: Option<String>,
     /// What happened.
     pub detail: String,
     /// What to do next.

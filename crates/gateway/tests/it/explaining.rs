@@ -179,6 +179,8 @@ async fn a_limit_is_named_with_what_is_left_and_when_and_who_passed_before_it() 
     );
     let after = refused.header("retry-after").expect("told").to_owned();
     let second = only(&house, "second");
+    let policy = second.refusal.as_ref().and_then(|refusal| refusal.policy.as_deref());
+    assert_eq!(policy, Some("per-customer"));
     let [authenticate, _, limit] = &*second.steps else { panic!("{second:?}") };
     assert_eq!(fact(authenticate, "principal"), Some(FactValue::Text("acme".into())));
     assert_eq!(fact(limit, "t"), Some(FactValue::Number(after.parse().expect("seconds"))));
@@ -240,6 +242,14 @@ async fn a_duplicate_and_an_operation_in_doubt_are_told_from_each_other() {
     );
     gate.open();
     assert_eq!(first.answer("POST").await.expect("an answer").status, 201);
+    let other = house.ask(&order("a", "other").body("something else")).await;
+    assert_eq!(other.status, 422);
+    assert_eq!(
+        told(&other),
+        "claim;occupied;operation=…, claim;refused;code=idempotency-key-reused",
+        "how the first one stands is not told to who asks for something else"
+    );
+    assert_eq!(story(&only(&house, "other"))[0], (Part::Claim, Verdict::Occupied));
 
     house.upstream().will_break(Fault::CloseAfterReading);
     let lost = house.ask(&order("b", "lost")).await;

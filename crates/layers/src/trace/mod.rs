@@ -117,6 +117,12 @@ impl Trace {
         self.0.as_ref().map_or(&[], |notes| &notes.steps)
     }
 
+    /// Them as they are remembered for long: each takes up little.
+    #[must_use]
+    pub fn remembered(&self) -> Box<[Step]> {
+        self.steps().iter().map(Step::remembered).collect()
+    }
+
     /// Whether another service refused it, in its own words.
     #[must_use]
     pub fn is_refused_elsewhere(&self) -> bool {
@@ -402,6 +408,7 @@ mod tests {
         trace.refused(Code::TemporaryReducedCapacity, None);
         assert_eq!(trace.steps().len(), 1);
         trace.refused(Code::DeadlineExceeded, Some(Duration::from_secs(2)));
+        trace.refused(Code::TemporaryReducedCapacity, None);
         assert!(!trace.is_refused_elsewhere());
         assert_eq!(
             trace.told_to_caller().expect("it was refused"),
@@ -411,11 +418,15 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_in_shadow_mode_is_the_operators_alone() {
+    fn a_limit_in_shadow_mode_or_uncounted_is_the_operators_alone() {
         let mut trace = Trace::begin(Instant::now());
-        let (remaining, reset_s, wait, enforced) = (Some(0), None, Duration::ZERO, false);
-        let shadow = Facts::Limit { policy: "trial".into(), remaining, reset_s, wait, enforced };
-        trace.add(Part::Limit, Verdict::WouldRefuse, shadow);
+        let (remaining, reset_s, wait) = (Some(0), None, Duration::ZERO);
+        let limit = |enforced| {
+            let policy = "trial".into();
+            Facts::Limit { policy, remaining, reset_s, wait, enforced, is_told: true }
+        };
+        trace.add(Part::Limit, Verdict::WouldRefuse, limit(false));
+        trace.add(Part::Limit, Verdict::Uncounted, limit(true));
         assert_eq!(trace.told_to_caller(), None);
         trace.refused(Code::CircuitOpen, None);
         assert_eq!(trace.told_to_caller().expect("it was refused"), "circuit;refused;code=circuit-open");
