@@ -370,7 +370,8 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// As much of a name as is remembered, to the boundary of a character.
 fn beginning(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_BYTES_MAX)]
+    let end = (0..=name.len().min(NAME_BYTES_MAX)).rev().find(|end| name.is_char_boundary(*end));
+    &name[..end.unwrap_or(0)]
 }
 
 /// The largest integer of a structured field (RFC 9651, section 3.3.1).
