@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
-use steadfast_layers::{Outbound, UpstreamTally};
+use steadfast_layers::{Outbound, UpstreamTally, trace};
 use steadfast_ledger::{BoxFuture, Clock};
 use steadfast_upstream::{Address, HostPolicy, Protocol, TlsError, Upstream, UpstreamPolicy};
 use tokio::time::timeout;
@@ -61,7 +61,8 @@ impl fmt::Debug for Asking {
 
 impl Outbound for Asking {
     fn ask(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, String>> {
-        Box::pin(async move {
+        // The tries of a question are not those of the request that waits for it, and no caller's to read.
+        Box::pin(trace::unnoted(async move {
             // Questions change nothing: one is asked again where a connection that was kept turned out to be closed.
             let again = request.clone();
             let asked = async {
@@ -75,6 +76,6 @@ impl Outbound for Asking {
             let answered =
                 answered.unwrap_or_else(|_| Err(format!("no answer came within {} s", ANSWER_MAX.as_secs())));
             answered.map_err(|error| format!("{}: {error}", self.place))
-        })
+        }))
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     caller::{Caller, CallerBody},
     config::EdgePolicy,
     contract::Document,
-    explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method},
+    explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method, remembered_name},
     framing, grpc,
     limits::{CallerLimits, Limits},
     listed::drop_listed,
@@ -408,6 +408,7 @@ impl Told {
         };
         let refusal = problem.map(|problem| Refusal {
             code: problem.code(),
+            policy: problem.text_member("policy").map(remembered_name),
             detail: remembered(problem.words()),
             next_step: problem.advice(),
             retry_after_s: problem.retry_after_seconds(),
@@ -441,7 +442,7 @@ impl Told {
             took,
             refusal,
             operation: self.decision.and_then(|decision| decision.operation),
-            steps: trace.steps().into(),
+            steps: trace.remembered(),
             steps_left_out: trace.left_out(),
         }
     }

@@ -140,7 +140,9 @@ impl Problem {
         members.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    pub(crate) fn text_member(&self, name: &str) -> Option<&str> {
+    /// A member of its own kind, where it is a text: the name of the policy that refused, say.
+    #[must_use]
+    pub fn text_member(&self, name: &str) -> Option<&str> {
         self.find(name)?.as_str()
     }
 

@@ -12,8 +12,8 @@ pub struct ExplainView {
     pub request_id: String,
     /// What this node remembers of requests with this id, the newest first: those that were refused, and slow ones.
     pub requests: Vec<ExplainedView>,
-    /// The operations that they are about; where nothing is remembered, those that the ledger says they worked for. The
-    /// newest first, 20 at most.
+    /// The operations that they are about; where none of them names one, those that the ledger says requests with this id
+    /// worked for. The newest first, 20 at most.
     pub operations: Vec<OperationDetail>,
     /// How far the ledger was searched.
     pub ledger: LedgerSearched,
@@ -23,9 +23,10 @@ pub struct ExplainView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerSearched {
-    /// Not at all: the node remembers the request.
+    /// Not at all: what the node remembers names the operation.
     Not,
-    /// Its newest attempts.
+    /// Its newest attempts at the most, because there was no time for more, another search was under way, or the node
+    /// remembers the request.
     InPart,
     /// All of it, or until the request was found.
     Whole,
@@ -65,6 +66,8 @@ pub struct ExplainedView {
 pub struct RefusalView {
     /// Its code.
     pub code: String,
+    /// Which policy refused; `null` where none did that has a name.
+    pub policy: Option<String>,
     /// What happened.
     pub detail: String,
     /// What to do next.

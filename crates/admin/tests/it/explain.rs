@@ -40,6 +40,17 @@ async fn what_no_node_remembers_is_found_in_the_ledger() {
 }
 
 #[tokio::test]
+async fn a_repeat_that_was_refused_is_told_with_what_the_first_one_executed() {
+    let desk = Desk::open().await;
+    let claim = desk.claimed_by(Some("req-7"), "k").await;
+    desk.gateway.explained.lock().unwrap().push(("req-7".to_owned(), remembered(None)));
+    let told = desk.get("/api/explain/req-7").await.json();
+    assert_eq!(told["requests"].as_array().map(Vec::len), Some(1));
+    assert_eq!(told["ledger"], "whole");
+    assert_eq!(told["operations"][0]["id"], claim.operation.to_string());
+}
+
+#[tokio::test]
 async fn of_an_unknown_request_it_says_where_to_ask_next() {
     let desk = Desk::open().await;
     let reply = desk.get("/api/explain/nobody").await;
@@ -47,5 +58,10 @@ async fn of_an_unknown_request_it_says_where_to_ask_next() {
     let problem = reply.json();
     assert_eq!(problem["code"], "no-such-request");
     assert!(problem["next_step"].as_str().is_some_and(|words| words.contains("--admin")), "{problem}");
-    assert_eq!(desk.get(&format!("/api/explain/{}", "x".repeat(129))).await.status, 400);
+    for nobodys in [&*"x".repeat(129), "a%20b", "%C3%A4"] {
+        let reply = desk.get(&format!("/api/explain/{nobodys}")).await;
+        assert_eq!(reply.status, 404, "{nobodys}");
+        let detail = reply.json()["detail"].to_string();
+        assert!(detail.contains("No request has such an id"), "it is not searched for: {detail}");
+    }
 }

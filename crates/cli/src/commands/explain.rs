@@ -1,6 +1,6 @@
 //! `steadfast explain`: why one request was refused, or slow.
 
-use steadfast_admin::api::{ExplainView, ExplainedView, LedgerSearched, StepView};
+use steadfast_admin::api::{ExplainView, ExplainedView, LedgerSearched, RefusalView, StepView};
 
 use super::{
     admin_client::{AdminClient, escaped},
@@ -31,15 +31,30 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
 /// Everything that was found, as a story.
 fn told(found: &ExplainView) -> String {
     let mut parts: Vec<String> = found.requests.iter().map(request).collect();
-    if found.ledger != LedgerSearched::Not {
-        parts.push(
-            "This node does not remember it: it was neither refused nor slow here, or newer requests took its place. \
-             The ledger says what it worked for.\n"
-                .to_owned(),
-        );
-    }
+    parts.extend(searched(found).map(|words| format!("{words}\n")));
     parts.extend(found.operations.iter().map(|operation| operations::described(operation, false)));
     parts.join("\n")
+}
+
+/// What there is to say of the ledger beside what it told.
+fn searched(found: &ExplainView) -> Option<&'static str> {
+    match (found.requests.is_empty(), found.operations.is_empty(), found.ledger) {
+        (true, ..) => Some(
+            "This node does not remember it: it was neither refused nor slow here, or newer requests took its place. \
+             The ledger says what it worked for.",
+        ),
+        (false, false, LedgerSearched::Not) => Some(
+            "The ledger was not searched for other requests with this id. The operation that this one names:",
+        ),
+        (false, true, LedgerSearched::Not) => {
+            Some("The operation that it names is gone, and the ledger was not searched for others.")
+        }
+        (false, false, _) => Some("The ledger says what requests with this id worked for:"),
+        (false, true, LedgerSearched::InPart) => Some(
+            "The ledger was searched in part only: none of its newest attempts is known to be of a request with this id.",
+        ),
+        (false, true, LedgerSearched::Whole) => None,
+    }
 }
 
 fn request(request: &ExplainedView) -> String {
@@ -73,10 +88,10 @@ fn request(request: &ExplainedView) -> String {
 fn verdict(request: &ExplainedView) -> String {
     let took = milliseconds(request.took_ms);
     let status = request.status.map_or_else(String::new, |status| status.to_string());
-    let refused_by = request.steps.iter().rev().find(|step| step.verdict == "refused");
     match (&request.refusal, request.because.as_str()) {
         (Some(refusal), _) => {
-            let by = refused_by.map_or_else(String::new, |step| format!(" by {}", named(step)));
+            let by =
+                refusing(request, refusal).map_or_else(String::new, |step| format!(" by {}", named(step)));
             format!("refused{by} with {status} {}: {}", refusal.code, refusal.detail)
         }
         (None, "refused") => {
@@ -89,9 +104,20 @@ fn verdict(request: &ExplainedView) -> String {
     }
 }
 
+/// The step that refused it: of several limits the one that the problem names.
+fn refusing<'a>(request: &'a ExplainedView, refusal: &RefusalView) -> Option<&'a StepView> {
+    let refused = || request.steps.iter().rev().filter(|step| step.verdict == "refused");
+    let is_named = |step: &&StepView| refusal.policy.is_some() && policy(step) == refusal.policy.as_deref();
+    refused().find(is_named).or_else(|| refused().next())
+}
+
+fn policy(step: &StepView) -> Option<&str> {
+    step.facts.get("policy").and_then(serde_json::Value::as_str)
+}
+
 /// A part, and which one of several.
 fn named(step: &StepView) -> String {
-    match step.facts.get("policy").and_then(serde_json::Value::as_str) {
+    match policy(step) {
         Some(policy) => format!("{} `{policy}`", step.part),
         None => step.part.clone(),
     }
@@ -139,7 +165,7 @@ mod tests {
             "at": "2026-11-30T20:00:00.000Z", "because": "refused", "method": "GET", "path": "/orders",
             "route": "orders", "client": "127.0.0.1", "status": 429, "took_ms": 0.2,
             "refusal": {
-                "code": "quota-exceeded",
+                "code": "quota-exceeded", "policy": "per-customer",
                 "detail": "The limit `per-customer` allows 1 requests a minute to each principal; none is left.",
                 "next_step": "Send it again.", "retry_after": 60
             },
@@ -170,6 +196,17 @@ AT        TOOK  PART          DECIDED  BY
 0.020 ms  -     limit         refused  policy=per-customer remaining=0 t=60
 ";
         assert_eq!(request(&refused()), expected);
+    }
+
+    #[test]
+    fn of_several_limits_that_refused_the_one_of_the_problem_is_named() {
+        let mut both = refused();
+        both.steps.push(step(serde_json::json!({
+            "at_ms": 0.03, "took_ms": null, "part": "limit", "verdict": "refused",
+            "facts": {"policy": "per-route", "remaining": 0, "t": 2}
+        })));
+        let told = verdict(&both);
+        assert!(told.starts_with("refused by limit `per-customer` with 429"), "{told}");
     }
 
     #[test]

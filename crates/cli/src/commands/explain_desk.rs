@@ -22,6 +22,7 @@ pub(crate) fn view(explained: &Explained) -> ExplainedView {
         took_ms: millis(explained.took),
         refusal: explained.refusal.as_ref().map(|refusal| RefusalView {
             code: refusal.code.as_str().to_owned(),
+            policy: refusal.policy.as_deref().map(str::to_owned),
             detail: refusal.detail.to_string(),
             next_step: refusal.next_step.to_owned(),
             retry_after: refusal.retry_after_s,

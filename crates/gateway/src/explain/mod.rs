@@ -22,6 +22,9 @@ use ring::Ring;
 /// The longest text that is remembered of a request, in bytes: its path, say.
 const TEXT_BYTES_MAX: usize = 1_024;
 
+/// The longest name of a policy, likewise.
+const NAME_BYTES_MAX: usize = 256;
+
 /// The longest method, likewise.
 const METHOD_BYTES_MAX: usize = 32;
 
@@ -84,6 +87,8 @@ impl Because {
 pub struct Refusal {
     /// The problem's code.
     pub code: Code,
+    /// Which policy refused, where one did that has a name; at most 256 bytes.
+    pub policy: Option<Box<str>>,
     /// What happened, as the caller read it; at most 1,024 bytes.
     pub detail: Box<str>,
     /// What to do next, likewise.
@@ -95,22 +100,24 @@ pub struct Refusal {
 /// The requests that can be explained.
 #[derive(Debug)]
 pub(crate) struct Explanations {
+    rules: Rules,
+    refused: Ring,
+    slow: Ring,
+}
+
+/// What every request reads, and only a reload writes: apart from what workers that refuse write.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Rules {
     /// Whether anything is noted of requests at all.
     notes: AtomicBool,
     slow_us: AtomicU64,
-    refused: Ring,
-    slow: Ring,
 }
 
 impl Explanations {
     /// None yet.
     pub(crate) fn new(policy: ExplainPolicy, is_told: bool) -> Self {
-        let explanations = Self {
-            notes: AtomicBool::new(false),
-            slow_us: AtomicU64::new(0),
-            refused: Ring::default(),
-            slow: Ring::default(),
-        };
+        let explanations = Self { rules: Rules::default(), refused: Ring::default(), slow: Ring::default() };
         explanations.follow(policy, is_told);
         explanations
     }
@@ -119,20 +126,20 @@ impl Explanations {
     /// as far as there is room.
     pub(crate) fn follow(&self, policy: ExplainPolicy, is_told: bool) {
         let slow_us = u64::try_from(policy.slow.as_micros()).unwrap_or(u64::MAX);
-        self.slow_us.store(slow_us, Ordering::Relaxed);
+        self.rules.slow_us.store(slow_us, Ordering::Relaxed);
         self.refused.hold(policy.requests_max.div_ceil(2));
         self.slow.hold(policy.requests_max / 2);
-        self.notes.store(is_told || policy.requests_max > 0, Ordering::Relaxed);
+        self.rules.notes.store(is_told || policy.requests_max > 0, Ordering::Relaxed);
     }
 
     /// Where the decisions about a request are noted that began then.
     pub(crate) fn trace(&self, began: Instant) -> Trace {
-        if self.notes.load(Ordering::Relaxed) { Trace::begin(began) } else { Trace::none() }
+        if self.rules.notes.load(Ordering::Relaxed) { Trace::begin(began) } else { Trace::none() }
     }
 
     /// Whether a request that took so long is slow.
     pub(crate) fn is_slow(&self, took: Duration) -> bool {
-        took.as_micros() >= u128::from(self.slow_us.load(Ordering::Relaxed))
+        took.as_micros() >= u128::from(self.rules.slow_us.load(Ordering::Relaxed))
     }
 
     /// Remembers a request, where there is room for any.
@@ -158,6 +165,11 @@ impl Explanations {
 /// A text as it is remembered.
 pub(crate) fn remembered(text: &str) -> Box<str> {
     cut(text, TEXT_BYTES_MAX)
+}
+
+/// A policy's name as it is remembered.
+pub(crate) fn remembered_name(name: &str) -> Box<str> {
+    cut(name, NAME_BYTES_MAX)
 }
 
 /// A method as it is remembered.
@@ -192,7 +204,7 @@ pub(crate) fn example(request_id: &str) -> Explained {
 
 #[cfg(test)]
 mod tests {
-    use steadfast_layers::trace::STEPS_MAX;
+    use steadfast_layers::{PrincipalFacts, trace::STEPS_MAX};
 
     use super::*;
 
@@ -242,7 +254,9 @@ mod tests {
     fn one_request_takes_up_no_more_than_is_said() {
         let cut = remembered(&format!("/{}", "ö".repeat(1_000)));
         assert_eq!(cut.len(), 1_023);
-        let texts = 2 * TEXT_BYTES_MAX + METHOD_BYTES_MAX + 128;
+        // A policy's name and a principal's.
+        let names = 2 * NAME_BYTES_MAX + size_of::<PrincipalFacts>();
+        let texts = 2 * TEXT_BYTES_MAX + METHOD_BYTES_MAX + 128 + names;
         let bytes = size_of::<Explained>() + STEPS_MAX * size_of::<Step>() + texts;
         assert!(bytes <= 8 << 10, "{bytes}: docs/explain.md and the config's words say 8 KB");
     }

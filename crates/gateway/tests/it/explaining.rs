@@ -9,10 +9,10 @@ use steadfast_ledger::{CredentialRecord, Operations as _};
 use crate::{
     authentication::{House, bearing, house_of},
     contract::{
-        backend::{Act, Gate},
+        backend::{Act, Backend, Gate},
         wire::{Answer, Ask},
     },
-    upstream::Fault,
+    upstream::{Fault, Upstream},
 };
 
 const FILE: &str = r#"
@@ -138,6 +138,34 @@ async fn who_is_not_let_in_is_told_by_authentication_and_found_with_its_refusal(
 }
 
 #[tokio::test]
+async fn the_first_that_another_service_refuses_in_its_own_words_is_told_and_remembered() {
+    let authority = Upstream::start(Backend::new()).await;
+    let file = r#"
+[upstreams.shop]
+url = "http://UPSTREAM"
+[authentication.people]
+forward = { url = "http://AUTHORITY/check" }
+[[routes]]
+path = "/*"
+upstream = "shop"
+authentication = { by = ["people"] }
+decision_header = true
+"#;
+    let house = house_of(&file.replace("AUTHORITY", &authority.address().to_string())).await;
+    authority.backend().will(Act::answer(403, "not you"));
+    let refused = house.ask(&named(Ask::new("GET", "/").by(""), "theirs")).await;
+    assert_eq!((refused.status, refused.text().as_str()), (403, "not you"));
+    assert_eq!(
+        told(&refused),
+        "authenticate;refused;status=403",
+        "who was asked, and how often, is not told"
+    );
+    let theirs = only(&house, "theirs");
+    assert_eq!((theirs.because, &theirs.refusal), (Because::Refused, &None));
+    assert_eq!(story(&theirs), [(Part::Authenticate, Verdict::Refused)]);
+}
+
+#[tokio::test]
 async fn a_limit_is_named_with_what_is_left_and_when_and_who_passed_before_it() {
     let house = house_of(FILE).await;
     let key = house.key(|record| record).await;
@@ -151,6 +179,8 @@ async fn a_limit_is_named_with_what_is_left_and_when_and_who_passed_before_it() 
     );
     let after = refused.header("retry-after").expect("told").to_owned();
     let second = only(&house, "second");
+    let policy = second.refusal.as_ref().and_then(|refusal| refusal.policy.as_deref());
+    assert_eq!(policy, Some("per-customer"));
     let [authenticate, _, limit] = &*second.steps else { panic!("{second:?}") };
     assert_eq!(fact(authenticate, "principal"), Some(FactValue::Text("acme".into())));
     assert_eq!(fact(limit, "t"), Some(FactValue::Number(after.parse().expect("seconds"))));
@@ -212,6 +242,14 @@ async fn a_duplicate_and_an_operation_in_doubt_are_told_from_each_other() {
     );
     gate.open();
     assert_eq!(first.answer("POST").await.expect("an answer").status, 201);
+    let other = house.ask(&order("a", "other").body("something else")).await;
+    assert_eq!(other.status, 422);
+    assert_eq!(
+        told(&other),
+        "claim;occupied;operation=…, claim;refused;code=idempotency-key-reused",
+        "how the first one stands is not told to who asks for something else"
+    );
+    assert_eq!(story(&only(&house, "other"))[0], (Part::Claim, Verdict::Occupied));
 
     house.upstream().will_break(Fault::CloseAfterReading);
     let lost = house.ask(&order("b", "lost")).await;

@@ -48,6 +48,17 @@ pub(super) fn response<B: From<Bytes>>(answer: &Answer, operation: OperationId) 
     Some(response)
 }
 
+/// Whether there is a body to give, and it is not encrypted with a key that is not configured: then all its headers are.
+pub(super) fn is_readable(answer: &Answer) -> bool {
+    let is_plain = |(name, value): (&str, _)| {
+        HeaderName::from_bytes(name.as_bytes()).is_ok()
+            && HeaderValue::from_maybe_shared::<Bytes>(value).is_ok()
+    };
+    answer.body.is_some()
+        && StatusCode::from_u16(answer.status).is_ok()
+        && answer.headers.iter().next().is_none_or(is_plain)
+}
+
 /// It is said once that answers are encrypted.
 static ENCRYPTED: Once = Once::new();
 

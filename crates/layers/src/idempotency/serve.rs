@@ -214,7 +214,7 @@ where
 {
     let mark = trace::begin(Part::Claim, || Facts::None);
     let claimed = shared.ledger.claim(claim_request(&shared, &request)).await;
-    let (verdict, facts) = noted(&claimed);
+    let (verdict, facts) = noted(&claimed, &request);
     trace::end(mark, verdict, |noted| *noted = facts);
     match claimed {
         Ok(ClaimOutcome::Granted(claim)) => {
@@ -229,29 +229,39 @@ where
 }
 
 /// What is noted of a claim.
-fn noted(claimed: &Result<ClaimOutcome, LedgerError>) -> (Verdict, Facts) {
+fn noted(claimed: &Result<ClaimOutcome, LedgerError>, request: &KeyedRequest) -> (Verdict, Facts) {
     match claimed {
         Ok(ClaimOutcome::Granted(claim)) => {
             let (operation, attempt) = (Some(claim.operation), Some(claim.attempt));
             (Verdict::Passed, Facts::Operation { operation, attempt, state: None })
         }
-        Ok(ClaimOutcome::Occupied(standing)) => {
-            let (state, verdict) = match &standing.occupied {
-                Occupied::Claimed { .. } => (StateName::Claimed, Verdict::Occupied),
-                Occupied::Completed { answer: Some(_), .. } => (StateName::Completed, Verdict::Replayed),
-                Occupied::Completed { answer: None, .. } => (StateName::Completed, Verdict::Occupied),
-                Occupied::InDoubt { .. } => (StateName::InDoubt, Verdict::Occupied),
-                Occupied::Queued => (StateName::Queued, Verdict::Occupied),
-                Occupied::Dead => (StateName::Dead, Verdict::Occupied),
-                Occupied::Cancelled => (StateName::Cancelled, Verdict::Occupied),
-                Occupied::Tombstone => (StateName::Tombstone, Verdict::Occupied),
-            };
-            let (operation, state) = (Some(standing.operation), Some(state.as_str()));
-            (verdict, Facts::Operation { operation, attempt: None, state })
-        }
+        Ok(ClaimOutcome::Occupied(standing)) => noted_standing(standing, request),
         // The refusal that follows says which.
         Err(_) => (Verdict::Failed, Facts::Why("ledger")),
     }
+}
+
+/// What is noted of an operation that has the key already. How it stands is told to nobody else than whose it is, and
+/// only of the same request.
+fn noted_standing(standing: &Standing, request: &KeyedRequest) -> (Verdict, Facts) {
+    let operation = Some(standing.operation);
+    let is_the_same = standing.fingerprint == request.fingerprint;
+    if !is_the_same || !standing.owner.discloses_to(&request.owner) {
+        return (Verdict::Occupied, Facts::Operation { operation, attempt: None, state: None });
+    }
+    let (state, verdict) = match &standing.occupied {
+        Occupied::Completed { answer: Some(answer), .. } if replay::is_readable(answer) => {
+            (StateName::Completed, Verdict::Replayed)
+        }
+        Occupied::Completed { .. } => (StateName::Completed, Verdict::Occupied),
+        Occupied::Claimed { .. } => (StateName::Claimed, Verdict::Occupied),
+        Occupied::InDoubt { .. } => (StateName::InDoubt, Verdict::Occupied),
+        Occupied::Queued => (StateName::Queued, Verdict::Occupied),
+        Occupied::Dead => (StateName::Dead, Verdict::Occupied),
+        Occupied::Cancelled => (StateName::Cancelled, Verdict::Occupied),
+        Occupied::Tombstone => (StateName::Tombstone, Verdict::Occupied),
+    };
+    (verdict, Facts::Operation { operation, attempt: None, state: Some(state.as_str()) })
 }
 
 fn claim_request(shared: &Shared, request: &KeyedRequest) -> ClaimRequest {

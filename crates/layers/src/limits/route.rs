@@ -312,6 +312,7 @@ impl RouteLimits {
 
     /// Notes how each limit stands; of those that refuse, as `stands` tells their caller.
     fn note_steps(&self, asked: &[Asked], taken: &[Taken], stands: &[Stand]) {
+        let is_told = self.headers.standard || self.headers.older;
         for (asked, taken) in asked.iter().zip(taken) {
             let verdict = match taken {
                 Taken::Uncounted => Verdict::Uncounted,
@@ -335,7 +336,7 @@ impl RouteLimits {
                 let reset_s =
                     reset.map(|reset| told.map_or_else(|| seconds(reset), |stand| stand.reset_s.max(1)));
                 let policy = Arc::clone(&self.limits[usize::from(asked.index)].policy.name);
-                trace::Facts::Limit { policy, remaining, reset_s, wait, enforced: asked.enforced }
+                trace::Facts::Limit { policy, remaining, reset_s, wait, enforced: asked.enforced, is_told }
             });
         }
     }

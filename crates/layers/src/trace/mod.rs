@@ -87,7 +87,7 @@ impl Trace {
     /// The trace of a request that began then.
     #[must_use]
     pub fn begin(began: Instant) -> Self {
-        let shelved = SHELF.with_borrow_mut(Vec::pop);
+        let shelved = SHELF.try_with(|shelf| shelf.borrow_mut().pop()).ok().flatten();
         let mut notes = shelved.unwrap_or_else(|| {
             let steps = Vec::with_capacity(ROOM);
             Box::new(Notes { serial: 0, began, steps, attempts: 0, left_out: 0 })
@@ -117,16 +117,23 @@ impl Trace {
         self.0.as_ref().map_or(&[], |notes| &notes.steps)
     }
 
+    /// Them as they are remembered for long: each takes up little.
+    #[must_use]
+    pub fn remembered(&self) -> Box<[Step]> {
+        self.steps().iter().map(Step::remembered).collect()
+    }
+
     /// Whether another service refused it, in its own words.
     #[must_use]
     pub fn is_refused_elsewhere(&self) -> bool {
-        self.steps().last().is_some_and(|step| matches!(step.facts, Facts::Theirs(_)))
+        let theirs = |step: &Step| step.verdict == Verdict::Refused && matches!(step.facts, Facts::Theirs(_));
+        self.steps().iter().any(theirs)
     }
 
     /// Adds the refusal that its caller gets, unless the part that refused noted it itself.
     pub fn refused(&mut self, code: Code, retry_after: Option<Duration>) {
-        let noted = self.steps().iter().rev().find_map(Step::code);
-        if noted != Some(code) {
+        let is_noted = self.steps().iter().any(|step| step.code() == Some(code));
+        if !is_noted {
             let facts = Facts::Refusal { code, retry_after };
             self.add(Part::refusing_with(code), Verdict::Refused, facts);
         }
@@ -207,25 +214,58 @@ struct Noted<'a> {
 
 impl<'a> Noted<'a> {
     fn into(trace: &'a mut Trace) -> Self {
-        let before = CURRENT.replace(trace.0.take());
+        let before = swapped(trace.0.take());
         Self { trace, before }
     }
 }
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        self.trace.0 = CURRENT.replace(self.before.take());
+        self.trace.0 = swapped(self.before.take());
+    }
+}
+
+/// Lets the thread note into `notes`; those into which it noted before.
+fn swapped(notes: Option<Box<Notes>>) -> Option<Box<Notes>> {
+    // A thread that ends notes nothing any more.
+    CURRENT.try_with(|current| current.replace(notes)).ok().flatten()
+}
+
+/// Lets nothing that `inner` does be noted, whoever awaits it: what is asked on the gateway's own behalf is no part of
+/// what was decided about a request.
+pub fn unnoted<F: Future>(inner: F) -> Unnoted<F> {
+    Unnoted { inner }
+}
+
+pin_project_lite::pin_project! {
+    /// See [`unnoted`].
+    pub struct Unnoted<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F: Future> Future for Unnoted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let mut nothing = Trace::none();
+        let _noted = Noted::into(&mut nothing);
+        self.project().inner.poll(context)
     }
 }
 
 /// Notes what was decided about the request that is being polled.
 pub fn note(part: Part, verdict: Verdict, facts: impl FnOnce() -> Facts) {
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(notes) = current {
-            let facts = facts();
-            notes.add(part, verdict, facts);
-        }
+    with_current(|notes| {
+        let facts = facts();
+        notes.add(part, verdict, facts);
     });
+}
+
+/// Does something to the trace of the request that is being polled, where one is: a thread that ends has none.
+fn with_current<T>(change: impl FnOnce(&mut Notes) -> T) -> Option<T> {
+    CURRENT.try_with(|current| current.borrow_mut().as_deref_mut().map(change)).ok().flatten()
 }
 
 /// Where something stands in a trace that has begun and not ended.
@@ -234,31 +274,31 @@ pub struct Mark(Option<(u32, u32)>);
 
 /// Notes that something begins that takes time: waiting for a place, asking the ledger.
 pub fn begin(part: Part, facts: impl FnOnce() -> Facts) -> Mark {
-    CURRENT.with_borrow_mut(|current| {
-        current.as_mut().map_or_else(Mark::default, |notes| {
-            let facts = facts();
-            notes.add(part, Verdict::UnderWay, facts)
-        })
+    with_current(|notes| {
+        let facts = facts();
+        notes.add(part, Verdict::UnderWay, facts)
     })
+    .unwrap_or_default()
 }
 
 /// Notes that an attempt begins, at the endpoint of this name. Attempts are numbered by themselves.
 pub fn begin_attempt(endpoint: impl FnOnce() -> Arc<str>) -> Mark {
-    CURRENT.with_borrow_mut(|current| {
-        current.as_mut().map_or_else(Mark::default, |notes| {
-            notes.attempts += 1;
-            let facts = Facts::Attempt { number: notes.attempts, endpoint: endpoint(), end: None };
-            notes.add(Part::Attempt, Verdict::UnderWay, facts)
-        })
+    with_current(|notes| {
+        notes.attempts += 1;
+        let facts = Facts::Attempt { number: notes.attempts, endpoint: endpoint(), end: None };
+        notes.add(Part::Attempt, Verdict::UnderWay, facts)
     })
+    .unwrap_or_default()
 }
 
 /// Notes how what began at `mark` ended; `tell` says what is known more than at its beginning. Nothing, where that was
 /// in another request's trace.
 pub fn end(mark: Mark, verdict: Verdict, tell: impl FnOnce(&mut Facts)) {
     let Mark(Some((serial, place))) = mark else { return };
-    CURRENT.with_borrow_mut(|current| {
-        let Some(notes) = current.as_mut().filter(|notes| notes.serial == serial) else { return };
+    with_current(|notes| {
+        if notes.serial != serial {
+            return;
+        }
         let elapsed = notes.elapsed();
         if let Some(step) = notes.steps.get_mut(place as usize) {
             step.verdict = verdict;
@@ -305,6 +345,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_on_the_gateways_own_behalf_stands_in_no_trace() {
+        let mut trace = Trace::begin(Instant::now());
+        let _ = poll(&mut trace, async {
+            let mark = begin(Part::Authenticate, || Facts::None);
+            unnoted(async { note(Part::Attempt, Verdict::Answered, || panic!("it is not noted")) }).await;
+            end(mark, Verdict::Refused, |facts| *facts = Facts::Theirs(403));
+            note(Part::Fallback, Verdict::Passed, || Facts::None);
+        });
+        let parts: Vec<Part> = trace.steps().iter().map(|step| step.part).collect();
+        assert_eq!(parts, [Part::Authenticate, Part::Fallback]);
+        assert!(trace.is_refused_elsewhere(), "{trace:?}");
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            poll(&mut trace, unnoted(async { panic!("a client's mistake") }))
+        }));
+        assert!(broken.is_err());
+        let _ = poll(&mut trace, async { note(Part::Claim, Verdict::Passed, || Facts::None) });
+        assert_eq!(trace.steps().len(), 3);
+    }
+
+    #[test]
     fn a_request_that_panics_leaves_its_trace_to_itself() {
         let mut trace = Trace::begin(Instant::now());
         let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -348,6 +408,7 @@ mod tests {
         trace.refused(Code::TemporaryReducedCapacity, None);
         assert_eq!(trace.steps().len(), 1);
         trace.refused(Code::DeadlineExceeded, Some(Duration::from_secs(2)));
+        trace.refused(Code::TemporaryReducedCapacity, None);
         assert!(!trace.is_refused_elsewhere());
         assert_eq!(
             trace.told_to_caller().expect("it was refused"),
@@ -357,11 +418,15 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_in_shadow_mode_is_the_operators_alone() {
+    fn a_limit_in_shadow_mode_or_uncounted_is_the_operators_alone() {
         let mut trace = Trace::begin(Instant::now());
-        let (remaining, reset_s, wait, enforced) = (Some(0), None, Duration::ZERO, false);
-        let shadow = Facts::Limit { policy: "trial".into(), remaining, reset_s, wait, enforced };
-        trace.add(Part::Limit, Verdict::WouldRefuse, shadow);
+        let (remaining, reset_s, wait) = (Some(0), None, Duration::ZERO);
+        let limit = |enforced| {
+            let policy = "trial".into();
+            Facts::Limit { policy, remaining, reset_s, wait, enforced, is_told: true }
+        };
+        trace.add(Part::Limit, Verdict::WouldRefuse, limit(false));
+        trace.add(Part::Limit, Verdict::Uncounted, limit(true));
         assert_eq!(trace.told_to_caller(), None);
         trace.refused(Code::CircuitOpen, None);
         assert_eq!(trace.told_to_caller().expect("it was refused"), "circuit;refused;code=circuit-open");

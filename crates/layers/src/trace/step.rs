@@ -177,6 +177,8 @@ pub enum Facts {
         wait: Duration,
         /// Whether it is enforced on this caller. One that is not (shadow mode) is the operator's alone.
         enforced: bool,
+        /// Whether the route tells its callers how its limits stand. Where it does not, the numbers are the operator's.
+        is_told: bool,
     },
     /// How an operation stands.
     Operation {
@@ -271,14 +273,15 @@ impl Step {
                 }
             }
             Facts::Theirs(status) => put("status", FactValue::Number((*status).into()), true),
-            Facts::Limit { policy, remaining, reset_s, wait, enforced } => {
+            Facts::Limit { policy, remaining, reset_s, wait, enforced, is_told } => {
                 put("policy", FactValue::Text((**policy).to_owned()), true);
                 if let Some(remaining) = remaining {
-                    put("remaining", FactValue::Number(*remaining), true);
+                    put("remaining", FactValue::Number(*remaining), *is_told);
                 }
                 if let Some(reset_s) = reset_s {
                     // What passed says in `RateLimit` when it is reset, a little late by chance: not twice.
-                    put("t", FactValue::Number((*reset_s).into()), self.verdict == Verdict::Refused);
+                    let is_told = *is_told && self.verdict == Verdict::Refused;
+                    put("t", FactValue::Number((*reset_s).into()), is_told);
                 }
                 if !wait.is_zero() {
                     put("wait_ms", FactValue::Number(millis(*wait)), true);
@@ -320,7 +323,17 @@ impl Step {
 
     /// Whether its caller may know of it.
     pub(super) fn is_for_callers(&self) -> bool {
-        !matches!(self.facts, Facts::Limit { enforced: false, .. })
+        // That counts are lost just now is no caller's to know: it could go by that.
+        self.verdict != Verdict::Uncounted && !matches!(self.facts, Facts::Limit { enforced: false, .. })
+    }
+
+    /// It as it is remembered for long. Of a principal only the beginning of its name is: its attributes may be large.
+    pub(super) fn remembered(&self) -> Self {
+        let facts = match &self.facts {
+            Facts::Caller(principal) => Facts::Caller(Principal::named(beginning(principal.name()))),
+            facts => facts.clone(),
+        };
+        Self { at: self.at, took: self.took, part: self.part, verdict: self.verdict, facts }
     }
 
     /// The code of a step that refused with one.
@@ -352,6 +365,15 @@ impl Step {
     }
 }
 
+/// How many bytes of a principal's name are remembered.
+const NAME_BYTES_MAX: usize = 256;
+
+/// As much of a name as is remembered, to the boundary of a character.
+fn beginning(name: &str) -> &str {
+    let end = (0..=name.len().min(NAME_BYTES_MAX)).rev().find(|end| name.is_char_boundary(*end));
+    &name[..end.unwrap_or(0)]
+}
+
 /// The largest integer of a structured field (RFC 9651, section 3.3.1).
 const STRUCTURED_INTEGER_MAX: u64 = 999_999_999_999_999;
 
@@ -380,6 +402,7 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PrincipalFacts;
 
     fn step(part: Part, verdict: Verdict, facts: Facts) -> Step {
         Step { at: Duration::ZERO, took: None, part, verdict, facts }
@@ -387,19 +410,22 @@ mod tests {
 
     #[test]
     fn a_caller_reads_words_numbers_and_names_and_nothing_that_is_the_operators() {
-        let limit = |verdict| {
+        let limit = |verdict, is_told| {
             let facts = Facts::Limit {
                 policy: "per \"customer\"\\é".into(),
                 remaining: Some(u64::MAX),
                 reset_s: Some(12),
                 wait: Duration::ZERO,
                 enforced: true,
+                is_told,
             };
             step(Part::Limit, verdict, facts).told()
         };
-        let name = "policy=\"per \\\"customer\\\"\\\\?\";remaining=999999999999999";
-        assert_eq!(limit(Verdict::Refused), format!("limit;refused;{name};t=12"));
-        assert_eq!(limit(Verdict::Passed), format!("limit;passed;{name}"));
+        let name = "policy=\"per \\\"customer\\\"\\\\?\"";
+        let left = "remaining=999999999999999";
+        assert_eq!(limit(Verdict::Refused, true), format!("limit;refused;{name};{left};t=12"));
+        assert_eq!(limit(Verdict::Passed, true), format!("limit;passed;{name};{left}"));
+        assert_eq!(limit(Verdict::Refused, false), format!("limit;refused;{name}"));
         let attempt = Facts::Attempt {
             number: 2,
             endpoint: "http://10.0.0.1:80".into(),
@@ -414,5 +440,18 @@ mod tests {
             step(Part::Circuit, Verdict::Refused, held).told(),
             "circuit;refused;code=circuit-open;t=2"
         );
+    }
+
+    #[test]
+    fn of_a_principal_only_the_beginning_of_its_name_is_remembered() {
+        let principal = Principal::new(PrincipalFacts {
+            name: format!("a{}", "ö".repeat(500)).into(),
+            attributes: vec![("groups".into(), "x".repeat(1 << 20).into())],
+            ..PrincipalFacts::default()
+        });
+        let remembered = step(Part::Authenticate, Verdict::Passed, Facts::Caller(principal)).remembered();
+        let Facts::Caller(principal) = &remembered.facts else { panic!("{remembered:?}") };
+        assert_eq!(principal.name(), format!("a{}", "ö".repeat(127)));
+        assert_eq!(principal.attributes().count(), 0);
     }
 }

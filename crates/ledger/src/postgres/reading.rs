@@ -26,6 +26,10 @@ const WINDOW: i64 = 4_096;
 /// How many numbers the windows of one page cover at most.
 const WINDOWS_MAX: i64 = 262_144;
 
+/// How many numbers a window covers at most that is searched for a request: no index helps there, and it is to end long
+/// before the server gives up.
+const WINDOW_OF_REQUEST_MAX: i64 = 32_768;
+
 /// The newest number below another one.
 const NEWEST: &str = "
     SELECT max(n.seq) AS seq FROM generate_series(0, $2::integer - 1) AS b (number)
@@ -273,7 +277,7 @@ impl PostgresLedger {
             let last = operations.last().filter(|_| operations.len() >= PAGE_ROWS_MAX as usize);
             before = last.map_or(lowest.max(0), |record| seq(record.id));
             covered += window;
-            window = window.saturating_mul(8).min(WINDOWS_MAX - covered).max(1);
+            window = window.saturating_mul(8).min(WINDOW_OF_REQUEST_MAX).min(WINDOWS_MAX - covered).max(1);
         }
         Ok(Page { operations, next: u64::try_from(before).ok().map(Cursor) })
     }

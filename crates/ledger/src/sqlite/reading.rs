@@ -12,8 +12,9 @@ use crate::{AttemptRecord, Counts, Cursor, Filter, OperationRecord, PAGE_ROWS_MA
 /// begun anew under one.
 const ROWS_A_LOOK: u32 = 10_000;
 
-/// How many attempts one search for those of a request looks at: they are small, and lie side by side.
-const ATTEMPTS_A_LOOK: u32 = 200_000;
+/// How many attempts one search for those of a request looks at: they are small, and lie side by side. Other readers wait
+/// for it.
+const ATTEMPTS_A_LOOK: u32 = 20_000;
 
 /// How long a list may look for matches before it returns those it has.
 const LOOKING_MAX: Duration = Duration::from_secs(1);
