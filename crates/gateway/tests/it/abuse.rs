@@ -186,6 +186,20 @@ async fn an_address_that_shows_no_good_credential_is_banned_and_each_time_for_lo
 }
 
 #[tokio::test]
+async fn whoever_was_let_in_again_begins_anew_and_still_is_banned_again() {
+    let rule = "[abuse]\nunauthenticated = { count = 3, within = \"10m\", ban_for = \"1m\" }";
+    let house = house_of(&file(rule)).await;
+    assert_eq!(statuses(&house, &bad("198.51.100.1"), 4).await, [401, 401, 401, 403]);
+    house.gateway.refresh_bans().await;
+    let subject = "198.51.100.1".parse().expect("a subject");
+    house.stand.ledger.lift(subject, house.stand.clock.wall()).await.expect("a ban");
+    house.gateway.refresh_bans().await;
+    assert_eq!(statuses(&house, &bad("198.51.100.1"), 4).await, [401, 401, 401, 403], "within the window");
+    house.stand.advance(MINUTE);
+    assert_eq!(statuses(&house, &bad("198.51.100.1"), 4).await, [401, 401, 401, 403], "its time was over");
+}
+
+#[tokio::test]
 async fn addresses_of_one_ipv6_network_count_as_one_and_are_banned_as_one() {
     let house = house_of(&file(UNAUTHENTICATED)).await;
     for (host, expected) in [("1", 401), ("2", 401), ("ffff", 401), ("3", 403)] {
