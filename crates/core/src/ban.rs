@@ -438,7 +438,7 @@ mod tests {
     fn whoever_was_let_off_by_a_person_begins_anew() {
         let first = order(BanSource::LimitStorm, NOW, GROWING).upon(None).expect("a ban");
         let lifted = Ban { lifted_at: Some(NOW.after(MINUTE / 2)), ..first };
-        assert!(lifted.holds(NOW) && !lifted.holds(NOW.after(MINUTE / 2)));
+        assert!(!lifted.holds(NOW) && !lifted.holds(NOW.after(MINUTE / 2)));
         let next = order(BanSource::LimitStorm, NOW.after(MINUTE), GROWING).upon(Some(&lifted));
         assert_eq!(next.expect("a ban").repeats, 0);
     }

@@ -233,6 +233,29 @@ async fn whoever_goes_on_beyond_limits_is_banned_a_principal_as_such_and_others_
 }
 
 #[tokio::test]
+async fn nobody_is_banned_because_others_used_up_what_all_share() {
+    let rules = "[limits.for-all]\nper = \"route\"\nrate = \"1/min\"\n\
+                 [abuse]\nlimit_storm = { count = 2, within = \"1m\", ban_for = \"10m\" }";
+    let text = file(rules).replace("limits = [\"per-customer\"]", "limits = [\"for-all\"]");
+    let house = house_of(&text).await;
+    let ask = Ask::new("GET", "/limited").by("").header("X-Forwarded-For", "203.0.113.7");
+    assert_eq!(statuses(&house, &ask, 5).await, [201, 429, 429, 429, 429]);
+}
+
+#[tokio::test]
+async fn a_principal_whose_name_no_ban_can_have_is_banned_by_address() {
+    let rules = "[abuse]\nlimit_storm = { count = 2, within = \"1m\", ban_for = \"10m\" }";
+    let house = house_of(&file(rules)).await;
+    let key =
+        house.key(|record| steadfast_ledger::CredentialRecord { principal: "acme ".into(), ..record }).await;
+    let ask = bearing("/limited", key.reveal()).header("X-Forwarded-For", "203.0.113.7");
+    assert_eq!(statuses(&house, &ask, 4).await, [201, 429, 429, 403]);
+    house.gateway.refresh_bans().await;
+    let kept = house.stand.ledger.bans(Revision::default()).await.expect("a ledger that works").bans;
+    assert_eq!(kept.iter().map(|ban| ban.subject.to_string()).collect::<Vec<_>>(), ["203.0.113.7"]);
+}
+
+#[tokio::test]
 async fn shadow_mode_notes_who_would_be_banned_and_keeps_nobody_out() {
     let shadow =
         "[abuse]\nunauthenticated = { count = 2, within = \"1m\", ban_for = \"10m\", mode = \"shadow\" }";
