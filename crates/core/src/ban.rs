@@ -18,6 +18,9 @@ pub const REPEATED_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 /// The longest name of a principal that can be banned, in characters.
 const PRINCIPAL_CHARS_MAX: usize = 1_024;
 
+/// And in bytes: an index of a store has no room for more.
+const PRINCIPAL_BYTES_MAX: usize = 2_048;
+
 /// What stands before the name of a principal, so that no mistyped address is taken for one.
 const PRINCIPAL: &str = "principal:";
 
@@ -49,7 +52,9 @@ pub enum InvalidBanSubject {
     )]
     TooWide,
     /// The principal has no name, or none that could be written down.
-    #[error("a principal has a name of 1 to {PRINCIPAL_CHARS_MAX} characters, without control characters")]
+    #[error(
+        "a principal has a name of 1 to {PRINCIPAL_CHARS_MAX} characters and {PRINCIPAL_BYTES_MAX} bytes, without control characters, and without white space before or behind it"
+    )]
     BadName,
 }
 
@@ -68,15 +73,35 @@ impl BanSubject {
         Self::Network(network)
     }
 
-    /// Reads a network, or one address.
+    /// The principal of this name. Whoever is banned has to be written down and read back as the same one.
     ///
     /// # Errors
-    /// It is none, or too wide.
-    pub fn network(text: &str) -> Result<IpNet, InvalidBanSubject> {
-        let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        let network = plain(network.ok_or(InvalidBanSubject::Unclear)?);
+    /// The name could not.
+    pub fn principal(name: &str) -> Result<Self, InvalidBanSubject> {
+        let fits = (1..=PRINCIPAL_CHARS_MAX).contains(&name.chars().count());
+        if fits
+            && name.len() <= PRINCIPAL_BYTES_MAX
+            && name.trim() == name
+            && !name.chars().any(char::is_control)
+        {
+            Ok(Self::Principal(name.into()))
+        } else {
+            Err(InvalidBanSubject::BadName)
+        }
+    }
+
+    /// Reads a network, or one address.
+    fn network(text: &str) -> Result<Self, InvalidBanSubject> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::of_address(address));
+        }
+        let network = plain(text.parse().map_err(|_| InvalidBanSubject::Unclear)?);
         let bits_min = if network.addr().is_ipv4() { IPV4_BITS_MIN } else { IPV6_BITS_MIN };
-        if network.prefix_len() < bits_min { Err(InvalidBanSubject::TooWide) } else { Ok(network) }
+        if network.prefix_len() < bits_min {
+            Err(InvalidBanSubject::TooWide)
+        } else {
+            Ok(Self::Network(network))
+        }
     }
 }
 
@@ -94,24 +119,20 @@ impl FromStr for BanSubject {
     type Err = InvalidBanSubject;
 
     fn from_str(text: &str) -> Result<Self, InvalidBanSubject> {
-        let text = text.trim();
-        let Some(name) = text.strip_prefix(PRINCIPAL) else {
-            return Self::network(text).map(Self::Network);
-        };
-        let fits = (1..=PRINCIPAL_CHARS_MAX).contains(&name.chars().count());
-        if fits && !name.chars().any(char::is_control) {
-            Ok(Self::Principal(name.into()))
-        } else {
-            Err(InvalidBanSubject::BadName)
+        // Of a name nothing is trimmed: who is called `acme ` is not `acme`.
+        match text.trim_start().strip_prefix(PRINCIPAL) {
+            Some(name) => Self::principal(name),
+            None => Self::network(text.trim()),
         }
     }
 }
 
-/// As it is read: `203.0.113.7`, `203.0.113.0/24`, `principal:acme`.
+/// As it is read: `203.0.113.7`, `203.0.113.0/24`, `2001:db8::1/128`, `principal:acme`.
 impl fmt::Display for BanSubject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Network(network) if network.prefix_len() == network.max_prefix_len() => {
+            // Of IPv6 the length is always said: an address without one stands for its subscriber.
+            Self::Network(IpNet::V4(network)) if network.prefix_len() == network.max_prefix_len() => {
                 write!(formatter, "{}", network.addr())
             }
             Self::Network(network) => write!(formatter, "{network}"),
@@ -214,7 +235,8 @@ impl Ban {
     /// Whether it holds at `now`.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
-        self.ends_at().is_none_or(|end| now < end)
+        // Whoever was let in stays in, also where another node's clock is behind.
+        self.lifted_at.is_none() && self.until.is_none_or(|until| now < until)
     }
 
     /// Whether it ended so long ago that it means nothing any more, not even for another one.
@@ -310,7 +332,8 @@ mod tests {
             ("203.0.113.99/24", "203.0.113.0/24"),
             ("::ffff:203.0.113.7", "203.0.113.7"),
             ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
-            ("2001:DB8::1", "2001:db8::1"),
+            ("2001:DB8::1", "2001:db8::/64"),
+            ("2001:DB8::1/128", "2001:db8::1/128"),
             ("2001:db8::1/64", "2001:db8::/64"),
             ("principal:acme", "principal:acme"),
             ("principal:auth0|Zürich 1", "principal:auth0|Zürich 1"),
@@ -335,6 +358,9 @@ mod tests {
             ("::ffff:0:0/96", InvalidBanSubject::TooWide),
             ("principal:", InvalidBanSubject::BadName),
             ("principal:a\nb", InvalidBanSubject::BadName),
+            ("principal:acme ", InvalidBanSubject::BadName),
+            ("principal: acme", InvalidBanSubject::BadName),
+            (&format!("principal:{}", "a".repeat(PRINCIPAL_CHARS_MAX + 1)), InvalidBanSubject::BadName),
         ] {
             assert_eq!(text.parse::<BanSubject>(), Err(expected), "{text}");
         }
@@ -412,7 +438,7 @@ mod tests {
     fn whoever_was_let_off_by_a_person_begins_anew() {
         let first = order(BanSource::LimitStorm, NOW, GROWING).upon(None).expect("a ban");
         let lifted = Ban { lifted_at: Some(NOW.after(MINUTE / 2)), ..first };
-        assert!(lifted.holds(NOW) && !lifted.holds(NOW.after(MINUTE / 2)));
+        assert!(!lifted.holds(NOW) && !lifted.holds(NOW.after(MINUTE / 2)));
         let next = order(BanSource::LimitStorm, NOW.after(MINUTE), GROWING).upon(Some(&lifted));
         assert_eq!(next.expect("a ban").repeats, 0);
     }

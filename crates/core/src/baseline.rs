@@ -14,6 +14,10 @@ const SHORT_S: f64 = 60.0;
 /// The long one in a day, so that neither an hour nor a night becomes what is usual.
 const LONG_S: f64 = 86_400.0;
 
+/// Two in the time of the short average, in requests a second. Less than that is never abnormal: a single request, after
+/// however long a silence, would be.
+pub const BASELINE_AT_LEAST_MIN: f64 = 2.0 / SHORT_S;
+
 /// What is abnormal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BaselinePolicy {
@@ -75,7 +79,7 @@ impl Baseline {
             return Compared::Usual;
         }
         let usual = self.long / (1.0 - (-age.as_secs_f64() / LONG_S).exp());
-        let most = (usual * policy.factor).max(policy.at_least);
+        let most = (usual * policy.factor).max(policy.at_least).max(BASELINE_AT_LEAST_MIN);
         if short <= most {
             self.short = short;
             if !is_held {
@@ -177,6 +181,19 @@ mod tests {
             let told = caller.asks(then, 15);
             assert_eq!(told.abnormal > 0, expected, "{usual} a minute, then {then}: {told:?}");
             assert!(told.begun <= 1, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_now_and_then_is_never_abnormal_however_little_is_usual() {
+        let policy = BaselinePolicy { at_least: 0.0, factor: 2.0, ..POLICY };
+        for refused in [false, true] {
+            let mut now = Duration::from_secs(1_000);
+            let mut baseline = Baseline::new(now);
+            for _ in 0..50 {
+                now += Duration::from_secs(3_000);
+                assert_eq!(baseline.compare(&policy, refused, now), Compared::Usual);
+            }
         }
     }
 

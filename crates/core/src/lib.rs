@@ -52,7 +52,7 @@ pub use backoff::Backoff;
 pub use ban::{
     Ban, BanOrder, BanSource, BanSubject, BanTime, InvalidBanSubject, REPEATED_WITHIN, is_challenge,
 };
-pub use baseline::{Baseline, BaselinePolicy, Compared};
+pub use baseline::{BASELINE_AT_LEAST_MIN, Baseline, BaselinePolicy, Compared};
 pub use canonical_json::{NotCanonical, canonical_json};
 pub use credential::{CredentialId, InvalidCredentialId};
 pub use digest::{Bucket, ForwardedKey, OperationDigest};

@@ -21,11 +21,18 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How often bans are forgotten that ended long ago.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How often the ledger is asked for all bans, not only for those that changed: a standby that took over may count its
+/// changes differently.
+const RELOAD_EVERY: Duration = Duration::from_secs(300);
+
 /// How long a question may take: longer than any store takes that is not lost.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// How long the ledger is left alone that did not take what it was told.
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often in a row the ledger is told of more, for somebody who waits until it knows everything.
+const TELLINGS_MAX: u32 = 100;
 
 /// How many may wait to be told that everything is known.
 const WAITING_MAX: usize = 64;
@@ -82,15 +89,19 @@ impl BanKeeper {
 }
 
 async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Receiver<Asked>) {
-    let mut lost = !exchange(guard, ledger, false).await;
+    let mut lost = exchange(guard, ledger, false).await == Exchanged::Lost;
+    let mut has_more = false;
     let mut sweep_at = Instant::now() + SWEEP_EVERY;
+    let mut reload_at = Instant::now() + RELOAD_EVERY;
     loop {
         // A flood of bans does not become a flood of questions to a ledger that does not answer.
         let news = async {
             if lost {
                 sleep(TELL_AGAIN_AFTER).await;
             }
-            guard.news().await;
+            if !has_more {
+                guard.news().await;
+            }
         };
         let waiting = tokio::select! {
             waiting = asked.recv() => match waiting {
@@ -100,7 +111,18 @@ async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Rec
             () = news => None,
             () = sleep(FOLLOW_EVERY) => None,
         };
-        lost = !exchange(guard, ledger, lost).await;
+        if Instant::now() >= reload_at {
+            guard.doubt_ledger();
+            reload_at = Instant::now() + RELOAD_EVERY;
+        }
+        let mut exchanged = exchange(guard, ledger, lost).await;
+        for _ in 0..TELLINGS_MAX {
+            if waiting.is_none() || exchanged != Exchanged::HasMore {
+                break;
+            }
+            exchanged = exchange(guard, ledger, false).await;
+        }
+        (lost, has_more) = (exchanged == Exchanged::Lost, exchanged == Exchanged::HasMore);
         if let Some(Asked { done, is_last }) = waiting {
             // Whoever waited may have left.
             let _ = done.send(());
@@ -115,30 +137,38 @@ async fn run(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, mut asked: mpsc::Rec
     }
 }
 
-/// Tells the ledger what it does not know, and takes in what changed there; whether it answers. That it does not is said
-/// once, and once that it does again.
-async fn exchange(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, was_lost: bool) -> bool {
-    let Some(ledger) = ledger.upgrade() else { return false };
-    let exchanged = timeout(ANSWER_MAX, async {
-        guard.tell(&*ledger).await?;
-        guard.follow(&*ledger).await
-    });
-    match exchanged
-        .await
-        .unwrap_or_else(|_| Err(LedgerError::Unreachable("it did not answer in time".into())))
-    {
-        Ok(()) => {
+/// What came of asking and telling the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchanged {
+    /// Both know everything.
+    All,
+    /// The ledger is to be told of more.
+    HasMore,
+    /// It does not answer.
+    Lost,
+}
+
+/// Takes in what changed in the ledger, and tells it what it does not know. That it does not answer is said once, and once
+/// that it does again.
+async fn exchange(guard: &AbuseGuard, ledger: &Weak<dyn Ledger>, was_lost: bool) -> Exchanged {
+    let Some(ledger) = ledger.upgrade() else { return Exchanged::Lost };
+    let late = || LedgerError::Unreachable("it did not answer in time".into());
+    let followed = timeout(ANSWER_MAX, guard.follow(&*ledger)).await.unwrap_or_else(|_| Err(late()));
+    // A ledger that cannot tell may still take what it is told.
+    let told = timeout(ANSWER_MAX, guard.tell(&*ledger)).await.unwrap_or_else(|_| Err(late()));
+    match followed.and(told) {
+        Ok(has_more) => {
             if was_lost {
                 tracing::info!("the ledger tells of bans again");
             }
-            true
+            if has_more { Exchanged::HasMore } else { Exchanged::All }
         }
-        Err(LedgerError::Closed) => false,
         Err(error) => {
-            if !was_lost {
-                tracing::warn!(%error, "the ledger does not tell which bans changed: those that are known stay as they are");
+            guard.doubt_ledger();
+            if !was_lost && error != LedgerError::Closed {
+                tracing::warn!(%error, "the ledger does not tell which bans changed, or is not told: those that are known stay as they are");
             }
-            false
+            Exchanged::Lost
         }
     }
 }

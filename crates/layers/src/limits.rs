@@ -28,6 +28,7 @@ pub use per::{ClientAddress, LIMIT_VARIABLES, Per};
 pub(crate) use per::{KeyMaker, Kind as SaidKind, Said};
 pub use policy::{Cost, CostFromAnswer, ENFORCED_ON_ALL, LIMITS_MAX, LimitPolicy};
 pub use raise::Raise;
+pub(crate) use refusal::OwnLimit;
 pub use route::RouteLimits;
 pub use store::{LimitStore, LimitedKey, Look, LookedUp, Standing, Take, Taken, TakenLater};
 pub use telling::LimitHeaders;

@@ -18,7 +18,7 @@ pub const AUTOMATIC_BANS_MAX: usize = 90_000;
 /// What whoever bans, and whoever heeds bans, needs of a ledger.
 pub trait Bans: Send + Sync + 'static {
     /// Makes of the order what [`BanOrder::upon`] says; `None` where nothing changes. Bans that ended more than a day ago are
-    /// forgotten meanwhile.
+    /// forgotten meanwhile, once a minute.
     ///
     /// # Errors
     /// [`BanError`]: nothing changed.
@@ -66,6 +66,37 @@ pub enum BanError {
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn count_max(order: &BanOrder) -> usize {
     if order.source.is_automatic() { AUTOMATIC_BANS_MAX } else { BANS_MAX }
+}
+
+/// How often all bans are looked at, to forget and to count them: an order by itself looks at one.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How many bans there are, as of when all were looked at, and with those that this process made since.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    at: Option<Timestamp>,
+    pub(crate) count: usize,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl Counted {
+    /// Whether all are to be looked at again; also where the clock went back. Orders do not come in the order of their times.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.at.is_none_or(|at| at.after(LOOKED_EVERY) <= now || now.after(LOOKED_EVERY) <= at)
+    }
+
+    /// All were looked at, and so many there are.
+    pub(crate) fn as_of(now: Timestamp, count: i64) -> Self {
+        Self { at: Some(now), count: usize::try_from(count).unwrap_or(0) }
+    }
+}
+
+/// A row that cannot be read is passed over: it must not keep all others from being known.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn warn_of_unreadable() {
+    tracing::warn!("a ban in the ledger cannot be read, and is passed over: all others hold");
 }
 
 /// Bans that ended before this mean nothing any more at `now`.

@@ -35,7 +35,7 @@ mod worker;
 mod writes;
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -55,7 +55,7 @@ use self::{
 };
 use crate::{
     BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Finished, LedgerError, LiveClaims, OpenError,
-    TooManyWaiters, Watch,
+    TooManyWaiters, Watch, bans::Counted,
 };
 
 /// The most connections for claims and finishes.
@@ -72,6 +72,7 @@ pub struct PostgresLedger {
     /// For renewals and checks, so that no slow read stands before them.
     heartbeat: Arc<Pool>,
     general: Pool,
+    bans: Mutex<Counted>,
     // Everything that runs beside the callers; ends with the ledger.
     _tasks: JoinSet<()>,
 }
@@ -102,7 +103,7 @@ impl PostgresLedger {
         tasks.spawn(listener::run(Arc::clone(&shared), notices_receiver));
         tasks.spawn(take_back::run(Arc::clone(&shared), orphans_receiver));
         tasks.spawn(upkeep::pulse(Arc::clone(&shared), Arc::clone(&heartbeat)));
-        Ok(Self { shared, heartbeat, general, _tasks: tasks })
+        Ok(Self { shared, heartbeat, general, bans: Mutex::default(), _tasks: tasks })
     }
 
     /// Where the database is, without credentials.

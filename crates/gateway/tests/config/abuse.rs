@@ -18,7 +18,7 @@ fn what_is_said_of_abuse_is_read_and_written_back_as_it_was() {
 bans = [{{ of = "203.0.113.9/24", reason = "it costs $$1" }}, {{ of = "principal:acme", challenge = "https://example.org/x" }}]
 unauthenticated = {{ count = 20, within = "1m", ban_for = "10m" }}
 limit_storm = {{ count = 200, within = "30s", ban_for = "2d", mode = "shadow" }}
-baseline = {{ at_least = "100/h" }}
+baseline = {{ at_least = "200/h" }}
 never = ["10.0.0.0/8", "principal:health"]
 challenge = "https://example.org/human"
 {ROUTE}"#
@@ -50,4 +50,17 @@ fn nothing_is_done_unless_it_is_stated_and_loopback_is_spared_unless_it_is_not()
     let loopback = "127.0.0.1".parse().expect("an address");
     assert!(abuse("").spares_address(loopback));
     assert!(!abuse("never = []").spares_address(loopback));
+    assert!(nothing.abuse.spares_address(loopback), "also where there is no `[abuse]`");
+    let spares_nobody =
+        read(&format!("[abuse]\nnever = []\n{ROUTE}")).unwrap_or_else(|errors| panic!("{errors}"));
+    let again = read(&effective(&spares_nobody.config)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(again.abuse, spares_nobody.config.abuse);
+}
+
+#[test]
+fn a_request_now_and_then_cannot_be_called_far_more_than_usual() {
+    let stated = |rate: &str| read(&format!("[abuse]\nbaseline = {{ at_least = \"{rate}\" }}\n{ROUTE}"));
+    assert!(stated("2/min").is_ok() && stated("120/h").is_ok());
+    let Err(errors) = stated("119/h") else { panic!("it is too little") };
+    assert!(errors.to_string().contains("choose \"2/min\" or more"), "{errors}");
 }

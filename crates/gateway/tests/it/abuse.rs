@@ -186,6 +186,20 @@ async fn an_address_that_shows_no_good_credential_is_banned_and_each_time_for_lo
 }
 
 #[tokio::test]
+async fn whoever_was_let_in_again_begins_anew_and_still_is_banned_again() {
+    let rule = "[abuse]\nunauthenticated = { count = 3, within = \"10m\", ban_for = \"1m\" }";
+    let house = house_of(&file(rule)).await;
+    assert_eq!(statuses(&house, &bad("198.51.100.1"), 4).await, [401, 401, 401, 403]);
+    house.gateway.refresh_bans().await;
+    let subject = "198.51.100.1".parse().expect("a subject");
+    house.stand.ledger.lift(subject, house.stand.clock.wall()).await.expect("a ban");
+    house.gateway.refresh_bans().await;
+    assert_eq!(statuses(&house, &bad("198.51.100.1"), 4).await, [401, 401, 401, 403], "within the window");
+    house.stand.advance(MINUTE);
+    assert_eq!(statuses(&house, &bad("198.51.100.1"), 4).await, [401, 401, 401, 403], "its time was over");
+}
+
+#[tokio::test]
 async fn addresses_of_one_ipv6_network_count_as_one_and_are_banned_as_one() {
     let house = house_of(&file(UNAUTHENTICATED)).await;
     for (host, expected) in [("1", 401), ("2", 401), ("ffff", 401), ("3", 403)] {
@@ -216,6 +230,29 @@ async fn whoever_goes_on_beyond_limits_is_banned_a_principal_as_such_and_others_
     let unknown = |from: &str| Ask::new("GET", "/limited").by("").header("X-Forwarded-For", from);
     assert_eq!(statuses(&house, &unknown("203.0.113.7"), 5).await, [201, 429, 429, 429, 403]);
     assert_eq!(house.ask(&unknown("203.0.113.8")).await.status, 201);
+}
+
+#[tokio::test]
+async fn nobody_is_banned_because_others_used_up_what_all_share() {
+    let rules = "[limits.for-all]\nper = \"route\"\nrate = \"1/min\"\n\
+                 [abuse]\nlimit_storm = { count = 2, within = \"1m\", ban_for = \"10m\" }";
+    let text = file(rules).replace("limits = [\"per-customer\"]", "limits = [\"for-all\"]");
+    let house = house_of(&text).await;
+    let ask = Ask::new("GET", "/limited").by("").header("X-Forwarded-For", "203.0.113.7");
+    assert_eq!(statuses(&house, &ask, 5).await, [201, 429, 429, 429, 429]);
+}
+
+#[tokio::test]
+async fn a_principal_whose_name_no_ban_can_have_is_banned_by_address() {
+    let rules = "[abuse]\nlimit_storm = { count = 2, within = \"1m\", ban_for = \"10m\" }";
+    let house = house_of(&file(rules)).await;
+    let key =
+        house.key(|record| steadfast_ledger::CredentialRecord { principal: "acme ".into(), ..record }).await;
+    let ask = bearing("/limited", key.reveal()).header("X-Forwarded-For", "203.0.113.7");
+    assert_eq!(statuses(&house, &ask, 4).await, [201, 429, 429, 403]);
+    house.gateway.refresh_bans().await;
+    let kept = house.stand.ledger.bans(Revision::default()).await.expect("a ledger that works").bans;
+    assert_eq!(kept.iter().map(|ban| ban.subject.to_string()).collect::<Vec<_>>(), ["203.0.113.7"]);
 }
 
 #[tokio::test]

@@ -13,12 +13,14 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
-use steadfast_core::{Ban, BanOrder, BanSource, BanSubject, BanTime, Code, Compared, Timestamp};
+use steadfast_core::{
+    Ban, BanOrder, BanSource, BanSubject, BanTime, Code, Compared, LimitDecision, Timestamp,
+};
 use steadfast_ledger::{Bans, Clock, LedgerError};
 use tokio::sync::Notify;
 
 use super::{
-    list::{BanList, NoRoom, Who},
+    list::{BanList, NoRoom, Told, Who},
     policy::{AbusePolicy, AutomaticBan, BaselineRule, CountNames},
     refusal,
     security_log::SecurityLog,
@@ -125,19 +127,30 @@ impl AbuseGuard {
     /// # Errors
     /// [`LedgerError`]: what is known stays as it is.
     pub async fn follow<L: Bans + ?Sized>(&self, ledger: &L) -> Result<(), LedgerError> {
-        self.list.follow(ledger).await
+        for subject in self.list.follow(ledger).await? {
+            self.forget_counts(&subject);
+        }
+        Ok(())
     }
 
-    /// Tells the ledger whom this node banned by itself.
+    /// Asks the ledger for all bans with the next question, not only for those that changed: it may be another one by now,
+    /// which counts its changes differently.
+    pub fn doubt_ledger(&self) {
+        self.list.doubt_ledger();
+    }
+
+    /// Tells the ledger whom this node banned by itself, of very many the first; whether there are more.
     ///
     /// # Errors
     /// [`LedgerError`]: they stay banned here, and the ledger is told later.
-    pub async fn tell<L: Bans + ?Sized>(&self, ledger: &L) -> Result<(), LedgerError> {
-        if self.list.has_untold() {
-            let no_room = self.list.tell(ledger).await?;
-            self.tally(BanSource::Unauthenticated).no_room.add_many(no_room);
+    pub async fn tell<L: Bans + ?Sized>(&self, ledger: &L) -> Result<bool, LedgerError> {
+        let Told { no_room, error } = self.list.tell(ledger).await;
+        for (tally, count) in self.tallies.bans.iter().zip(no_room) {
+            if count > 0 {
+                tally.no_room.add_many(count);
+            }
         }
-        Ok(())
+        error.map_or_else(|| Ok(self.list.has_untold()), Err)
     }
 
     /// Returns when somebody was banned of whom the ledger does not know.
@@ -255,24 +268,27 @@ impl AbuseGuard {
     pub(super) fn note_limited(&self, principal: Option<&Principal>, address: Option<IpAddr>) {
         let policy = self.policy.load();
         let Some(rule) = &policy.limit_storm else { return };
-        let (said, subject, is_spared) = match (principal, address) {
-            (Some(principal), _) => {
-                let name = principal.name();
-                let subject = BanSubject::Principal(name.into());
-                (Said::Text(SaidKind::Principal, name.as_bytes()), subject, policy.spares_principal(name))
+        if principal.is_some_and(|principal| policy.spares_principal(principal.name())) {
+            return;
+        }
+        // A claim may say anything. Whoever has a name that no ban can have is kept out by address.
+        let named = principal.and_then(|principal| BanSubject::principal(principal.name()).ok());
+        let (said, subject, is_spared) = match (named, principal, address) {
+            (Some(subject), Some(principal), _) => {
+                (Said::Text(SaidKind::Principal, principal.name().as_bytes()), subject, false)
             }
-            (None, Some(address)) => {
+            (_, _, Some(address)) => {
                 let is_spared = policy.spares_address(address);
                 (Said::Address(Some(address)), BanSubject::of_address(address), is_spared)
             }
-            (None, None) => return,
+            (_, _, None) => return,
         };
         if self.reaches(&self.names.limit_storm, rule, said) && !is_spared {
             self.ban(subject, BanSource::LimitStorm, rule, policy.challenge.clone());
         }
     }
 
-    /// Counts one more of somebody; whether that makes as many as there may be.
+    /// Counts one more of somebody; whether that makes as many as there may be, or more.
     fn reaches(&self, name: &Arc<str>, rule: &AutomaticBan, said: Said<'_>) -> bool {
         let take = Take {
             limit: name,
@@ -284,7 +300,21 @@ impl AbuseGuard {
         };
         let mut taken = [Taken::Uncounted];
         let _ = self.counts.take(&[take], &mut taken);
-        matches!(taken, [Taken::Told(steadfast_core::LimitDecision::Allowed { remaining: 0, .. })])
+        matches!(
+            taken,
+            [Taken::Told(LimitDecision::Allowed { remaining: 0, .. } | LimitDecision::Refused { .. })]
+        )
+    }
+
+    /// Begins anew to count this subject: what brought one ban about brings no other one about.
+    fn forget_counts(&self, subject: &BanSubject) {
+        let said = || match subject {
+            BanSubject::Network(network) => Said::Address(Some(network.addr())),
+            BanSubject::Principal(name) => Said::Text(SaidKind::Principal, name.as_bytes()),
+        };
+        for name in [&self.names.unauthenticated, &self.names.limit_storm] {
+            self.counts.forget(self.keys.local(name, std::iter::once(said())));
+        }
     }
 
     fn ban(&self, subject: BanSubject, source: BanSource, rule: &AutomaticBan, challenge: Option<Box<str>>) {
@@ -300,6 +330,7 @@ impl AbuseGuard {
             repeats: 0,
         };
         let tally = self.tally(source);
+        self.forget_counts(&order.subject);
         match self.list.make(order, rule.is_shadow) {
             Ok(Some(ban)) => {
                 let counted = if rule.is_shadow { &tally.would_make } else { &tally.made };

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::guard::AbuseGuard;
-use crate::{ClientAddress, Principal, RequestId, refusable::RefusableFuture};
+use crate::{ClientAddress, Principal, RequestId, limits::OwnLimit, refusable::RefusableFuture};
 
 /// Wraps a service in [`BanService`].
 #[derive(Clone, Debug)]
@@ -143,8 +143,10 @@ impl Told {
                 }
             }
             Caller::Known(principal, address) => {
-                // What an upstream refuses is its own business.
-                if response.extensions().get() == Some(&Code::QuotaExceeded) {
+                // What an upstream refuses is its own business, and what all share others may have used up.
+                let extensions = response.extensions();
+                let is_own = extensions.get::<OwnLimit>().is_some();
+                if is_own && extensions.get() == Some(&Code::QuotaExceeded) {
                     self.guard.note_limited(principal.as_ref(), *address);
                 }
             }

@@ -3,21 +3,27 @@
 //! about it: nobody is let in by that, and nobody locked out.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use steadfast_core::{Ban, BanOrder, BanSource, BanSubject, Timestamp};
-use steadfast_ledger::{BanError, Bans, LedgerError, Revision};
+use steadfast_ledger::{AUTOMATIC_BANS_MAX, BanError, Bans, LedgerError, Revision};
 
 use super::{networks::Networks, policy::StaticBan};
 
 /// How many bans wait to be written to the ledger at the most. While it is lost no more than these are made by themselves.
 pub const UNWRITTEN_BANS_MAX: usize = 10_000;
+
+/// Of how many the ledger is told before it is asked again what changed there.
+const TOLD_AT_ONCE: usize = 500;
+
+/// After so many orders in a row that it did not take the ledger is lost, and not only an order bad.
+const LOST_AFTER: u32 = 3;
 
 /// How many would-be bans are remembered at the most.
 const SHADOW_BANS_MAX: usize = 10_000;
@@ -26,10 +32,13 @@ const SHADOW_BANS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct BanList {
     held: RwLock<Held>,
-    /// How many there are in all; nobody takes the lock where there are none.
+    /// How many there are that keep somebody out, or would; nobody takes the lock where there are none. Those that ended
+    /// are of no account, from the next time on that it is swept.
     count: AtomicUsize,
     /// Held while changes are taken in.
     revision: Mutex<Revision>,
+    /// Whether the ledger is asked for everything next.
+    is_doubtful: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +48,8 @@ struct Held {
     shadow: Table,
     /// What the ledger has not been told of yet.
     unwritten: HashMap<BanSubject, BanOrder>,
+    /// What the ledger had of some of those, which ends sooner than what was decided here.
+    passed_over: HashMap<BanSubject, Ban>,
 }
 
 /// A ban, and what came of it here.
@@ -70,11 +81,23 @@ pub(super) enum Who<'a> {
 struct Table {
     networks: Networks<Arc<HeldBan>>,
     principals: HashMap<Box<str>, Arc<HeldBan>>,
+    /// How many those are.
     count: usize,
+    /// What ended, and matters to a ban that comes soon upon it.
+    ended: HashMap<BanSubject, Ban>,
 }
 
 impl Table {
     fn put(&mut self, ban: Ban, is_shadow: bool) {
+        if self.get(&ban.subject) == Some(&ban) {
+            // What is known of whom it refused stays.
+            return;
+        }
+        self.remove(&ban.subject);
+        if ban.lifted_at.is_some() {
+            self.ended.insert(ban.subject.clone(), ban);
+            return;
+        }
         let before = match ban.subject.clone() {
             BanSubject::Network(network) => self.networks.insert(&network, HeldBan::new(ban, is_shadow)),
             BanSubject::Principal(name) => self.principals.insert(name, HeldBan::new(ban, is_shadow)),
@@ -87,7 +110,21 @@ impl Table {
             BanSubject::Network(network) => self.networks.get(network),
             BanSubject::Principal(name) => self.principals.get(name),
         };
-        held.map(|held| &held.ban)
+        held.map(|held| &held.ban).or_else(|| self.ended.get(subject))
+    }
+
+    fn remove(&mut self, subject: &BanSubject) {
+        let removed = match subject {
+            BanSubject::Network(network) => self.networks.remove(network),
+            BanSubject::Principal(name) => self.principals.remove(name),
+        };
+        self.count -= usize::from(removed.is_some());
+        self.ended.remove(subject);
+    }
+
+    /// How many there are, with those that ended.
+    fn len(&self) -> usize {
+        self.count + self.ended.len()
     }
 
     /// Of the bans that hold, the one that does for longest.
@@ -108,8 +145,29 @@ impl Table {
     fn retain(&mut self, mut stays: impl FnMut(&Ban) -> bool) {
         self.networks.retain(|held| stays(&held.ban));
         self.principals.retain(|_, held| stays(&held.ban));
+        self.ended.retain(|_, ban| stays(ban));
         self.count = self.all().count();
     }
+
+    /// Puts away what ended, and forgets what ended long ago.
+    fn sweep(&mut self, now: Timestamp) {
+        let ended: Vec<Ban> =
+            self.all().filter(|held| !held.ban.holds(now)).map(|held| held.ban.clone()).collect();
+        for ban in ended {
+            self.remove(&ban.subject);
+            self.ended.insert(ban.subject.clone(), ban);
+        }
+        self.ended.retain(|_, ban| !ban.is_forgotten(now));
+    }
+}
+
+/// What came of telling the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// How many it had no room for, of each source in the order of [`BanSource::ALL`].
+    pub(super) no_room: [u64; BanSource::ALL.len()],
+    /// Why it was not told of some: that goes on holding here, and it is told later.
+    pub(super) error: Option<LedgerError>,
 }
 
 /// There is no room for one more.
@@ -139,15 +197,19 @@ impl BanList {
         let table = if is_shadow { &held.shadow } else { &held.ledger };
         let Some(ban) = order.upon(table.get(&order.subject)) else { return Ok(None) };
         if is_shadow {
-            if held.shadow.count >= SHADOW_BANS_MAX {
+            let is_known = held.shadow.get(&order.subject).is_some();
+            if !is_known && held.shadow.len() >= SHADOW_BANS_MAX {
                 held.shadow.retain(|ban| ban.holds(order.at));
             }
-            if held.shadow.count >= SHADOW_BANS_MAX {
+            if !is_known && held.shadow.len() >= SHADOW_BANS_MAX {
                 return Err(NoRoom);
             }
             held.shadow.put(ban.clone(), true);
         } else {
-            if held.unwritten.len() >= UNWRITTEN_BANS_MAX {
+            let is_known = held.ledger.get(&order.subject).is_some();
+            if held.unwritten.len() >= UNWRITTEN_BANS_MAX
+                || !is_known && held.ledger.len() >= AUTOMATIC_BANS_MAX
+            {
                 return Err(NoRoom);
             }
             held.ledger.put(ban.clone(), false);
@@ -181,89 +243,139 @@ impl BanList {
         self.recount(&held);
     }
 
-    /// Takes in what changed in the ledger since it was asked last.
+    /// Takes in what changed in the ledger since it was asked last; who was let in again by that.
     ///
     /// # Errors
     /// [`LedgerError`]: the bans stay as they are known.
-    pub async fn follow<L: Bans + ?Sized>(&self, ledger: &L) -> Result<(), LedgerError> {
-        let since = *self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+    pub async fn follow<L: Bans + ?Sized>(&self, ledger: &L) -> Result<Vec<BanSubject>, LedgerError> {
+        let followed = self.ask(ledger).await;
+        if followed.is_err() {
+            // It may be another one that answers next.
+            self.doubt_ledger();
+        }
+        followed
+    }
+
+    /// Asks the ledger for everything next.
+    pub(super) fn doubt_ledger(&self) {
+        self.is_doubtful.store(true, Ordering::Relaxed);
+    }
+
+    async fn ask<L: Bans + ?Sized>(&self, ledger: &L) -> Result<Vec<BanSubject>, LedgerError> {
+        let is_doubtful = self.is_doubtful.swap(false, Ordering::Relaxed);
+        let known = *self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = if is_doubtful { Revision::default() } else { known };
         let mut changes = ledger.bans(since).await?;
         // A ledger that was put back, or a standby that took over from behind, counts the same revisions anew: what it has
         // now is all that counts.
-        let went_back = changes.revision < since;
-        if went_back {
+        let went_back = changes.revision < known;
+        if went_back && !is_doubtful {
             changes = ledger.bans(Revision::default()).await?;
         }
         let mut revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
         // Two may follow at once; who comes last with older news has none.
         if !went_back && changes.revision < *revision {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut held = self.write();
-        let Held { ledger, unwritten, .. } = &mut *held;
-        if went_back {
-            ledger.retain(|ban| unwritten.contains_key(&ban.subject));
+        let Held { ledger, unwritten, passed_over, .. } = &mut *held;
+        if went_back || is_doubtful {
+            let there: HashSet<&BanSubject> = changes.bans.iter().map(|ban| &ban.subject).collect();
+            ledger.retain(|ban| unwritten.contains_key(&ban.subject) || there.contains(&ban.subject));
+            passed_over.clear();
         }
+        let mut let_in = Vec::new();
         for ban in changes.bans {
+            let was_lifted = ledger.get(&ban.subject).is_some_and(|known| known.lifted_at == ban.lifted_at);
+            if ban.lifted_at.is_some() && !was_lifted {
+                let_in.push(ban.subject.clone());
+            }
             // What was decided here just now is not undone by what the ledger knew before it is told of that.
             let lasts = |ban: &Ban| ban.ends_at().map_or(i64::MAX, Timestamp::as_millis);
             let known = ledger.get(&ban.subject).filter(|_| unwritten.contains_key(&ban.subject));
             if known.is_none_or(|known| lasts(&ban) >= lasts(known)) {
+                passed_over.remove(&ban.subject);
                 ledger.put(ban, false);
+            } else {
+                passed_over.insert(ban.subject.clone(), ban);
             }
         }
         self.recount(&held);
         drop(held);
         *revision = changes.revision;
-        Ok(())
+        Ok(let_in)
     }
 
-    /// Tells the ledger of what was decided here; how many it had no room for, which hold in this process alone.
-    ///
-    /// # Errors
-    /// [`LedgerError`]: what it was not told of goes on holding here, and it is told later.
-    pub async fn tell<L: Bans + ?Sized>(&self, ledger: &L) -> Result<u64, LedgerError> {
-        let orders: Vec<BanOrder> = self.read().unwritten.values().cloned().collect();
-        let mut no_room = 0;
+    /// Tells the ledger of what was decided here, of very much the first. An order that fails by itself keeps none of the
+    /// others back.
+    pub(super) async fn tell<L: Bans + ?Sized>(&self, ledger: &L) -> Told {
+        let orders: Vec<BanOrder> = self.read().unwritten.values().take(TOLD_AT_ONCE).cloned().collect();
+        let mut told = Told::default();
+        let mut failed_in_a_row = 0;
         for order in orders {
             match ledger.ban(order.clone()).await {
                 Ok(ban) => self.settled(&order, ban),
-                Err(BanError::Ledger(error)) => return Err(error),
                 Err(BanError::TooMany | BanError::NotFound) => {
-                    no_room += 1;
-                    self.settled(&order, None);
+                    let place = BanSource::ALL.iter().position(|source| *source == order.source);
+                    told.no_room[place.unwrap_or_default()] += 1;
+                    self.dropped(&order);
+                }
+                // It cannot be written: it would be told of again and again.
+                Err(BanError::Ledger(error @ LedgerError::Corrupt(_))) => {
+                    tracing::warn!(%error, subject = %order.subject, "the ledger does not take a ban, which is forgotten");
+                    self.dropped(&order);
+                }
+                Err(BanError::Ledger(error)) => {
+                    told.error = Some(error);
+                    failed_in_a_row += 1;
+                    if failed_in_a_row >= LOST_AFTER {
+                        break;
+                    }
+                    continue;
                 }
             }
+            failed_in_a_row = 0;
         }
-        Ok(no_room)
+        told
     }
 
-    /// The ledger was told of this order, and this is what it made of it.
+    /// The ledger was told of this order, and this is what it made of it; where it made nothing of it, what it had holds.
     fn settled(&self, order: &BanOrder, ban: Option<Ban>) {
         let mut held = self.write();
         // Another one may have come upon it meanwhile, of which the ledger will be told next.
         if held.unwritten.get(&order.subject) == Some(order) {
             held.unwritten.remove(&order.subject);
-            if let Some(ban) = ban {
+            let passed_over = held.passed_over.remove(&order.subject);
+            if let Some(ban) = ban.or(passed_over) {
                 held.ledger.put(ban, false);
                 self.recount(&held);
             }
         }
     }
 
-    /// Whether the ledger is to be told of some.
-    pub(super) fn has_untold(&self) -> bool {
-        !self.is_empty() && !self.read().unwritten.is_empty()
+    /// The ledger does not take this order. What is not in the ledger nobody could lift: it does not hold here either.
+    fn dropped(&self, order: &BanOrder) {
+        let mut held = self.write();
+        if held.unwritten.get(&order.subject) == Some(order) {
+            held.unwritten.remove(&order.subject);
+            held.ledger.remove(&order.subject);
+            if let Some(ban) = held.passed_over.remove(&order.subject) {
+                held.ledger.put(ban, false);
+            }
+            self.recount(&held);
+        }
     }
 
-    /// Forgets what ended long ago.
+    /// Whether the ledger is to be told of some.
+    pub(super) fn has_untold(&self) -> bool {
+        !self.read().unwritten.is_empty()
+    }
+
+    /// Puts away what ended, and forgets what ended long ago.
     pub fn sweep(&self, now: Timestamp) {
-        if self.is_empty() {
-            return;
-        }
         let mut held = self.write();
-        held.ledger.retain(|ban| !ban.is_forgotten(now));
-        held.shadow.retain(|ban| !ban.is_forgotten(now));
+        held.ledger.sweep(now);
+        held.shadow.sweep(now);
         self.recount(&held);
     }
 
@@ -374,6 +486,49 @@ mod tests {
         assert_eq!(told.upon(None), Some(grown), "though it was never told of the first");
         list.settled(&told, None);
         assert!(found(&list, "203.0.113.7", later).is_some() && !list.has_untold());
+    }
+
+    #[test]
+    fn what_ended_is_of_no_account_after_a_sweep_and_lets_the_next_ban_grow() {
+        let list = BanList::default();
+        let growing = BanTime::Growing { first: MINUTE, longest: MINUTE * 10 };
+        for is_shadow in [false, true] {
+            list.make(order("203.0.113.7", growing), is_shadow).expect("room");
+        }
+        list.sweep(NOW);
+        assert!(!list.is_empty());
+        let later = NOW.after(MINUTE);
+        list.sweep(later);
+        assert!(list.is_empty() && list.has_untold(), "the ledger is told all the same");
+        for is_shadow in [false, true] {
+            let again = BanOrder { at: later, ..order("203.0.113.7", growing) };
+            let grown = list.make(again, is_shadow).expect("room").expect("a ban");
+            assert_eq!(grown.until, Some(later.after(MINUTE * 2)));
+        }
+        assert_eq!(found(&list, "203.0.113.7", later), Some(("203.0.113.7".into(), false)));
+    }
+
+    #[test]
+    fn what_the_ledger_does_not_take_does_not_hold_where_nobody_could_lift_it() {
+        let list = BanList::default();
+        let order = order("203.0.113.7", BanTime::For(MINUTE));
+        list.make(order.clone(), false).expect("room");
+        list.dropped(&order);
+        assert!(list.is_empty() && !list.has_untold());
+        assert_eq!(found(&list, "203.0.113.7", NOW), None);
+    }
+
+    #[test]
+    fn there_is_no_room_for_more_than_the_ledger_has_room_for() {
+        let list = BanList::default();
+        let made = (0..AUTOMATIC_BANS_MAX as u32 + 2).map(|number| {
+            let address = std::net::Ipv4Addr::from(0x0b00_0000 + number).to_string();
+            let order = order(&address, BanTime::For(MINUTE));
+            let made = list.make(order.clone(), false);
+            list.settled(&order, None);
+            made
+        });
+        assert_eq!(made.filter(|made| *made == Err(NoRoom)).count(), 2);
     }
 
     #[test]

@@ -42,6 +42,28 @@ impl<T> Networks<T> {
         }
     }
 
+    pub(super) fn remove(&mut self, network: &IpNet) -> Option<T> {
+        let bits = network.prefix_len();
+        match network {
+            IpNet::V4(network) => {
+                let networks = self.ipv4.get_mut(&bits)?;
+                let removed = networks.remove(&prefix4(network.addr().into(), bits));
+                if networks.is_empty() {
+                    self.ipv4.remove(&bits);
+                }
+                removed
+            }
+            IpNet::V6(network) => {
+                let networks = self.ipv6.get_mut(&bits)?;
+                let removed = networks.remove(&prefix6(network.addr().into(), bits));
+                if networks.is_empty() {
+                    self.ipv6.remove(&bits);
+                }
+                removed
+            }
+        }
+    }
+
     /// What is there of every network that the address lies in.
     pub(super) fn around(&self, address: IpAddr) -> impl Iterator<Item = &T> {
         let (ipv4, ipv6) = match address.to_canonical() {

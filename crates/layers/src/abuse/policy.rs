@@ -3,10 +3,12 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use steadfast_core::{BanSource, BanSubject, BaselinePolicy, LimitAlgorithm, Period, Quota};
+use steadfast_core::{
+    BASELINE_AT_LEAST_MIN, BanSource, BanSubject, BaselinePolicy, LimitAlgorithm, Period, Quota,
+};
 
-/// What is done about those who do harm. Nothing, unless it is stated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is done about those who do harm. Nothing, unless it is stated; and loopback is never banned.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbusePolicy {
     /// Who is banned for good.
     pub bans: Vec<StaticBan>,
@@ -22,6 +24,25 @@ pub struct AbusePolicy {
     pub never_principals: Vec<Box<str>>,
     /// Where those who were banned by themselves can show that they are welcome.
     pub challenge: Option<Box<str>>,
+}
+
+impl Default for AbusePolicy {
+    fn default() -> Self {
+        Self {
+            bans: Vec::new(),
+            unauthenticated: None,
+            limit_storm: None,
+            baseline: None,
+            never: loopback(),
+            never_principals: Vec::new(),
+            challenge: None,
+        }
+    }
+}
+
+/// A proxy on the same machine that nobody called a trusted one would else have everybody banned.
+fn loopback() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
 }
 
 /// A ban that stands in the config.
@@ -82,6 +103,13 @@ pub struct BaselineRule {
 }
 
 impl BaselineRule {
+    /// Whether `at_least` is as much as anything abnormal has to be.
+    #[must_use]
+    pub fn is_within_reach(&self) -> bool {
+        // As it is written: 2/min is enough, whatever becomes of it in a fraction.
+        self.policy().at_least >= BASELINE_AT_LEAST_MIN * 0.999_999
+    }
+
     pub(super) fn policy(&self) -> BaselinePolicy {
         let (count, per) = self.at_least;
         let at_least = count as f64 / per.as_secs_f64().max(0.001);

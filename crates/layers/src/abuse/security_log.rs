@@ -65,7 +65,8 @@ impl SecurityLog {
         let refused = held.untold.fetch_add(1, Ordering::Relaxed) + 1;
         let told_at = held.told_at.load(Ordering::Relaxed);
         let every = i64::try_from(TOLD_EVERY.as_millis()).unwrap_or(i64::MAX);
-        if told_at.saturating_add(every) > now.as_millis() {
+        // A clock that went back does not make it silent.
+        if told_at <= now.as_millis() && told_at.saturating_add(every) > now.as_millis() {
             return;
         }
         let order = Ordering::Relaxed;

@@ -229,6 +229,11 @@ impl LocalLimits {
         u16::try_from(found).unwrap_or(u16::MAX)
     }
 
+    /// Begins this count anew.
+    pub(crate) fn forget(&self, key: LimitedKey) {
+        self.shards[self.place(key)].lock().by_key.remove(&key);
+    }
+
     fn with_count(&self, key: LimitedKey, act: impl FnOnce(&mut Count, Duration)) {
         let mut counts = self.shards[self.place(key)].lock();
         let now = self.clock.now();

@@ -85,6 +85,11 @@ impl LimitPolicy {
         found.map_or(self.quota, |(_, quota)| *quota)
     }
 
+    /// Whether it counts each caller for itself, so that nobody else can use it up.
+    pub(crate) fn is_of_one_caller(&self) -> bool {
+        matches!(self.per.first(), Some(Per::Principal | Per::Credential | Per::Address))
+    }
+
     /// Whether a place is taken until the answer has been sent.
     pub(crate) fn holds_places(&self) -> bool {
         self.quota.algorithm == LimitAlgorithm::Concurrency

@@ -29,6 +29,11 @@ pub(crate) struct Refusal {
     pub(crate) stands: Vec<Stand>,
 }
 
+/// An extension of a refusal: a limit refused it that counts this caller alone. Where there is none, others may have used up
+/// what all share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnLimit;
+
 /// When somebody comes again whose limit could not be counted.
 const LOST_AFTER: Duration = Duration::from_secs(1);
 
@@ -36,6 +41,10 @@ impl Refusal {
     pub(crate) fn into_response<R>(self, request_id: Option<&RequestId>) -> Response<HeldBody<R>> {
         let mut response = self.problem().instance(request_id).into_response();
         let limits = &self.limits;
+        let is_own = |index: &u8| limits.limits[usize::from(*index)].policy.is_of_one_caller();
+        if self.violated.iter().any(is_own) {
+            response.extensions_mut().insert(OwnLimit);
+        }
         let stands =
             self.stands.iter().map(|stand| (&limits.limits[usize::from(stand.index)].policy, *stand));
         tell(response.headers_mut(), limits.headers, stands, || limits.policies(&self.stands));

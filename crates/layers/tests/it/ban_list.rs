@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steadfast_core::{BanOrder, BanSource, BanTime};
+use steadfast_core::{BanOrder, BanSource, BanSubject, BanTime};
 use steadfast_layers::BanList;
 use steadfast_ledger::{Bans, LedgerError};
 
@@ -42,4 +42,29 @@ async fn a_list_that_cannot_follow_its_ledger_stays_as_it_is_and_catches_up() {
     let (earlier, _, _kept) = fresh_ledger();
     list.follow(&*earlier).await.expect("a ledger that works");
     assert_eq!(held(), 0);
+
+    // Another one that counts the same changes, as a standby may that took over: it was lost for a moment.
+    let (standby, _, _kept) = fresh_ledger();
+    list.follow(&*ledger).await.expect("a ledger that works");
+    for address in ["198.51.100.1", "198.51.100.2"] {
+        let subject: BanSubject = address.parse().expect("a subject");
+        let by = || "".into();
+        let order = BanOrder {
+            subject,
+            source: BanSource::ByHand,
+            at: now,
+            lasts: BanTime::ForEver,
+            reason: by(),
+            by: by(),
+            challenge: None,
+            repeats: 0,
+        };
+        standby.ban(order).await.expect("a ledger that works");
+    }
+    standby.lift("198.51.100.2".parse().expect("a subject"), now).await.expect("a ban");
+    standby.fail_bans(Some(LedgerError::Unreachable("gone".into())));
+    list.follow(&*standby).await.expect_err("it is gone");
+    standby.fail_bans(None);
+    let let_in = list.follow(&*standby).await.expect("a ledger that works");
+    assert_eq!((held(), let_in), (1, vec!["198.51.100.2".parse().expect("a subject")]));
 }

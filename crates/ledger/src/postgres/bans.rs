@@ -1,12 +1,14 @@
 //! The bans in Postgres. Changes are rare: each is a short transaction, which takes the revision's row first.
 
+use std::sync::{Mutex, PoisonError};
+
 use steadfast_core::{Ban, BanOrder, BanSource, BanSubject, Timestamp};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{PostgresLedger, Session, failure::Failure, record::get};
 use crate::{
     BanChanges, BanError, Bans, BoxFuture, LedgerError, Revision,
-    bans::{count_max, forgotten_before},
+    bans::{Counted, count_max, forgotten_before, warn_of_unreadable},
 };
 
 const NEXT_REVISION: &str = "UPDATE steadfast.bans_revision SET revision = revision + 1 RETURNING revision";
@@ -31,7 +33,8 @@ const CHANGED: &str = "SELECT * FROM steadfast.bans WHERE revision > $1 ORDER BY
 
 impl Bans for PostgresLedger {
     fn ban(&self, order: BanOrder) -> BoxFuture<'_, Result<Option<Ban>, BanError>> {
-        Box::pin(async move { self.change_bans(async |session| ban(session, &order).await).await })
+        let counted = &self.bans;
+        Box::pin(async move { self.change_bans(async |session| ban(session, &order, counted).await).await })
     }
 
     fn lift(&self, subject: BanSubject, at: Timestamp) -> BoxFuture<'_, Result<Ban, BanError>> {
@@ -67,18 +70,29 @@ impl PostgresLedger {
     }
 }
 
-async fn ban(session: &Session, order: &BanOrder) -> Result<Result<Option<Ban>, BanError>, Failure> {
+/// Makes of the order what it comes to. What other nodes make is counted once a minute.
+async fn ban(
+    session: &Session,
+    order: &BanOrder,
+    counted: &Mutex<Counted>,
+) -> Result<Result<Option<Ban>, BanError>, Failure> {
+    let counted = || counted.lock().unwrap_or_else(PoisonError::into_inner);
     let revision = next_revision(session).await?;
-    session.execute(FORGET, &[&forgotten_before(order.at)]).await?;
+    let is_due = counted().is_due(order.at);
+    if is_due {
+        session.execute(FORGET, &[&forgotten_before(order.at)]).await?;
+        let count = session.query(COUNT, &[]).await?;
+        let count: i64 = count.first().map(|row| get(row, "count")).transpose()?.unwrap_or(0);
+        *counted() = Counted::as_of(order.at, count);
+    }
     let before = one(session, &order.subject).await?;
     // To commit a revision that nothing has is no harm.
     let Some(ban) = order.upon(before.as_ref()) else { return Ok(Ok(None)) };
-    let count = session.query(COUNT, &[]).await?;
-    let count: i64 = count.first().map(|row| get(row, "count")).transpose()?.unwrap_or(0);
-    if before.is_none() && usize::try_from(count).is_ok_and(|count| count >= count_max(order)) {
+    if before.is_none() && counted().count >= count_max(order) {
         return Ok(Err(BanError::TooMany));
     }
     put(session, &ban, revision).await?;
+    counted().count += usize::from(before.is_none());
     Ok(Ok(Some(ban)))
 }
 
@@ -135,14 +149,18 @@ async fn changes(session: &Session, since: Revision) -> Result<BanChanges, Failu
             let revision: i64 =
                 rows.first().map(|row| get(row, "revision")).unwrap_or_else(|| Err(no_revision()))?;
             let bans = match revision > since {
-                true => {
-                    session.query(CHANGED, &[&since]).await?.iter().map(record).collect::<Result<_, _>>()?
-                }
+                true => readable(&session.query(CHANGED, &[&since]).await?),
                 false => Vec::new(),
             };
             Ok(BanChanges { revision: Revision(u64::try_from(revision).unwrap_or(0)), bans })
         })
         .await
+}
+
+/// All but those that cannot be read.
+fn readable(rows: &[Row]) -> Vec<Ban> {
+    let read = rows.iter().filter_map(|row| record(row).inspect_err(|_| warn_of_unreadable()).ok());
+    read.collect()
 }
 
 fn record(row: &Row) -> Result<Ban, Failure> {

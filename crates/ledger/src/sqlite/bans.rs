@@ -1,12 +1,12 @@
 //! The bans in the tables of the file.
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, params, types::Type};
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params, types::Type};
 use steadfast_core::{Ban, BanOrder, BanSource, BanSubject, Timestamp};
 
 use super::{SqliteLedger, desk::Desk};
 use crate::{
     BanChanges, BanError, Bans, BoxFuture, LedgerError, Revision,
-    bans::{count_max, forgotten_before},
+    bans::{Counted, count_max, forgotten_before, warn_of_unreadable},
 };
 
 impl Bans for SqliteLedger {
@@ -25,17 +25,26 @@ impl Bans for SqliteLedger {
 
 impl Desk {
     fn ban(&mut self, order: &BanOrder) -> Result<std::result::Result<Option<Ban>, BanError>> {
-        let conn = &self.conn;
-        conn.prepare_cached("DELETE FROM bans WHERE coalesce(min(until, lifted_at), until, lifted_at) < ?1")?
-            .execute([forgotten_before(order.at)])?;
-        let before = one(conn, &order.subject)?;
+        if self.bans.is_due(order.at) {
+            self.forget_bans(order.at)?;
+        }
+        let before = one(&self.conn, &order.subject)?;
         let Some(ban) = order.upon(before.as_ref()) else { return Ok(Ok(None)) };
-        let count: i64 = conn.query_row("SELECT count(*) FROM bans", [], |row| row.get(0))?;
-        if before.is_none() && usize::try_from(count).is_ok_and(|count| count >= count_max(order)) {
+        if before.is_none() && self.bans.count >= count_max(order) {
             return Ok(Err(BanError::TooMany));
         }
         self.put_ban(&ban)?;
+        // A batch that is rolled back is counted until all are looked at again.
+        self.bans.count += usize::from(before.is_none());
         Ok(Ok(Some(ban)))
+    }
+
+    fn forget_bans(&mut self, now: Timestamp) -> Result<()> {
+        const FORGET: &str = "DELETE FROM bans WHERE coalesce(min(until, lifted_at), until, lifted_at) < ?1";
+        self.conn.prepare_cached(FORGET)?.execute([forgotten_before(now)])?;
+        let count = self.conn.query_row("SELECT count(*) FROM bans", [], |row| row.get(0))?;
+        self.bans = Counted::as_of(now, count);
+        Ok(())
     }
 
     fn lift_ban(
@@ -85,7 +94,17 @@ fn changes(conn: &Connection, since: Revision) -> Result<BanChanges> {
     if revision > since {
         let mut statement =
             conn.prepare_cached(&format!("{COLUMNS} WHERE revision > ?1 ORDER BY began_at, subject"))?;
-        changes.bans = statement.query_map([since], ban)?.collect::<Result<_>>()?;
+        for read in statement.query_map([since], ban)? {
+            match read {
+                Ok(ban) => changes.bans.push(ban),
+                Err(
+                    Error::InvalidColumnType(..)
+                    | Error::FromSqlConversionFailure(..)
+                    | Error::IntegralValueOutOfRange(..),
+                ) => warn_of_unreadable(),
+                Err(error) => return Err(error),
+            }
+        }
     }
     Ok(changes)
 }
@@ -99,8 +118,7 @@ fn one(conn: &Connection, subject: &BanSubject) -> Result<Option<Ban>> {
 fn ban(row: &Row<'_>) -> Result<Ban> {
     let time = |at| row.get::<_, Option<i64>>(at).map(|time| time.map(Timestamp::from_millis));
     let text = |at| row.get_ref(at).and_then(|text| Ok(text.as_str()?));
-    let unreadable =
-        |at| rusqlite::Error::InvalidColumnType(at, "a ban that cannot be read".into(), Type::Text);
+    let unreadable = |at| Error::InvalidColumnType(at, "a ban that cannot be read".into(), Type::Text);
     Ok(Ban {
         subject: text(0)?.parse().map_err(|_| unreadable(0))?,
         source: BanSource::from_text(text(1)?).ok_or_else(|| unreadable(1))?,

@@ -15,7 +15,7 @@ use super::{
     rows::{self, EndColumns},
     sweeping::SweepClock,
 };
-use crate::{BootInstant, Clock, LedgerError};
+use crate::{BootInstant, Clock, LedgerError, bans::Counted};
 
 /// What the writer works with. What is kept in memory follows what is written.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(super) struct Desk {
     pub(super) boot: BootInstant,
     pub(super) leases: Leases,
     pub(super) sweeping: SweepClock,
+    /// How many bans there are.
+    pub(super) bans: Counted,
     /// The next sequence number. A batch that is rolled back leaves a gap, which harms nobody.
     pub(super) seq_next: i64,
     /// Whom to wake when the batch is on disk.
@@ -60,6 +62,7 @@ impl Desk {
         let mut desk = Self {
             leases: Leases::new(lease, boot),
             sweeping: SweepClock::new(now, boot),
+            bans: Counted::default(),
             seq_next: 1,
             wakes: Vec::new(),
             conn,

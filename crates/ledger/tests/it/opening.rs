@@ -98,6 +98,17 @@ async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
     };
     assert!(ledger.ban(order).await.unwrap().is_some());
     assert_eq!(ledger.bans(Revision(0)).await.unwrap().bans.len(), 1);
+    drop(ledger);
+
+    // One row that nobody could read keeps no other one from being known.
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "INSERT INTO bans SELECT 'principal:acme ', source, began_at, until, lifted_at, reason, made_by, challenge, \
+         repeats, revision FROM bans",
+    )
+    .unwrap();
+    drop(conn);
+    assert_eq!(open(&path).unwrap().bans(Revision(0)).await.unwrap().bans.len(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
 use steadfast_core::{BanSubject, is_challenge};
 use steadfast_layers::{AbusePolicy, AutomaticBan, BaselineRule, StaticBan};
 
@@ -35,20 +34,17 @@ impl Checker<'_> {
                 .limit_storm
                 .as_ref()
                 .and_then(|rule| self.automatic_ban("abuse.limit_storm", rule)),
-            baseline: raw.baseline.as_ref().map(|rule| baseline(rule.get())),
+            baseline: raw.baseline.as_ref().and_then(|rule| self.baseline(rule.get())),
             challenge: self.challenge("abuse.challenge", raw.challenge.as_ref()),
             ..AbusePolicy::default()
         };
-        match &raw.never {
-            None => policy.never = loopback(),
-            Some(never) => {
-                for text in never.get() {
-                    match self.take(&text.span(), subject("abuse.never", text.get())) {
-                        Some(BanSubject::Network(network)) => policy.never.push(network),
-                        Some(BanSubject::Principal(name)) => policy.never_principals.push(name),
-                        None => {}
-                    }
-                }
+        let Some(never) = &raw.never else { return policy };
+        policy.never = Vec::new();
+        for text in never.get() {
+            match self.take(&text.span(), subject("abuse.never", text.get())) {
+                Some(BanSubject::Network(network)) => policy.never.push(network),
+                Some(BanSubject::Principal(name)) => policy.never_principals.push(name),
+                None => {}
             }
         }
         policy
@@ -98,6 +94,29 @@ impl Checker<'_> {
         })
     }
 
+    fn baseline(&mut self, raw: &RawBaseline) -> Option<BaselineRule> {
+        let at_least = raw.at_least.as_ref().map_or((60, Duration::from_secs(60)), |rate| {
+            let rate = rate.get().0;
+            (rate.count.into(), rate.per)
+        });
+        let rule = BaselineRule {
+            factor: raw.factor.as_ref().map_or(10, |factor| u32::try_from(*factor.get()).unwrap_or(u32::MAX)),
+            at_least,
+            learn: time_or(raw.learn.as_ref(), Duration::from_secs(3_600)),
+            is_shadow: raw.mode.as_ref().map_or(RawMode::Shadow, |mode| *mode.get()).is_shadow(),
+        };
+        if !rule.is_within_reach() {
+            let what = "`abuse.baseline.at_least` is too little: a request now and then would be far more than usual";
+            self.error(
+                &raw.at_least.as_ref().map_or(0..0, At::span),
+                what.into(),
+                "choose \"2/min\" or more".into(),
+            );
+            return None;
+        }
+        Some(rule)
+    }
+
     fn challenge(&mut self, key: &str, raw: Option<&At<String>>) -> Option<Box<str>> {
         let raw = raw?;
         self.take(&raw.span(), challenge(key, raw.get()))
@@ -113,24 +132,6 @@ impl Checker<'_> {
             Err((what, "write a sentence".into()))
         };
         self.take(&raw.span(), finding)
-    }
-}
-
-/// A proxy on the same machine that nobody called a trusted one would else have everybody banned.
-fn loopback() -> Vec<IpNet> {
-    ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
-}
-
-fn baseline(raw: &RawBaseline) -> BaselineRule {
-    let at_least = raw.at_least.as_ref().map_or((60, Duration::from_secs(60)), |rate| {
-        let rate = rate.get().0;
-        (rate.count.into(), rate.per)
-    });
-    BaselineRule {
-        factor: raw.factor.as_ref().map_or(10, |factor| u32::try_from(*factor.get()).unwrap_or(u32::MAX)),
-        at_least,
-        learn: time_or(raw.learn.as_ref(), Duration::from_secs(3_600)),
-        is_shadow: raw.mode.as_ref().map_or(RawMode::Shadow, |mode| *mode.get()).is_shadow(),
     }
 }
 

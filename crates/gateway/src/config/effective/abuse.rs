@@ -15,6 +15,7 @@ pub(super) fn abuse(policy: &AbusePolicy) -> Option<At<RawAbuse>> {
     }
     let AbusePolicy { bans, unauthenticated, limit_storm, baseline, never, never_principals, challenge } =
         policy;
+    let is_default = *never == AbusePolicy::default().never && never_principals.is_empty();
     let networks = never.iter().map(|network| BanSubject::Network(*network));
     let principals = never_principals.iter().cloned().map(BanSubject::Principal);
     let text = |text: &Option<Box<str>>| text.as_ref().and_then(|text| some(plain(text)));
@@ -28,7 +29,11 @@ pub(super) fn abuse(policy: &AbusePolicy) -> Option<At<RawAbuse>> {
         unauthenticated: unauthenticated.as_ref().and_then(|rule| some(automatic_ban(rule))),
         limit_storm: limit_storm.as_ref().and_then(|rule| some(automatic_ban(rule))),
         baseline: baseline.as_ref().and_then(|rule| some(raw_baseline(rule))),
-        never: all(networks.chain(principals), |subject| plain(&subject.to_string())),
+        never: if is_default {
+            None
+        } else {
+            all(networks.chain(principals), |subject| plain(&subject.to_string()))
+        },
         challenge: text(challenge),
     })
 }

@@ -24,7 +24,7 @@ pub(in crate::config) struct RawAbuse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) baseline: Option<At<RawBaseline>>,
     /// Addresses, networks and principals (`principal:NAME`) that no ban keeps out. Trusted proxies never are.
-    #[schemars(extend("default" = ["127.0.0.0/8", "::1"]))]
+    #[schemars(extend("default" = ["127.0.0.0/8", "::1/128"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) never: Option<At<Vec<At<String>>>>,
     /// Where those who were banned without a person's doing can show that they are welcome: a URL, which they are told.
