@@ -17,6 +17,7 @@ mod refusal;
 mod route;
 mod store;
 mod telling;
+mod text;
 
 pub use clock::LimitClock;
 pub use ending::LimitedBody;

@@ -16,7 +16,7 @@ use cel::{Context, Env, Value};
 use http::{HeaderMap, HeaderName, Request};
 use steadfast_core::LimitDigest;
 
-use super::store::LimitedKey;
+use super::{store::LimitedKey, text::Text};
 use crate::{Expression, Principal, expression::expression_context, headers_value};
 
 /// What expressions of limits may ask about.
@@ -217,47 +217,38 @@ impl Said<'_> {
         }
     }
 
-    fn digest(&self, hasher: &mut impl Hasher) {
-        let bytes = match self {
-            Self::Text(kind, bytes) => {
-                hasher.write_u8(*kind as u8);
-                hasher.write(bytes);
-                bytes.len()
-            }
-            Self::Owned(kind, text) => {
-                hasher.write_u8(*kind as u8);
-                hasher.write(text.as_bytes());
-                text.len()
-            }
-            Self::Folded(bytes) => {
-                hasher.write_u8(Kind::Header as u8);
-                let mut folding = Folding::new(hasher);
-                bytes.iter().for_each(|byte| folding.push(byte.to_ascii_lowercase()));
-                folding.end()
-            }
-            Self::Path(path) => {
-                hasher.write_u8(Kind::Path as u8);
-                let mut folding = Folding::new(hasher);
-                plain_path(path.as_bytes(), |byte| folding.push(byte));
-                folding.end()
-            }
-            Self::Address(address) => {
-                hasher.write_u8(Kind::Address as u8);
-                match address.map(|address| address.to_canonical()) {
-                    Some(IpAddr::V4(address)) => hasher.write(&address.octets()),
-                    // Whoever has one address of a network has all of them.
-                    Some(IpAddr::V6(address)) => hasher.write(&address.octets()[..8]),
-                    None => {}
-                }
-                match address {
-                    Some(IpAddr::V4(_)) => 4,
-                    Some(IpAddr::V6(address)) => 8 - usize::from(address.to_ipv4_mapped().is_some()) * 4,
-                    None => 0,
-                }
-            }
+    /// Adds the bytes by which it is counted.
+    fn write_to(&self, text: &mut Text) {
+        let kind = match self {
+            Self::Text(kind, _) | Self::Owned(kind, _) => *kind,
+            Self::Folded(_) => Kind::Header,
+            Self::Path(_) => Kind::Path,
+            Self::Address(_) => Kind::Address,
         };
+        text.put(&[kind as u8]);
+        let before = text.len();
+        match self {
+            Self::Text(_, bytes) => text.put(bytes),
+            Self::Owned(_, owned) => text.put(owned.as_bytes()),
+            Self::Folded(bytes) => bytes.iter().for_each(|byte| text.put(&[byte.to_ascii_lowercase()])),
+            Self::Path(path) => plain_path(path.as_bytes(), |byte| text.put(&[byte])),
+            Self::Address(address) => match address.map(|address| address.to_canonical()) {
+                Some(IpAddr::V4(address)) => text.put(&address.octets()),
+                // Whoever has one address of a network has all of them.
+                Some(IpAddr::V6(address)) => text.put(&address.octets()[..8]),
+                None => {}
+            },
+        }
         // At its end, where it is known: read from behind, no two lists of things are the same bytes.
-        hasher.write(&(bytes as u64).to_le_bytes());
+        let bytes = (text.len() - before) as u64;
+        text.put(&bytes.to_le_bytes());
+    }
+
+    /// Those bytes, of this alone.
+    fn text(&self) -> Text {
+        let mut text = Text::default();
+        self.write_to(&mut text);
+        text
     }
 }
 
@@ -287,40 +278,6 @@ fn plain_path(path: &[u8], mut put: impl FnMut(u8)) {
     }
 }
 
-/// Hands bytes on in pieces.
-struct Folding<'h, H> {
-    hasher: &'h mut H,
-    piece: [u8; 64],
-    held: usize,
-    handed_on: usize,
-}
-
-impl<'h, H: Hasher> Folding<'h, H> {
-    fn new(hasher: &'h mut H) -> Self {
-        Self { hasher, piece: [0; 64], held: 0, handed_on: 0 }
-    }
-
-    fn push(&mut self, byte: u8) {
-        if self.held == self.piece.len() {
-            self.flush();
-        }
-        self.piece[self.held] = byte;
-        self.held += 1;
-    }
-
-    fn flush(&mut self) {
-        self.hasher.write(&self.piece[..self.held]);
-        self.handed_on += self.held;
-        self.held = 0;
-    }
-
-    /// How many there were.
-    fn end(mut self) -> usize {
-        self.flush();
-        self.handed_on
-    }
-}
-
 /// Makes the keys of counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyMaker {
@@ -347,32 +304,36 @@ impl KeyMaker {
     /// The subject alone, in both ways.
     pub(crate) fn subjects(&self, said: &Said<'_>) -> [u64; 2] {
         let (mut local, mut shared) = (self.subject.build_hasher(), LimitDigest::default());
-        said.digest(&mut local);
-        said.digest(&mut shared);
+        let text = said.text();
+        local.write(text.bytes());
+        shared.write(text.bytes());
         [local.finish(), shared.finish()]
     }
 }
 
+/// Each hasher is given all that it digests at once: small pieces cost it several times as much.
 fn digest_all<'a, H: Hasher>(
     limit: &str,
     said: &mut impl Iterator<Item = Said<'a>>,
     subject: &mut H,
     rest: &mut H,
 ) {
+    let mut text = Text::default();
     if let Some(first) = said.next() {
-        first.digest(subject);
-        first.digest(rest);
+        first.write_to(&mut text);
+        subject.write(text.bytes());
     }
-    said.for_each(|more| more.digest(rest));
-    rest.write(limit.as_bytes());
-    rest.write(&(limit.len() as u64).to_le_bytes());
+    said.for_each(|more| more.write_to(&mut text));
+    text.put(limit.as_bytes());
+    text.put(&(limit.len() as u64).to_le_bytes());
+    rest.write(text.bytes());
 }
 
 /// Where, from nothing to one in 65,536 parts, the first thing that a limit is per lies among all that there are: for
 /// good, and on every node.
 pub(crate) fn share_of(limit: &str, first: &Said<'_>) -> u16 {
     let mut hasher = LimitDigest::default();
-    first.digest(&mut hasher);
+    hasher.write(first.text().bytes());
     hasher.write(limit.as_bytes());
     hasher.finish() as u16
 }

@@ -6,7 +6,10 @@ use std::{fmt::Write as _, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use steadfast_core::Quota;
 
-use super::policy::{LimitPolicy, told_quota};
+use super::{
+    policy::{LimitPolicy, told_quota},
+    text::Text,
+};
 use crate::random::next_random;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -81,53 +84,6 @@ pub(crate) fn tell<'a>(
     }
     if let Some(policies) = policies() {
         headers.insert(RATE_LIMIT_POLICY, policies);
-    }
-}
-
-/// A short text that is made on every request: without a formatter, and without memory of its own where it is as short as
-/// that of one limit.
-struct Text {
-    short: [u8; 96],
-    length: usize,
-    long: Vec<u8>,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self { short: [0; 96], length: 0, long: Vec::new() }
-    }
-}
-
-impl Text {
-    fn put(&mut self, bytes: &[u8]) {
-        if self.long.is_empty() {
-            if let Some(room) = self.short.get_mut(self.length..self.length + bytes.len()) {
-                room.copy_from_slice(bytes);
-                self.length += bytes.len();
-                return;
-            }
-            self.long.extend_from_slice(&self.short[..self.length]);
-        }
-        self.long.extend_from_slice(bytes);
-    }
-
-    fn put_number(&mut self, mut number: u64) {
-        // As many digits as the largest has.
-        let mut digits = [0; 20];
-        let mut first = digits.len();
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.put(&digits[first..]);
-    }
-
-    fn bytes(&self) -> &[u8] {
-        if self.long.is_empty() { &self.short[..self.length] } else { &self.long }
     }
 }
 
