@@ -64,6 +64,7 @@ impl Known {
             })
             .collect();
         let (route, upstream, edge) = (route.clone(), contract.upstream.clone(), contract.edge.clone());
+        let abuse = contract.abuse.clone();
         let limits = contract.limits().map(|limit| (limit.name.to_string(), limit.clone())).collect();
         let authenticators = contract.authenticators();
         let authentication = authenticators.map(|(name, config)| (name.to_owned(), config.clone())).collect();
@@ -73,6 +74,7 @@ impl Known {
                 route: &route,
                 upstream: &upstream,
                 edge: &edge,
+                abuse: &abuse,
                 limits: &limits,
                 authentication: &authentication,
             };

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use steadfast_layers::{IdempotencyPolicy, LimitPolicy, PRECONDITION_METHODS};
+use steadfast_layers::{AbusePolicy, IdempotencyPolicy, LimitPolicy, PRECONDITION_METHODS};
 
 use crate::{
     config::{AuthenticationConfig, Config, EdgePolicy, Route, UpstreamConfig},
@@ -42,6 +42,7 @@ struct RouteContract<'c> {
     route: &'c Route,
     upstream: &'c UpstreamConfig,
     edge: &'c EdgePolicy,
+    abuse: &'c AbusePolicy,
     /// All limits there are, by name.
     limits: &'c BTreeMap<String, LimitPolicy>,
     /// Whoever finds out who is calling, by name.
@@ -61,8 +62,8 @@ impl<'c> RouteContract<'c> {
 
     fn of(config: &'c Config, route: &'c Route) -> Option<Self> {
         let upstream = config.upstreams.get(&route.upstream)?;
-        let Config { edge, limits, authentication, .. } = config;
-        Some(Self { route, upstream, edge, limits, authentication })
+        let Config { edge, abuse, limits, authentication, .. } = config;
+        Some(Self { route, upstream, edge, abuse, limits, authentication })
     }
 
     /// The methods that it tells of.

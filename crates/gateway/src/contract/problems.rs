@@ -10,11 +10,16 @@ use super::RouteContract;
 
 /// The refusals for requests with `method`, by the status that each has here.
 pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMap<u16, Vec<Code>> {
-    let RouteContract { route, upstream, edge, .. } = contract;
+    let RouteContract { route, upstream, edge, abuse, .. } = contract;
     let mut found: Vec<(u16, Code)> = Vec::new();
     let mut add = |code: Code| found.push((code.status(), code));
     for code in [Code::TargetUnclear, Code::BodyInvalid, Code::UpstreamUnavailable, Code::DeadlineExceeded] {
         add(code);
+    }
+    // By hand anybody may be banned at any time.
+    add(Code::Banned);
+    if route.authentication.is_some() && abuse.baseline.as_ref().is_some_and(|rule| !rule.is_shadow) {
+        add(Code::AbnormalUsageDetected);
     }
     let circuit = upstream.policy.circuit.as_ref().filter(|circuit| !circuit.is_shadow);
     let is_bounded = upstream.concurrency.as_ref().is_some_and(|policy| !policy.is_shadow);
