@@ -29,7 +29,7 @@ use tower::Service;
 use crate::{
     authenticators::Authenticators,
     caller::{Caller, CallerBody},
-    config::EdgePolicy,
+    config::{EdgePolicy, Forwarding},
     contract::Document,
     explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method, remembered_name},
     framing, grpc,
@@ -70,6 +70,8 @@ pub(crate) struct Routes {
     pub(crate) table: Table<RouteEntry>,
     /// Whether any of them answers preflights.
     pub(crate) answer_preflights: bool,
+    /// How upstreams are told who is calling: the cache goes by what the routes' upstreams are told.
+    pub(crate) forwarding: Forwarding,
     /// The upstreams that they forward to.
     pub(crate) upstreams: Upstreams,
     /// What is published of them, if anything is.
@@ -119,7 +121,7 @@ pub(crate) struct RouteEntry {
 }
 
 /// The name that stands in logs for what the gateway serves itself, and for what nothing serves.
-const OWN_ROUTE: &str = "(steadfast)";
+pub(crate) const OWN_ROUTE: &str = "(steadfast)";
 
 impl Edge {
     /// Serves one request.
@@ -232,8 +234,8 @@ impl Edge {
         if route.has_limits || !self.abuse.is_idle() {
             request.extensions_mut().insert(ClientAddress(client));
         }
+        routes.forwarding.stamp(caller, &mut request);
         drop(routes);
-        policy.forwarding.stamp(caller, &mut request);
         let Ok(mut response) = stack.call(request).await;
         if let Some(refusal) = &refusal {
             refusal.apply(&mut response);
@@ -268,7 +270,8 @@ impl Edge {
                 asked: asked.map(|asked| (asked, Head::of(request))),
             }
         };
-        operations_api::serve(&self.ledger, caller, request.method(), path, Some(request_id)).await
+        let asks = operations_api::Asks { method: request.method(), path, request_id };
+        operations_api::serve(&self.ledger, &self.abuse, caller, asks).await
     }
 }
 

@@ -578,5 +578,6 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let answer_preflights = config.routes.iter().any(|route| route.cors.is_some());
     let authenticators = Arc::clone(shared.authenticators);
     let document = Document::of(config);
-    Ok(Routes { table, answer_preflights, upstreams, authenticators, limits, document })
+    let forwarding = config.edge.forwarding.clone();
+    Ok(Routes { table, answer_preflights, forwarding, upstreams, authenticators, limits, document })
 }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use steadfast_core::{Code, HELP_BASE, OperationId, Owner};
-use steadfast_layers::{Head, Problem, RequestId, RouteAuthentication};
+use steadfast_layers::{AbuseGuard, Head, Problem, RequestId, RouteAuthentication};
 use steadfast_ledger::{AttemptRecord, OperationRecord, SharedLedger};
 
 use crate::{
     config::write_instant,
+    edge::OWN_ROUTE,
     pages,
     stack::{EdgeResponse, ReplyBody},
 };
@@ -38,24 +39,31 @@ impl CallerOfOwn {
     }
 }
 
+/// What a request asks of the gateway itself.
+pub(crate) struct Asks<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) request_id: &'a RequestId,
+}
+
 /// Answers a request below [`OWN_BASE`]. `caller` finds out who makes it, as the route that an operation came by would.
 pub(crate) async fn serve(
     ledger: &SharedLedger,
+    abuse: &AbuseGuard,
     caller: impl Fn(&str) -> CallerOfOwn,
-    method: &Method,
-    path: &str,
-    request_id: Option<&RequestId>,
+    Asks { method, path, request_id }: Asks<'_>,
 ) -> EdgeResponse {
     let reply = if !method.is_safe() {
         Err(Problem::new(Code::RouteNotFound))
     } else if let Some(code) = path.strip_prefix(HELP_BASE) {
         Code::from_text(code).map(page).ok_or_else(|| Problem::new(Code::RouteNotFound))
     } else if let Some(id) = path.strip_prefix(OPERATIONS) {
-        operation(ledger, caller, id).await
+        let banned = |name: &str| abuse.refuse_principal(name, OWN_ROUTE, Some(request_id));
+        operation(ledger, caller, banned, id).await
     } else {
         Err(Problem::new(Code::RouteNotFound))
     };
-    reply.unwrap_or_else(|problem| problem.instance(request_id).into_response())
+    reply.unwrap_or_else(|problem| problem.instance(Some(request_id)).into_response())
 }
 
 fn page(code: Code) -> EdgeResponse {
@@ -73,6 +81,7 @@ fn respond(content_type: &'static str, body: Bytes) -> EdgeResponse {
 async fn operation(
     ledger: &SharedLedger,
     caller: impl Fn(&str) -> CallerOfOwn,
+    banned: impl Fn(&str) -> Option<EdgeResponse>,
     id: &str,
 ) -> Result<EdgeResponse, Problem> {
     let not_found = || Problem::new(Code::OperationNotFound);
@@ -80,9 +89,13 @@ async fn operation(
         |_| Problem::new(Code::LedgerUnavailable).retry_after(std::time::Duration::from_secs(1));
     let id: OperationId = id.parse().map_err(|_| not_found())?;
     let record = ledger.operation(id).await.map_err(unavailable)?.ok_or_else(not_found)?;
+    let caller = caller(&record.route).known().await;
     // Somebody else's operation is not there, as far as this caller is concerned.
-    if !record.owner.discloses_to(&caller(&record.route).known().await) {
+    if !record.owner.discloses_to(&caller) {
         return Err(not_found());
+    }
+    if let Some(refused) = caller.principal.as_ref().and_then(|who| banned(who.as_str())) {
+        return Ok(refused);
     }
     let attempts = ledger.attempts(id).await.map_err(unavailable)?;
     let document = document(&record, &attempts);

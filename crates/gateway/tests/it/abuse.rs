@@ -43,6 +43,12 @@ authentication = {{ by = ["customers"] }}
 cors = {{ origins = ["https://shop.example"] }}
 
 [[routes]]
+path = "/keyed"
+upstream = "shop"
+authentication = {{ by = ["customers"] }}
+idempotency = {{}}
+
+[[routes]]
 path = "/limited"
 upstream = "shop"
 authentication = {{ by = ["customers"], optional = true }}
@@ -147,7 +153,16 @@ async fn a_banned_principal_is_kept_out_from_wherever_it_calls_and_nobody_else_i
             .header("X-Forwarded-For", from)
             .header("Origin", "https://shop.example")
     };
+    house.stand.backend.will(Act::answer(500, "who knows"));
+    let post = bearing("/keyed", acme.reveal()).method("POST").key("k");
+    house.ask(&post).await;
+    let link = house.ask(&post).await.operation_link();
+    let operation = |key: &steadfast_core::ApiKey| bearing(&link, key.reveal());
+    assert_eq!(house.ask(&operation(&acme)).await.status, 200);
     banned(&house, "principal:acme", BanTime::For(MINUTE), None).await;
+    // What is theirs is not shown to them meanwhile, and to others not at all.
+    assert_eq!(house.ask(&operation(&acme)).await.status, 403);
+    assert_eq!(house.ask(&operation(&other)).await.status, 404);
     for from in ["203.0.113.7", "198.51.100.1", "2001:db8::1"] {
         let refused = house.ask(&asks(&acme, from)).await;
         assert_eq!((refused.status, &problem(&refused)["code"]), (403, &"banned".into()), "{from}");

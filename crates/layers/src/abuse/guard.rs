@@ -188,7 +188,7 @@ impl AbuseGuard {
     }
 
     /// What this principal is answered, where it is kept out.
-    pub(super) fn refuse_principal<B: From<Bytes>>(
+    pub fn refuse_principal<B: From<Bytes>>(
         &self,
         name: &str,
         route: &str,

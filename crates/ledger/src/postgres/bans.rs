@@ -34,11 +34,13 @@ const CHANGED: &str = "SELECT * FROM steadfast.bans WHERE revision > $1 ORDER BY
 impl Bans for PostgresLedger {
     fn ban(&self, order: BanOrder) -> BoxFuture<'_, Result<Option<Ban>, BanError>> {
         let counted = &self.bans;
-        Box::pin(async move { self.change_bans(async |session| ban(session, &order, counted).await).await })
+        Box::pin(
+            async move { self.general.change(async |session| ban(session, &order, counted).await).await },
+        )
     }
 
     fn lift(&self, subject: BanSubject, at: Timestamp) -> BoxFuture<'_, Result<Ban, BanError>> {
-        Box::pin(async move { self.change_bans(async |session| lift(session, &subject, at).await).await })
+        Box::pin(async move { self.general.change(async |session| lift(session, &subject, at).await).await })
     }
 
     fn bans(&self, since: Revision) -> BoxFuture<'_, Result<BanChanges, LedgerError>> {
@@ -47,26 +49,6 @@ impl Bans for PostgresLedger {
             let result = changes(lent.session(), since).await;
             lent.settle(result).await
         })
-    }
-}
-
-impl PostgresLedger {
-    /// Makes a change in one transaction; nothing of it is left where it is refused.
-    async fn change_bans<T>(
-        &self,
-        change: impl AsyncFnOnce(&Session) -> Result<Result<T, BanError>, Failure>,
-    ) -> Result<T, BanError> {
-        let lent = self.general.lend().await?;
-        let session = lent.session();
-        let changed = session
-            .bounded(async {
-                session.simple("BEGIN").await?;
-                let changed = change(session).await?;
-                session.simple(if changed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-                Ok(changed)
-            })
-            .await;
-        lent.settle(changed).await?
     }
 }
 

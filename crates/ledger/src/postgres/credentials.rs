@@ -43,11 +43,11 @@ const USED: &str = "UPDATE steadfast.credentials AS c SET used_ms = u.at
 
 impl Credentials for PostgresLedger {
     fn issue(&self, order: Issue) -> BoxFuture<'_, Result<(), CredentialError>> {
-        Box::pin(async move { self.change(async |session| issue(session, &order).await).await })
+        Box::pin(async move { self.general.change(async |session| issue(session, &order).await).await })
     }
 
     fn revoke(&self, id: CredentialId, at: Timestamp) -> BoxFuture<'_, Result<(), CredentialError>> {
-        Box::pin(async move { self.change(async |session| revoke(session, id, at).await).await })
+        Box::pin(async move { self.general.change(async |session| revoke(session, id, at).await).await })
     }
 
     fn credentials(&self, since: Revision) -> BoxFuture<'_, Result<CredentialChanges, LedgerError>> {
@@ -72,26 +72,6 @@ impl Credentials for PostgresLedger {
             let noted = noted.await.map(|_| ());
             lent.settle(noted).await
         })
-    }
-}
-
-impl PostgresLedger {
-    /// Makes a change in one transaction; nothing of it is left where it is refused.
-    async fn change(
-        &self,
-        change: impl AsyncFnOnce(&super::Session) -> Result<Result<(), CredentialError>, Failure>,
-    ) -> Result<(), CredentialError> {
-        let lent = self.general.lend().await?;
-        let session = lent.session();
-        let changed = session
-            .bounded(async {
-                session.simple("BEGIN").await?;
-                let changed = change(session).await?;
-                session.simple(if changed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-                Ok(changed)
-            })
-            .await;
-        lent.settle(changed).await?
     }
 }
 

@@ -55,6 +55,24 @@ impl Pool {
             Err(_) => Err(LedgerError::Unreachable("no connection to it was free in time".into())),
         }
     }
+
+    /// Makes a change in one transaction; nothing of it is left where it is refused.
+    pub(super) async fn change<T, E: From<LedgerError>>(
+        &self,
+        change: impl AsyncFnOnce(&Session) -> Result<Result<T, E>, Failure>,
+    ) -> Result<T, E> {
+        let lent = self.lend().await?;
+        let session = lent.session();
+        let changed = session
+            .bounded(async {
+                session.simple("BEGIN").await?;
+                let changed = change(session).await?;
+                session.simple(if changed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+                Ok(changed)
+            })
+            .await;
+        lent.settle(changed).await?
+    }
 }
 
 impl Lent<'_> {
