@@ -79,6 +79,8 @@ pub enum Event {
     Due,
     /// The caller calls the operation off.
     Cancel,
+    /// An earlier attempt is in doubt, and the time in which its upstream may be asked again is over.
+    Hold,
     /// Somebody found out that it took effect.
     SettleHappened {
         /// The answer, where it is known.
@@ -113,6 +115,7 @@ pub enum EventName {
     LeaseRanOut,
     Due,
     Cancel,
+    Hold,
     SettleHappened,
     SettleDidNotHappen,
     Redrive,
@@ -134,6 +137,7 @@ impl Event {
             Self::LeaseRanOut { .. } => EventName::LeaseRanOut,
             Self::Due => EventName::Due,
             Self::Cancel => EventName::Cancel,
+            Self::Hold => EventName::Hold,
             Self::SettleHappened { .. } => EventName::SettleHappened,
             Self::SettleDidNotHappen => EventName::SettleDidNotHappen,
             Self::Redrive { .. } => EventName::Redrive,
@@ -230,6 +234,13 @@ pub fn transition(state: State, event: Event) -> Result<Transition, Refused> {
             }
             // Calling it off ends the attempts, not the doubt.
             State::Queued { .. } | State::Waiting { .. } => {
+                to(State::InDoubt { mode: Mode::Asynchronous }, WAKE)
+            }
+            _ => meaningless(state, event),
+        },
+        Event::Hold => match state {
+            State::Queued { doubt: Doubt::Standing | Doubt::Answered(_) }
+            | State::Waiting { doubt: Doubt::Standing | Doubt::Answered(_) } => {
                 to(State::InDoubt { mode: Mode::Asynchronous }, WAKE)
             }
             _ => meaningless(state, event),

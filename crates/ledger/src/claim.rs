@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use steadfast_core::{
-    Answer, AttemptEnd, Bucket, Fence, Fingerprint, Key, Namespace, OperationDigest, OperationId, Owner,
-    StateName, Timestamp,
+    Answer, AttemptEnd, Bucket, Fence, Fingerprint, Key, Mode, Namespace, OperationDigest, OperationId,
+    Owner, StateName, Timestamp,
 };
 
 use crate::{BootInstant, BoxFuture, LedgerError, LiveClaims, TooManyWaiters, Watch};
@@ -228,6 +228,8 @@ pub struct Standing {
     pub fingerprint: Fingerprint,
     /// Who made it.
     pub owner: Owner,
+    /// Who makes its attempts.
+    pub mode: Mode,
     /// Its state.
     pub occupied: Occupied,
 }

@@ -5,10 +5,12 @@
 //! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Credentials`] by whoever knows callers, [`Bans`]
 //! by whoever keeps some out, [`Upkeep`] by what runs without one. Every store implements all seven and passes the same conformance suite. States change only by [`steadfast_core::transition`].
 
+mod backlog;
 mod bans;
 mod claim;
 mod clock;
 mod credentials;
+mod duties;
 #[cfg(feature = "encryption")]
 mod encrypting;
 mod erasure;
@@ -35,6 +37,11 @@ pub mod sqlite;
 
 use std::{pin::Pin, sync::Arc};
 
+pub use backlog::{
+    Backlog, Cancelled, ChangeError, Conclusion, DeadLetters, EXCERPT_BYTES_MAX, Enqueue, Enqueued, Job,
+    KeptRequest, KeptWork, Lane, LaneTrouble, Priority, Redrive, RouteBacklog, TAKEN_AT_ONCE_MAX, Taken,
+    Wish,
+};
 pub use bans::{AUTOMATIC_BANS_MAX, BANS_MAX, BanChanges, BanError, Bans};
 pub use claim::{
     Claim, ClaimOutcome, ClaimRequest, Claims, Durability, Finished, KeepFrom, Occupied, OperationName,
@@ -45,6 +52,7 @@ pub use credentials::{
     CREDENTIALS_MAX, CredentialChanges, CredentialError, CredentialRecord, Credentials, ENDED_KEPT, Issue,
     Revision,
 };
+pub use duties::Duties;
 #[cfg(feature = "encryption")]
 pub use encrypting::Encrypting;
 pub use erasure::{ERASED_AT_ONCE_MAX, Erase, Erased, Erasure, Whose};

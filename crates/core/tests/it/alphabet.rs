@@ -45,7 +45,8 @@ pub(crate) fn is_sound(state: State) -> bool {
 
 /// Every event.
 pub(crate) fn every_event() -> Vec<Event> {
-    let mut events = vec![Event::Enqueue, Event::Due, Event::Cancel, Event::SettleDidNotHappen, Event::Purge];
+    let mut events =
+        vec![Event::Enqueue, Event::Due, Event::Cancel, Event::Hold, Event::SettleDidNotHappen, Event::Purge];
     for fence in FENCES {
         for then in [AfterUnsent::TryAgain, AfterUnsent::GiveUp] {
             events.extend([Event::NotSent { fence, then }, Event::Refused { fence, then }]);

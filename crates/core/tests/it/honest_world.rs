@@ -89,6 +89,7 @@ impl World {
             10..12 => Event::Due,
             12 => self.settlement(how),
             13 => Event::Redrive { rerun: self.rerun },
+            14 if how.is_multiple_of(2) => Event::Hold,
             14 => Event::Cancel,
             _ if how.is_multiple_of(3) => Event::Purge,
             _ => Event::Expire { tombstone: how.is_multiple_of(2) },

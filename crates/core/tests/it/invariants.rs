@@ -152,7 +152,7 @@ impl Ghost {
             Event::SettleHappened { answer } => self.complete(answer),
             Event::SettleDidNotHappen => self.unknown = false,
             Event::Purge | Event::Expire { .. } => self.completed = None,
-            Event::Enqueue | Event::Due | Event::Cancel | Event::Redrive { .. } => {}
+            Event::Enqueue | Event::Due | Event::Cancel | Event::Hold | Event::Redrive { .. } => {}
         }
     }
 

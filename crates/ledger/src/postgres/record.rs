@@ -111,6 +111,7 @@ impl Stored {
             name: self.name.clone(),
             fingerprint: self.fingerprint,
             owner: self.owner.clone(),
+            mode: self.mode,
             occupied,
         }))
     }

@@ -265,9 +265,9 @@ fn occupied(found: Whole, state: State, answer: Option<Answer>) -> Result<ClaimO
         State::Tombstone => Occupied::Tombstone,
         State::Absent | State::Released => return Err(damaged("what is free cannot be occupied")),
     };
-    let operation = found.id();
+    let (operation, mode) = (found.id(), found.head.mode);
     let Whole { fingerprint, name, owner, .. } = found;
-    Ok(ClaimOutcome::Occupied(Arc::new(Standing { operation, name, fingerprint, owner, occupied })))
+    Ok(ClaimOutcome::Occupied(Arc::new(Standing { operation, name, fingerprint, owner, mode, occupied })))
 }
 
 /// The state of an operation, its expiry taken into account: whether it was swept makes no difference.
