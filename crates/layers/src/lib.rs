@@ -77,9 +77,9 @@ pub use failure::{FailureFuture, FailureLayer, FailureService};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackService, FallbackSource, FixedAnswer};
 pub use guarded_body::GuardedBody;
 pub use idempotency::{
-    AttemptTimes, BodyFingerprint, Decision, IdempotencyFuture, IdempotencyLayer, IdempotencyPolicy,
-    IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource, NamespaceScope, OnLedgerLoss,
-    OperationContext, Protection, Spool, SpoolLimits,
+    AttemptTimes, BackgroundMode, BackgroundPolicy, BodyFingerprint, Decision, IdempotencyFuture,
+    IdempotencyLayer, IdempotencyPolicy, IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource,
+    NamespaceScope, OnLedgerLoss, OperationContext, Ordering, OrderingKey, Protection, Spool, SpoolLimits,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use lifecycle::{

@@ -4,6 +4,7 @@
 //! anything is sent, and its outcome is written before the caller sees it. A duplicate gets the stored answer, or
 //! waits for it, or learns why not. What nobody knows is recorded as in doubt, and never run again on a guess.
 
+mod background;
 mod collect;
 mod decision;
 mod detach;
@@ -31,6 +32,7 @@ use steadfast_ledger::{Claims, Clock};
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use background::{BackgroundMode, BackgroundPolicy, Ordering, OrderingKey};
 pub use decision::{Decision, OperationContext, Protection};
 pub use kept::Kept;
 pub use policy::{

@@ -6,7 +6,7 @@ use http::Method;
 use steadfast_core::AnswerPolicy;
 use steadfast_ledger::{KeepFrom, Retention};
 
-use super::Kept;
+use super::{BackgroundPolicy, Kept};
 use crate::IdentityPolicy;
 
 /// Where a request's key comes from.
@@ -131,6 +131,8 @@ pub struct IdempotencyPolicy {
     pub times: AttemptTimes,
     /// What happens when the ledger cannot be reached.
     pub on_ledger_loss: OnLedgerLoss,
+    /// What is done in the background; nothing unless stated.
+    pub background: Option<BackgroundPolicy>,
 }
 
 /// A policy contradicts itself.
@@ -178,6 +180,7 @@ impl IdempotencyPolicy {
             repeatable_for: None,
             times: AttemptTimes { total: Duration::from_secs(30), late: Duration::from_secs(30) },
             on_ledger_loss: OnLedgerLoss::Refuse,
+            background: None,
         }
     }
 
