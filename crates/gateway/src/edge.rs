@@ -28,6 +28,7 @@ use tower::Service;
 
 use crate::{
     authenticators::Authenticators,
+    background::JobRoutes,
     caller::{Caller, CallerBody},
     config::{EdgePolicy, Forwarding},
     contract::Document,
@@ -80,6 +81,8 @@ pub(crate) struct Routes {
     pub(crate) limits: Limits,
     /// Those who find out who is calling.
     pub(crate) authenticators: Arc<Authenticators>,
+    /// What makes the attempts of what they accepted for later.
+    pub(crate) jobs: JobRoutes,
 }
 
 impl Routes {

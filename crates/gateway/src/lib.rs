@@ -8,6 +8,7 @@ pub mod config;
 
 mod asking;
 mod authenticators;
+mod background;
 mod ban_keeper;
 mod caller;
 mod certificates;

@@ -6,6 +6,7 @@
 //! round can be dropped at any point: the ledger's calls are transactions. [`Workers`] runs them all.
 
 mod census;
+mod dispatcher;
 mod grace;
 mod heartbeat;
 mod reaper;
@@ -15,6 +16,7 @@ mod wall_watch;
 mod workers;
 
 pub use census::Census;
+pub use dispatcher::{Dispatcher, Labour, WorkRoute};
 pub use grace::{Grace, SharedGrace};
 pub use heartbeat::{Beat, Heartbeat};
 pub use reaper::{ReapRound, Reaper};
