@@ -30,7 +30,10 @@ pub(crate) struct JobRoutes {
 
 impl JobRoutes {
     /// Those of these routes that let anything happen in the background, with what makes their attempts.
-    pub(crate) fn new(routes: impl IntoIterator<Item = (IdempotencyPolicy, JobStack)>, clock: &Clock) -> Self {
+    pub(crate) fn new(
+        routes: impl IntoIterator<Item = (IdempotencyPolicy, JobStack)>,
+        clock: &Clock,
+    ) -> Self {
         let (mut work, mut attempts) = (Vec::new(), HashMap::new());
         for (policy, stack) in routes {
             let Some(background) = &policy.background else { continue };

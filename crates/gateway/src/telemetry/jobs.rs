@@ -60,8 +60,10 @@ impl JobMetrics {
         };
         let due = gauge("steadfast_background_due", "Operations that wait for a worker");
         let later = gauge("steadfast_background_later", "Operations whose next attempt is not due yet");
-        let oldest =
-            gauge("steadfast_background_oldest_due_seconds", "For how long the oldest of those that are due has been");
+        let oldest = gauge(
+            "steadfast_background_oldest_due_seconds",
+            "For how long the oldest of those that are due has been",
+        );
         Self { attempts, waited, due, later, oldest, known: Mutex::default() }
     }
 
