@@ -13,10 +13,10 @@ use std::{
 use steadfast_core::{AttemptEnd, Next};
 use steadfast_layers::{IdempotencyPolicy, JobAttempt, JobAttempts};
 use steadfast_ledger::{Backlog, BoxFuture, Clock, Job};
-use steadfast_worker::{Dispatcher, Labour, WorkRoute};
-use tokio::{sync::watch, time::Instant};
+use steadfast_worker::{Dispatcher, Labour, Scheduler, WorkRoute};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
-use crate::{edge::Edge, stack::JobStack};
+use crate::{edge::Edge, schedules::SchedulesInForce, stack::JobStack};
 
 /// How often it is looked whether the last attempt has ended.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
@@ -85,10 +85,12 @@ impl Background {
         let backlog: Arc<dyn Backlog> = Arc::clone(&edge.ledger) as _;
         let dispatcher =
             Dispatcher::new(backlog, edge.ledger.live().clone(), Arc::new(RoutesInForce(Arc::clone(edge))));
+        let schedules = Arc::new(SchedulesInForce(Arc::clone(edge)));
+        let scheduler = Scheduler::new(Arc::clone(&edge.ledger), edge.clock.clone(), schedules);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
             .name("background".into())
-            .spawn(move || runtime.block_on(dispatcher.run(ended)))?;
+            .spawn(move || runtime.block_on(run(dispatcher, scheduler, ended)))?;
         Ok(Self { ending, thread: Mutex::new(Some(thread)) })
     }
 
@@ -109,6 +111,16 @@ impl Background {
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
     }
+}
+
+/// Takes what is due and lets schedules tick, until it is ended.
+async fn run(dispatcher: Dispatcher, scheduler: Scheduler, ended: watch::Receiver<bool>) {
+    let mut ticking = JoinSet::new();
+    let ticker = scheduler.clone();
+    ticking.spawn(ticker.run());
+    dispatcher.run(ended).await;
+    ticking.shutdown().await;
+    scheduler.leave().await;
 }
 
 impl Drop for Background {

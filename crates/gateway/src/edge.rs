@@ -24,6 +24,7 @@ use steadfast_layers::{
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
+use steadfast_worker::Schedule;
 use tower::Service;
 
 use crate::{
@@ -83,6 +84,8 @@ pub(crate) struct Routes {
     pub(crate) authenticators: Arc<Authenticators>,
     /// What makes the attempts of what they accepted for later.
     pub(crate) jobs: JobRoutes,
+    /// What is done at certain times.
+    pub(crate) schedules: Arc<[Schedule]>,
 }
 
 impl Routes {

@@ -39,7 +39,7 @@ use crate::{
     key_keeper::KeyKeeper,
     limits::{CallerLimits, LimitsDesk},
     routing::Table,
-    server, shared,
+    schedules, server, shared,
     stack::{self, Shared},
     telemetry::{AccessLog, Metrics},
     upstreams::{self, CircuitOrder, NotOrdered, Upstreams},
@@ -591,5 +591,16 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let document = Document::of(config);
     let forwarding = config.edge.forwarding.clone();
     let jobs = JobRoutes::new(jobs, shared.clock);
-    Ok(Routes { table, answer_preflights, forwarding, upstreams, authenticators, limits, document, jobs })
+    let schedules = schedules::of(config);
+    Ok(Routes {
+        table,
+        answer_preflights,
+        forwarding,
+        upstreams,
+        authenticators,
+        limits,
+        document,
+        jobs,
+        schedules,
+    })
 }

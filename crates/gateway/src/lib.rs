@@ -31,6 +31,7 @@ mod patient;
 mod proxy_protocol;
 mod quiet;
 mod routing;
+mod schedules;
 mod server;
 mod shared;
 mod shortcut;

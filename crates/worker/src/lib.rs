@@ -22,7 +22,7 @@ pub use dispatcher::{Dispatcher, Labour, WorkRoute};
 pub use grace::{Grace, SharedGrace};
 pub use heartbeat::{Beat, Heartbeat};
 pub use reaper::{ReapRound, Reaper};
-pub use scheduler::{CAUGHT_UP_MAX, Missed, Schedule, ScheduleRound, Scheduler, Schedules};
+pub use scheduler::{CAUGHT_UP_MAX, Missed, Schedule, ScheduleRound, Scheduler, Schedules, tick_name};
 pub use sweeper::{SweepRound, Sweeper};
 pub use tally::{Tally, WorkerCounters};
 pub use timetable::{INTERVAL_MIN, InvalidTimetable, Timetable};

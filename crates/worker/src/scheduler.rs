@@ -3,7 +3,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use steadfast_core::{Fence, Key, Namespace, Timestamp};
+use bytes::Bytes;
+use steadfast_core::{Fence, ForwardedKey, Key, Namespace, Timestamp};
 use steadfast_ledger::{Clock, Enqueue, Enqueued, LedgerError, OperationName, SharedLedger};
 use tokio::time::sleep;
 
@@ -45,7 +46,7 @@ pub struct Schedule {
     pub timetable: Timetable,
     /// What becomes of missed ticks.
     pub missed: Missed,
-    /// What is accepted for each tick; its name is made of the schedule's and the tick's.
+    /// What is accepted for each tick; its name becomes the tick's.
     pub work: Enqueue,
 }
 
@@ -189,13 +190,20 @@ fn mark_of(schedule: &Schedule) -> Box<str> {
     format!("schedule {}", schedule.name).into()
 }
 
-/// What a tick is accepted as. Its key is the same on every node.
+/// The name of a tick's operation: the same on every node.
+#[must_use]
+pub fn tick_name(schedule: &str, tick: Timestamp) -> OperationName {
+    OperationName::new(Namespace::of_schedule(schedule), Key::of_tick(tick))
+}
+
+/// What a tick is accepted as. Its upstream gets a key that is the same however often the tick is accepted.
 fn work_of(schedule: &Schedule, tick: Timestamp) -> Enqueue {
     let mut work = schedule.work.clone();
-    let room = Namespace::new(&format!("schedule {}", schedule.name));
-    let key = Key::new(&tick.as_millis().to_string());
-    if let (Ok(room), Ok(key)) = (room, key) {
-        work.name = OperationName::new(room, key);
-    }
+    work.name = tick_name(&schedule.name, tick);
+    let key = ForwardedKey::of(work.name.namespace(), work.name.key());
+    let headers = &schedule.work.request.headers;
+    let said = headers.iter().map(|(name, value)| (name.to_owned(), value));
+    let key = ("idempotency-key".to_owned(), Bytes::copy_from_slice(key.as_str().as_bytes()));
+    work.request.headers = said.chain([key]).collect();
     work
 }
