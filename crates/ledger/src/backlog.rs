@@ -137,6 +137,16 @@ impl Enqueue {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl Conclusion {
+    /// The excerpt, as far as it is kept.
+    pub(crate) fn kept_excerpt(&self) -> Option<&str> {
+        let excerpt = self.excerpt.as_deref()?;
+        let end = (0..=excerpt.len().min(EXCERPT_BYTES_MAX)).rev().find(|end| excerpt.is_char_boundary(*end));
+        Some(&excerpt[..end.unwrap_or(0)])
+    }
+}
+
 /// How long an operation rests whose worker was lost, after so many attempts: whatever killed it may do so again.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn pause_after_loss(tries: u32) -> Duration {

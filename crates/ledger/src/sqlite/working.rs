@@ -15,8 +15,7 @@ use super::{
     rows::EndColumns,
 };
 use crate::{
-    Claim, Conclusion, EXCERPT_BYTES_MAX, Finished, Job, LedgerError, TAKEN_AT_ONCE_MAX, Taken, Wish,
-    backlog::pause_after_loss,
+    Claim, Conclusion, Finished, Job, LedgerError, TAKEN_AT_ONCE_MAX, Taken, Wish, backlog::pause_after_loss,
 };
 
 /// One that is due.
@@ -175,16 +174,15 @@ impl Desk {
         fence: Fence,
         conclusion: &Conclusion,
     ) -> Result<std::result::Result<Finished, LedgerError>> {
-        let Conclusion { end, next, excerpt } = conclusion;
+        let Conclusion { end, next, .. } = conclusion;
         let Some(head) = self.head(operation)? else { return Ok(Err(LedgerError::Missing)) };
         let holds = matches!(head.state, State::Claimed { fence: live, .. } if live == fence);
         if matches!(end, AttemptEnd::Answered(_)) || !holds {
             return self.finish(operation, fence, end);
         }
         let finished = self.follow(&head, end_event(fence, end, *next), EndColumns::of(end), *next)?;
-        if let Some(excerpt) = excerpt {
+        if let Some(excerpt) = conclusion.kept_excerpt() {
             const SQL: &str = "UPDATE attempts SET excerpt = ?3 WHERE seq = ?1 AND number = ?2";
-            let excerpt = &excerpt[..excerpt.floor_char_boundary(EXCERPT_BYTES_MAX)];
             self.conn.prepare_cached(SQL)?.execute(params![head.seq, head.attempts, excerpt])?;
         }
         Ok(Ok(finished))
