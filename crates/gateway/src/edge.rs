@@ -24,10 +24,12 @@ use steadfast_layers::{
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
+use steadfast_worker::Schedule;
 use tower::Service;
 
 use crate::{
     authenticators::Authenticators,
+    background::JobRoutes,
     caller::{Caller, CallerBody},
     config::{EdgePolicy, Forwarding},
     contract::Document,
@@ -80,6 +82,10 @@ pub(crate) struct Routes {
     pub(crate) limits: Limits,
     /// Those who find out who is calling.
     pub(crate) authenticators: Arc<Authenticators>,
+    /// What makes the attempts of what they accepted for later.
+    pub(crate) jobs: JobRoutes,
+    /// What is done at certain times.
+    pub(crate) schedules: Arc<[Schedule]>,
 }
 
 impl Routes {

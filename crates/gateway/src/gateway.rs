@@ -26,6 +26,7 @@ use steadfast_worker::WorkerCounters;
 
 use crate::{
     authenticators::Authenticators,
+    background::{Background, JobRoutes},
     ban_keeper::BanKeeper,
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
@@ -38,7 +39,7 @@ use crate::{
     key_keeper::KeyKeeper,
     limits::{CallerLimits, LimitsDesk},
     routing::Table,
-    server, shared,
+    schedules, server, shared,
     stack::{self, Shared},
     telemetry::{AccessLog, Metrics},
     upstreams::{self, CircuitOrder, NotOrdered, Upstreams},
@@ -72,6 +73,7 @@ pub struct Gateway {
     workers: Vec<JoinHandle<()>>,
     keys: KeyKeeper,
     bans: BanKeeper,
+    background: Background,
 }
 
 /// A gateway could not start. Nothing is running.
@@ -298,6 +300,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
+        let background = Background::start(&edge).map_err(StartError::Thread)?;
         Ok(Self {
             addresses,
             edge,
@@ -307,6 +310,7 @@ impl Gateway {
             workers,
             keys,
             bans,
+            background,
         })
     }
 
@@ -440,6 +444,9 @@ impl Gateway {
     /// Carries what the workers counted into the metrics.
     pub fn note_upkeep(&self, counters: &WorkerCounters) {
         self.edge.metrics.upkeep(counters, self.edge.access_log.lost());
+        if let Some(backlog) = &counters.backlog {
+            self.edge.metrics.jobs.backlog(backlog, self.edge.clock.wall());
+        }
     }
 
     /// Notes that a new config could not be put in force.
@@ -500,6 +507,7 @@ impl Gateway {
     pub async fn drain(&self, timeout: Duration) -> usize {
         self.start_draining();
         self.drain.ask();
+        self.background.stop_taking();
         let now = Instant::now();
         let (until, idle_until) = (now + timeout, now + LAST_REQUESTS.min(timeout / 4));
         while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < until {
@@ -508,6 +516,7 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.background.finish(until.into()).await;
         if let Some(store) = &self.shared {
             store.leave().await;
         }
@@ -542,6 +551,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let metrics = shared.metrics;
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
     let limits = shared.limits.running(config, metrics);
+    let mut jobs = Vec::new();
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let running = |upstream: &String| {
@@ -560,6 +570,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
         let upstream = running(&route.upstream)?;
         let stack = stack::build(route, upstream, backup, shared, authentication.clone(), of_route, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
+        jobs.extend(stack::jobs(route, upstream, shared.authenticators));
         let entry = RouteEntry {
             shortcut: stack::shortcut(route, upstream, shared, &tally),
             name: Arc::clone(&route.name),
@@ -579,5 +590,17 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let authenticators = Arc::clone(shared.authenticators);
     let document = Document::of(config);
     let forwarding = config.edge.forwarding.clone();
-    Ok(Routes { table, answer_preflights, forwarding, upstreams, authenticators, limits, document })
+    let jobs = JobRoutes::new(jobs, shared.clock);
+    let schedules = schedules::of(config);
+    Ok(Routes {
+        table,
+        answer_preflights,
+        forwarding,
+        upstreams,
+        authenticators,
+        limits,
+        document,
+        jobs,
+        schedules,
+    })
 }

@@ -8,6 +8,7 @@ pub mod config;
 
 mod asking;
 mod authenticators;
+mod background;
 mod ban_keeper;
 mod caller;
 mod certificates;
@@ -30,6 +31,7 @@ mod patient;
 mod proxy_protocol;
 mod quiet;
 mod routing;
+mod schedules;
 mod server;
 mod shared;
 mod shortcut;

@@ -55,6 +55,9 @@ type Bounded = FailureService<DeadlineService<LimitsService<CacheService<Idempot
 /// The innermost part, which makes the attempts.
 type Outgoing = OutgoingService<RetryService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>>;
 
+/// What makes the attempts of a route's background operations. The ledger tries them again, so nothing in here does.
+pub(crate) type JobStack = OutgoingService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>;
+
 /// What all routes share.
 pub(crate) struct Shared<'a> {
     pub(crate) ledger: &'a SharedLedger,
@@ -150,6 +153,26 @@ fn bounded(
         // What has its place still goes no sooner than the upstream wants to be called.
         .layer(CourtesyLayer::new(upstream.courtesy.clone()))
         .service(upstream.client.clone()))
+}
+
+/// The layers that a route's background operations go through: those of its requests, from the ledger on.
+pub(crate) fn jobs(
+    route: &Route,
+    upstream: &RunningUpstream,
+    authenticators: &Authenticators,
+) -> Option<(IdempotencyPolicy, JobStack)> {
+    let mut policy = route.idempotency.clone().filter(|policy| policy.background.is_some())?;
+    policy.identity = identity(route, authenticators);
+    let rewrite = route.rewrite.clone().map(Arc::new);
+    let stack = ServiceBuilder::new()
+        // The upstream gets its own path and header; what was kept is what the caller sent.
+        .layer(outgoing(route, rewrite))
+        // An attempt takes one of the upstream's places, waits for one, or is put off.
+        .layer(ConcurrencyLayer::new(upstream.bulkhead.clone(), route.priority))
+        // What has its place still goes no sooner than the upstream wants to be called.
+        .layer(CourtesyLayer::new(upstream.courtesy.clone()))
+        .service(upstream.client.clone());
+    Some((policy, stack))
 }
 
 /// What is changed of requests on their way to the upstream.

@@ -72,9 +72,15 @@ pub use watch::{TooManyWaiters, Watch, WatchHub};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A whole ledger: everything that a gateway wires together.
-pub trait Ledger: Claims + Operations + Settlements + Erasure + Credentials + Bans + Upkeep {}
+pub trait Ledger:
+    Claims + Operations + Settlements + Erasure + Credentials + Bans + Backlog + Duties + Upkeep
+{
+}
 
-impl<L: Claims + Operations + Settlements + Erasure + Credentials + Bans + Upkeep> Ledger for L {}
+impl<L> Ledger for L where
+    L: Claims + Operations + Settlements + Erasure + Credentials + Bans + Backlog + Duties + Upkeep
+{
+}
 
 /// A ledger chosen at start.
 pub type SharedLedger = Arc<dyn Ledger>;

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use steadfast_ledger::{Counts, SharedLedger};
+use steadfast_ledger::{Counts, LedgerError, SharedLedger};
 use tokio::time::timeout;
 
 use crate::Tally;
@@ -34,15 +34,9 @@ impl Census {
     /// Counts once. Where the ledger does not answer within an interval nothing is known: an old number would
     /// look like a new one.
     pub async fn run_once(&self) -> Option<Counts> {
-        let counts = match timeout(INTERVAL, self.ledger.counts()).await {
-            Ok(Ok(counts)) => Some(counts),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "what needs attention could not be counted");
-                None
-            }
-            Err(_) => None,
-        };
+        let counts = answered(self.ledger.counts()).await;
         self.tally.counted(counts);
+        self.tally.counted_backlog(answered(self.ledger.backlog()).await);
         counts
     }
 
@@ -59,5 +53,16 @@ impl Census {
 impl std::fmt::Debug for Census {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Census").finish_non_exhaustive()
+    }
+}
+
+async fn answered<T>(question: impl Future<Output = Result<T, LedgerError>>) -> Option<T> {
+    match timeout(INTERVAL, question).await {
+        Ok(Ok(counts)) => Some(counts),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "what needs attention could not be counted");
+            None
+        }
+        Err(_) => None,
     }
 }

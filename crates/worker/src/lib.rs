@@ -6,19 +6,25 @@
 //! round can be dropped at any point: the ledger's calls are transactions. [`Workers`] runs them all.
 
 mod census;
+mod dispatcher;
 mod grace;
 mod heartbeat;
 mod reaper;
+mod scheduler;
 mod sweeper;
 mod tally;
+mod timetable;
 mod wall_watch;
 mod workers;
 
 pub use census::Census;
+pub use dispatcher::{Dispatcher, Labour, WorkRoute};
 pub use grace::{Grace, SharedGrace};
 pub use heartbeat::{Beat, Heartbeat};
 pub use reaper::{ReapRound, Reaper};
+pub use scheduler::{CAUGHT_UP_MAX, Missed, Schedule, ScheduleRound, Scheduler, Schedules, tick_name};
 pub use sweeper::{SweepRound, Sweeper};
 pub use tally::{Tally, WorkerCounters};
+pub use timetable::{INTERVAL_MIN, InvalidTimetable, Timetable};
 pub use wall_watch::WallWatch;
 pub use workers::Workers;

@@ -5,10 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use steadfast_ledger::Counts;
+use steadfast_ledger::{Counts, RouteBacklog};
 
 /// What the workers have done since they started, at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerCounters {
     /// Claims ended because their lease ran out.
     pub reaped: u64,
@@ -24,6 +24,8 @@ pub struct WorkerCounters {
     pub restarts: u64,
     /// How many operations need attention; `None` before the first count, and where the last one failed.
     pub counts: Option<Counts>,
+    /// How much each route has to do in the background; `None` likewise.
+    pub backlog: Option<Vec<RouteBacklog>>,
 }
 
 /// Where the workers count what they do.
@@ -36,6 +38,7 @@ pub struct Tally {
     sweeps_suspended: AtomicU64,
     restarts: AtomicU64,
     counts: Mutex<Option<Counts>>,
+    backlog: Mutex<Option<Vec<RouteBacklog>>>,
 }
 
 impl Tally {
@@ -51,6 +54,7 @@ impl Tally {
             sweeps_suspended: read(&self.sweeps_suspended),
             restarts: read(&self.restarts),
             counts: *self.counts.lock().unwrap_or_else(PoisonError::into_inner),
+            backlog: self.backlog.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -80,5 +84,9 @@ impl Tally {
 
     pub(crate) fn counted(&self, counts: Option<Counts>) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    pub(crate) fn counted_backlog(&self, backlog: Option<Vec<RouteBacklog>>) {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
     }
 }

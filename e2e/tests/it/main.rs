@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a test that fails must tell its seed")]
 
 mod abuse;
+mod background;
 mod bounded;
 mod cache_suite;
 mod circuits;

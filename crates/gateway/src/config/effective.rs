@@ -2,6 +2,7 @@
 
 mod abuse;
 mod limits;
+mod schedules;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
@@ -84,6 +85,7 @@ pub fn effective(config: &Config) -> String {
             .collect(),
         limits: limits::limits(config),
         routes: config.routes.iter().map(|route| At::nowhere(raw_route(route))).collect(),
+        schedules: schedules::schedules(config),
     };
     // Tables of texts and numbers: there is nothing in them that TOML could not say.
     toml::to_string(&raw).unwrap_or_else(|error| format!("# {error}\n"))

@@ -23,6 +23,7 @@ mod run;
 mod serve;
 mod spool;
 mod standing;
+mod work;
 
 use std::{
     pin::Pin,
@@ -46,6 +47,7 @@ pub use policy::{
     OnLedgerLoss,
 };
 pub(crate) use replay::SENT;
+pub use work::{JobAttempt, JobAttempts, LateEnd};
 
 pub(crate) use spool::{CHUNK_BYTES, Spooled};
 pub use spool::{Spool, SpoolLimits};

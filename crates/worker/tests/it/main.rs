@@ -5,5 +5,6 @@
 mod heartbeat;
 mod reaper;
 mod scripted;
+mod scripted_backlog;
 mod sweeper;
 mod workers;

@@ -21,6 +21,7 @@ mod resolver;
 mod retry;
 mod rewrite;
 mod route;
+mod schedules;
 mod shared;
 mod spool;
 mod upstream;
@@ -92,6 +93,7 @@ impl<'a> Checker<'a> {
         let abuse = self.abuse(raw.abuse.as_ref());
         let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
+        let schedules = self.schedules(raw, &routes);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
         let document = self.document(raw.document.as_ref());
@@ -119,6 +121,7 @@ impl<'a> Checker<'a> {
             upstreams,
             limits,
             routes,
+            schedules,
         })
     }
 

@@ -18,6 +18,7 @@ mod limit;
 mod resolver;
 mod retry;
 mod route;
+mod schedule;
 mod shared;
 mod upstream;
 mod values;
@@ -51,6 +52,7 @@ pub(super) use limit::{
 pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
+pub(super) use schedule::{RawMissed, RawSchedule};
 pub(super) use shared::RawShared;
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
 pub(super) use values::{At, PerTime, Percent, RawMode, Share, Size, Status, Time};
@@ -133,6 +135,9 @@ pub(super) struct RawConfig {
     /// The routes. The most specific one wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,
+    /// What is done at certain times, by name: letters, digits, `-`, `_` and `.`. To change a name is to begin anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) schedules: BTreeMap<String, At<RawSchedule>>,
 }
 
 /// Encrypts what is kept of answers: their header fields and bodies, in the ledger, its logs and its evidence.
