@@ -28,6 +28,7 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod precondition;
+mod prefer;
 mod principal;
 mod problem;
 mod random;

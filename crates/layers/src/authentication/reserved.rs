@@ -59,12 +59,20 @@ impl Reserved {
     /// on as variables (CGI, WSGI, Rack) cannot tell `-` from `_`, and some no other sign either.
     fn is_reserved(&self, name: &str) -> bool {
         let name = name.as_bytes();
-        let is_own = name.len() > 9 && &name[..9] == b"steadfast" && is_sign(name[9]) && {
-            let rest = &name[10..];
-            [&b"principal"[..], b"scopes", b"plan", b"tenant"].iter().any(|own| alike(rest, own))
-                || rest.get(..10).is_some_and(|start| alike(start, b"attribute-"))
-        };
-        is_own || self.also.iter().any(|also| alike(name, also.as_str().as_bytes()))
+        is_own(name) || self.also.iter().any(|also| alike(name, also.as_str().as_bytes()))
+    }
+}
+
+/// Whether it is in this header that upstreams are told something of callers.
+pub(crate) fn is_told_of_callers(name: &HeaderName) -> bool {
+    is_own(name.as_str().as_bytes())
+}
+
+fn is_own(name: &[u8]) -> bool {
+    name.len() > 9 && &name[..9] == b"steadfast" && is_sign(name[9]) && {
+        let rest = &name[10..];
+        [&b"principal"[..], b"scopes", b"plan", b"tenant"].iter().any(|own| alike(rest, own))
+            || rest.get(..10).is_some_and(|start| alike(start, b"attribute-"))
     }
 }
 

@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use super::{
     Shared,
+    accept::Undone,
     collect::{Collected, collect},
     decision::{OperationContext, Protection},
     detach, naming,
@@ -254,6 +255,7 @@ where
 {
     let Attempt { shared, claim, held, request } = attempt;
     let answered = matches!(exchanged.end, AttemptEnd::Answered(_));
+    let undone = Undone::leaves(&exchanged.end);
     let mark = trace::begin(Part::Outcome, || Facts::None);
     let finished = finish_surely(&shared, &claim, exchanged.end).await;
     let (verdict, state) = match &finished {
@@ -298,6 +300,9 @@ where
     };
     replay::mark_operation(response.headers_mut(), operation);
     standing::mark_origin(&mut response, &request);
+    if let Some(undone) = undone.filter(|_| state == StateName::Released) {
+        response.extensions_mut().insert(undone);
+    }
     decided(response, protection, Some(operation))
 }
 
