@@ -186,7 +186,11 @@ impl Operations for PostgresLedger {
 
 impl PostgresLedger {
     /// Reads with a statement that is sent alone; once more where the connection was lost.
-    async fn read(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, LedgerError> {
+    pub(super) async fn read(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, LedgerError> {
         let mut tries = 0;
         loop {
             let lent = self.general.lend().await?;

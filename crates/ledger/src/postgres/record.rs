@@ -10,7 +10,7 @@ use steadfast_core::{
 use tokio_postgres::{Row, types::FromSql};
 
 use super::failure::Failure;
-use crate::{KeepFrom, Occupied, OperationName, Retention, Standing};
+use crate::{KeepFrom, Lane, LaneTrouble, Occupied, OperationName, Retention, Standing};
 
 /// The columns of [`Stored`], for `SELECT … FROM steadfast.operations AS o`.
 macro_rules! columns {
@@ -18,7 +18,8 @@ macro_rules! columns {
         "o.bucket, o.seq, o.digest, o.namespace, o.key, o.fingerprint, o.principal, o.credential, o.route, \
          o.method, o.path, o.state, o.asynchronous, o.doubt, o.doubt_answer, o.fence, o.attempts, \
          o.repeatable_ms, o.first_sent_ms, o.keep_ms, o.keep_from_claim, o.tombstone_ms, o.created_ms, \
-         o.changed_ms, o.answer_digest, o.expires_ms, o.request_id"
+         o.changed_ms, o.answer_digest, o.expires_ms, o.request_id, o.tries, o.due_ms, o.lane, o.lane_passes, \
+         o.cancel_asked"
     };
 }
 pub(super) use columns;
@@ -44,6 +45,20 @@ pub(super) struct Stored {
     pub(super) expires_at: Option<Timestamp>,
     /// The id of the request that makes the attempt under way.
     pub(super) request_id: Option<Box<str>>,
+    /// Where it stands in the backlog; `None` for a synchronous operation.
+    pub(super) place: Option<Place>,
+}
+
+/// Where an asynchronous operation stands in the backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// How many attempts that count were made, one under way included.
+    pub(super) tries: u32,
+    /// When the next attempt is due, or was.
+    pub(super) due_at: Timestamp,
+    pub(super) lane: Option<Lane>,
+    /// It was called off while an attempt was under way.
+    pub(super) cancel_asked: bool,
 }
 
 impl Stored {
@@ -83,6 +98,7 @@ impl Stored {
             changed_at: Timestamp::from_millis(get(row, "changed_ms")?),
             expires_at: get::<Option<i64>>(row, "expires_ms")?.map(Timestamp::from_millis),
             request_id: get::<Option<&str>>(row, "request_id")?.map(Into::into),
+            place: place(row, mode)?,
         })
     }
 
@@ -125,6 +141,23 @@ fn name(row: &Row, digest: OperationDigest, bucket: Bucket) -> Result<OperationN
     }
     let namespace = Namespace::new(get(row, "namespace")?).map_err(|_| corrupt("namespace"))?;
     Ok(OperationName::new(namespace, Key::new(key).map_err(|_| corrupt("key"))?))
+}
+
+fn place(row: &Row, mode: Mode) -> Result<Option<Place>, Failure> {
+    if mode == Mode::Synchronous {
+        return Ok(None);
+    }
+    let trouble = |passes| if passes { LaneTrouble::Passes } else { LaneTrouble::Blocks };
+    let lane = match sixteen_or_none(row, "lane")? {
+        None => None,
+        Some(digest) => Some(Lane { digest, trouble: trouble(get(row, "lane_passes")?) }),
+    };
+    Ok(Some(Place {
+        tries: u32::try_from(get::<i32>(row, "tries")?).unwrap_or(0),
+        due_at: Timestamp::from_millis(get(row, "due_ms")?),
+        lane,
+        cancel_asked: get::<Option<bool>>(row, "cancel_asked")?.unwrap_or(false),
+    }))
 }
 
 fn state(row: &Row, mode: Mode) -> Result<State, Failure> {

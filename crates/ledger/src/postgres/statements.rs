@@ -93,7 +93,8 @@ pub(super) const RECLAIM: &str = "
         state = 'claimed', doubt = k.doubt, doubt_answer = NULL, attempts = k.attempts,
         first_sent_ms = k.first_sent_ms, created_ms = k.created_ms, changed_ms = $19::bigint,
         lease_until_ms = $19::bigint + $20::bigint, answer_digest = NULL, expires_ms = NULL,
-        request_id = k.request_id
+        request_id = k.request_id, asynchronous = false, tries = NULL, due_ms = NULL, lane = NULL,
+        lane_passes = NULL, cancel_asked = NULL
     FROM unnest($1::smallint[], $2::bigint[], $3::boolean[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
                 $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[], $13::boolean[],
                 $14::bigint[], $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $21::text[], $22::text[],
@@ -110,18 +111,20 @@ pub(super) const ADVANCE: &str = "
     SET state = k.state, doubt = k.doubt, doubt_answer = k.doubt_answer, fence = k.fence,
         lease_until_ms = CASE WHEN k.fence IS NULL THEN NULL ELSE o.lease_until_ms END,
         request_id = CASE WHEN k.fence IS NULL THEN NULL ELSE o.request_id END,
-        answer_digest = k.answer_digest, expires_ms = k.expires_ms, changed_ms = k.changed_ms
+        answer_digest = k.answer_digest, expires_ms = k.expires_ms, changed_ms = k.changed_ms,
+        tries = k.tries, due_ms = k.due_ms, cancel_asked = k.cancel_asked
     FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[],
-                $8::bigint[], $9::bigint[], $10::bytea[])
-             AS k (bucket, seq, state, doubt, doubt_answer, fence, answer_digest, expires_ms, changed_ms, digest)
+                $8::bigint[], $9::bigint[], $10::bytea[], $11::integer[], $12::bigint[], $13::boolean[])
+             AS k (bucket, seq, state, doubt, doubt_answer, fence, answer_digest, expires_ms, changed_ms, digest,
+                   tries, due_ms, cancel_asked)
     WHERE o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest";
 
 /// Writes attempts that ended.
 pub(super) const END_ATTEMPTS: &str = "
     INSERT INTO steadfast.attempts
-        (bucket, seq, number, fence, began_ms, ended_ms, ending, cause, status, request_id)
+        (bucket, seq, number, fence, began_ms, ended_ms, ending, cause, status, request_id, excerpt)
     SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bytea[], $5::bigint[], $6::bigint[],
-                         $7::text[], $8::text[], $9::integer[], $10::text[])";
+                         $7::text[], $8::text[], $9::integer[], $10::text[], $11::text[])";
 
 /// Writes the answers of operations.
 pub(super) const STORE_ANSWERS: &str = "
@@ -165,6 +168,9 @@ macro_rules! forget {
 pub(super) const FORGET: [&str; 5] =
     [forget!("answers"), forget!("attempts"), forget!("evidence"), forget!("cases"), forget!("settlements")];
 
+/// Removes the requests of asynchronous operations.
+pub(super) const FORGET_BACKGROUND: &str = forget!("background");
+
 /// Removes operations themselves.
 pub(super) const REMOVE: &str = forget!("operations");
 
@@ -172,8 +178,9 @@ pub(super) const REMOVE: &str = forget!("operations");
 pub(super) const REAP: &str = concat!(
     "SELECT ",
     columns!(),
-    ", (SELECT coalesce($2::bigint, steadfast.now_ms())) AS now_ms
+    ", b.tries_max, b.give_up_ms, (SELECT coalesce($2::bigint, steadfast.now_ms())) AS now_ms
     FROM steadfast.operations AS o
+    LEFT JOIN steadfast.background AS b ON b.bucket = o.bucket AND b.seq = o.seq
     WHERE o.state = 'claimed' AND o.lease_until_ms <= (SELECT coalesce($2::bigint, steadfast.now_ms()))
     ORDER BY o.lease_until_ms LIMIT $1
     FOR UPDATE OF o SKIP LOCKED"
@@ -257,7 +264,7 @@ pub(super) const ERASE: &str = "
     SET state = 'tombstone', doubt = 'none', doubt_answer = NULL, fence = NULL, lease_until_ms = NULL,
         answer_digest = NULL, expires_ms = k.expires_ms, changed_ms = $4::bigint,
         fingerprint = decode(repeat('00', 16), 'hex'), namespace = o.bucket::text, key = '', principal = NULL,
-        credential = NULL, path = '', request_id = NULL
+        credential = NULL, path = '', request_id = NULL, lane = NULL, lane_passes = NULL, cancel_asked = NULL
     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS k (bucket, seq, expires_ms)
     WHERE o.bucket = k.bucket AND o.seq = k.seq";
 
@@ -281,6 +288,7 @@ pub(super) const PREPARED: &[&str] = &[
     FORGET[2],
     FORGET[3],
     FORGET[4],
+    FORGET_BACKGROUND,
     REMOVE,
     REAP,
     SWEEP,

@@ -1,0 +1,272 @@
+//! The backlog, where many nodes or a server that dies make it hard.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use steadfast_core::Next;
+use steadfast_core::{AttemptEnd, Key, Namespace, NotSentCause, OperationId, StateName};
+use steadfast_ledger::{
+    Backlog, Conclusion, Enqueue, Enqueued, Finished, KeptRequest, Lane, LaneTrouble, OperationName,
+    Operations, Priority, Wish, postgres::PostgresLedger,
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    fixture::{answered, connect, options, request},
+    server::{Server, Stop},
+};
+
+/// Every operation that may be taken is in `ready` once, and nothing else is there.
+const UNTRUE: &str = "
+    SELECT count(*) FROM (
+        SELECT o.bucket, o.seq FROM steadfast.operations AS o
+        WHERE o.state IN ('queued', 'waiting') AND (o.lane IS NULL OR NOT EXISTS (
+            SELECT FROM steadfast.lanes AS l JOIN steadfast.lanes AS own
+                ON own.bucket = o.bucket AND own.seq = o.seq
+            WHERE l.bucket = o.bucket AND l.lane = o.lane AND l.position < own.position))
+    ) AS expected
+    FULL JOIN steadfast.ready AS r ON r.bucket = expected.bucket AND r.seq = expected.seq
+    WHERE r.seq IS NULL OR expected.seq IS NULL";
+
+fn work(key: &str) -> Enqueue {
+    let claim = request(key);
+    Enqueue {
+        name: OperationName::new(
+            Namespace::new("principal ada").expect("a namespace"),
+            Key::new(key).expect("a key"),
+        ),
+        fingerprint: claim.fingerprint,
+        owner: claim.owner,
+        route: claim.route,
+        method: claim.method,
+        path: claim.path,
+        repeatable_for: None,
+        retention: claim.retention,
+        request: KeptRequest {
+            target: "/orders?x=1".into(),
+            headers: [("content-type", "text/plain")].into_iter().collect(),
+            body: Bytes::from_static(b"an order"),
+        },
+        delay: Duration::ZERO,
+        priority: Priority(0),
+        lane: None,
+        tries_max: 3,
+        age_max: Duration::from_secs(3_600),
+    }
+}
+
+fn wish(limit: u32) -> Vec<Wish> {
+    vec![Wish { route: Arc::from("orders"), limit, repeatable_for: None }]
+}
+
+async fn accepted(ledger: &PostgresLedger, work: Enqueue) -> OperationId {
+    match ledger.enqueue(work).await.expect("a ledger that works") {
+        Enqueued::Accepted { operation, .. } => operation,
+        Enqueued::Occupied(standing) => panic!("not accepted: {:?}", standing.occupied),
+    }
+}
+
+fn done() -> Conclusion {
+    Conclusion { end: answered("done"), next: Next::GiveUp, excerpt: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_hand_out_each_operation_once() {
+    let server = Server::shared();
+    let database = server.database();
+    let url = server.url(&database);
+    let (one, two) = (connect(&url, options()).await, connect(&url, options()).await);
+    let mut accepting = JoinSet::new();
+    for number in 0..1_000 {
+        let ledger = Arc::clone(&one);
+        accepting.spawn(async move { accepted(&ledger, work(&format!("k{number}"))).await });
+    }
+    let accepted: HashSet<OperationId> = accepting.join_all().await.into_iter().collect();
+    assert_eq!(accepted.len(), 1_000);
+    let mut workers = JoinSet::new();
+    for number in 0..6 {
+        let ledger = Arc::clone(if number % 2 == 0 { &one } else { &two });
+        workers.spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let taken = ledger.take(wish(7)).await.expect("a ledger that works");
+                if taken.jobs.is_empty() {
+                    return mine;
+                }
+                for job in taken.jobs {
+                    assert_eq!(&job.request.body[..], b"an order");
+                    let finished = ledger.conclude(&job.claim, done()).await;
+                    assert_eq!(finished, Ok(Finished::Recorded(StateName::Completed)));
+                    mine.push(job.claim.operation);
+                }
+            }
+        });
+    }
+    let mut taken: Vec<OperationId> = workers.join_all().await.into_iter().flatten().collect();
+    // Whoever found nothing may have looked while the others had the rest locked.
+    for job in one.take(wish(1_000)).await.expect("a ledger that works").jobs {
+        taken.push(job.claim.operation);
+    }
+    assert_eq!(taken.len(), 1_000);
+    assert_eq!(taken.into_iter().collect::<HashSet<_>>(), accepted);
+    assert_eq!(server.sql(&database, UNTRUE), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_keep_their_order_over_two_nodes() {
+    let server = Server::shared();
+    let database = server.database();
+    let url = server.url(&database);
+    let nodes = [connect(&url, options()).await, connect(&url, options()).await];
+    let mut producers = JoinSet::new();
+    for lane in 0..8_u8 {
+        let nodes = nodes.clone();
+        producers.spawn(async move {
+            let mut order = Vec::new();
+            for number in 0..25_usize {
+                let lane = Lane { digest: [lane; 16], trouble: LaneTrouble::Blocks };
+                let work = Enqueue { lane: Some(lane), ..work(&format!("{lane:?}-{number}")) };
+                order.push(accepted(&nodes[number % 2], work).await);
+            }
+            order
+        });
+    }
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let mut workers = JoinSet::new();
+    for number in 0..4 {
+        let (ledger, sender) = (Arc::clone(&nodes[number % 2]), sender.clone());
+        workers.spawn(async move {
+            let mut arrivals = ledger.arrivals();
+            let mut idle = 0;
+            while idle < 20 {
+                let jobs = ledger.take(wish(3)).await.expect("a ledger that works").jobs;
+                if jobs.is_empty() {
+                    idle += 1;
+                    let _ = tokio::time::timeout(Duration::from_millis(100), arrivals.changed()).await;
+                    continue;
+                }
+                idle = 0;
+                for job in jobs {
+                    sender.send(job.claim.operation).expect("somebody who counts");
+                    let again = job.claim.attempt == 1 && job.claim.operation.sequence() % 3 == 0;
+                    let conclusion = match again {
+                        true => Conclusion {
+                            end: AttemptEnd::NotSent(NotSentCause::ConnectFailed),
+                            next: Next::Again { after: Duration::from_millis(5), counts: true },
+                            excerpt: Some("nobody listens".into()),
+                        },
+                        false => done(),
+                    };
+                    ledger.conclude(&job.claim, conclusion).await.expect("a ledger that works");
+                }
+            }
+        });
+    }
+    drop(sender);
+    let orders = producers.join_all().await;
+    workers.join_all().await;
+    let mut seen = Vec::new();
+    while let Some(operation) = receiver.recv().await {
+        seen.push(operation);
+    }
+    for order in orders {
+        let mut run: Vec<OperationId> = seen.iter().copied().filter(|id| order.contains(id)).collect();
+        run.dedup();
+        assert_eq!(run, order);
+    }
+    assert_eq!(server.sql(&database, "SELECT count(*) FROM steadfast.lanes"), "0");
+    assert_eq!(server.sql(&database, "SELECT count(*) FROM steadfast.ready"), "0");
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(server.sql(&database, deadlocks), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_hears_of_work_that_another_accepted() {
+    let server = Server::shared();
+    let url = server.url(&server.database());
+    let (one, two) = (connect(&url, options()).await, connect(&url, options()).await);
+    let mut arrivals = two.arrivals();
+    for number in 0..10 {
+        let operation = accepted(&one, work(&format!("k{number}"))).await;
+        let taken = async {
+            loop {
+                let taken = two.take(wish(1)).await.expect("a ledger that works");
+                if let Some(job) = taken.jobs.into_iter().next() {
+                    return job;
+                }
+                arrivals.changed().await.expect("a ledger");
+            }
+        };
+        let job = tokio::time::timeout(Duration::from_secs(20), taken).await.expect("heard");
+        assert_eq!(job.claim.operation, operation);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_loses_nothing_that_was_accepted_or_concluded() {
+    let server = Arc::new(Server::start(&[]));
+    let database = server.database();
+    let url = server.url(&database);
+    let ledger = connect(&url, options()).await;
+    let mut callers = JoinSet::new();
+    for caller in 0..16 {
+        let ledger = Arc::clone(&ledger);
+        callers.spawn(async move {
+            let mut accepted = Vec::new();
+            for number in 0..60 {
+                if let Ok(Enqueued::Accepted { operation, .. }) =
+                    ledger.enqueue(work(&format!("{caller}-{number}"))).await
+                {
+                    accepted.push(operation);
+                }
+            }
+            accepted
+        });
+    }
+    let mut workers = JoinSet::new();
+    for _ in 0..4 {
+        let ledger = Arc::clone(&ledger);
+        workers.spawn(async move {
+            let (mut concluded, mut idle) = (Vec::new(), 0);
+            while idle < 30 {
+                let jobs = ledger.take(wish(16)).await.map(|taken| taken.jobs).unwrap_or_default();
+                if jobs.is_empty() {
+                    idle += 1;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+                idle = 0;
+                for job in jobs {
+                    // The holder tries again for as long as it lives.
+                    while ledger.conclude(&job.claim, done()).await.is_err() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    concluded.push(job.claim.operation);
+                }
+            }
+            concluded
+        });
+    }
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let server = Arc::clone(&server);
+        tokio::task::spawn_blocking(move || {
+            server.stop(Stop::Immediate);
+            server.go();
+        })
+        .await
+        .expect("a server that starts again");
+    }
+    let accepted: Vec<OperationId> = callers.join_all().await.into_iter().flatten().collect();
+    let concluded: Vec<OperationId> = workers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(concluded.iter().collect::<HashSet<_>>().len(), concluded.len(), "each once");
+    for id in concluded {
+        let record = ledger.operation(id).await.expect("a ledger that works").expect("the operation");
+        assert_eq!(record.state, StateName::Completed);
+    }
+    for id in accepted {
+        let record = ledger.operation(id).await.expect("a ledger that works").expect("the operation");
+        assert_eq!(record.state, StateName::Completed, "{record:?}");
+    }
+    assert_eq!(server.sql(&database, UNTRUE), "0");
+}
