@@ -14,7 +14,7 @@ use super::{
     decide::{Change, Grant, stored_end},
     failure::{Failure, first},
     places::Places,
-    record::{Place, Stored, doubt_columns, millis},
+    record::{Place, RowAt, Stored, doubt_columns, millis},
     session::Session,
     statements,
 };
@@ -64,8 +64,7 @@ pub(super) struct Writes {
 
 #[derive(Debug, Default)]
 struct Advance {
-    bucket: Vec<i16>,
-    seq: Vec<i64>,
+    at: Vec<RowAt>,
     state: Vec<&'static str>,
     doubt: Vec<&'static str>,
     doubt_answer: Vec<Option<Vec<u8>>>,
@@ -73,7 +72,6 @@ struct Advance {
     answer_digest: Vec<Option<Vec<u8>>>,
     expires: Vec<Option<i64>>,
     changed: Vec<i64>,
-    digest: Vec<Vec<u8>>,
     tries: Vec<Option<i32>>,
     due: Vec<Option<i64>>,
     cancel_asked: Vec<Option<bool>>,
@@ -281,8 +279,7 @@ impl Writes {
     ) {
         let (doubt, doubt_answer) = doubt_columns(state);
         let advance = &mut self.advance;
-        advance.bucket.push(bucket_column(row.id.bucket()));
-        advance.seq.push(seq_column(row.id.sequence()));
+        advance.at.push(row.at);
         advance.state.push(state.name().as_str());
         advance.doubt.push(doubt);
         advance.doubt_answer.push(doubt_answer.map(|digest| digest.as_bytes().to_vec()));
@@ -297,7 +294,6 @@ impl Writes {
         advance.expires.push(expires_at.map(Timestamp::as_millis));
         let changed = if state.name() == row.state.name() { row.changed_at } else { now };
         advance.changed.push(changed.as_millis());
-        advance.digest.push(row.name.digest().as_bytes().to_vec());
         advance.tries.push(place.map(|place| i32::try_from(place.tries).unwrap_or(i32::MAX)));
         advance.due.push(place.map(|place| place.due_at.as_millis()));
         advance.cancel_asked.push(place.filter(|place| place.cancel_asked).map(|_| true));
@@ -422,12 +418,11 @@ impl Writes {
     async fn send_advance(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
         let rows = &self.advance;
         unless(
-            rows.seq.is_empty(),
+            rows.at.is_empty(),
             session.execute(
                 statements::ADVANCE,
                 &[
-                    &rows.bucket,
-                    &rows.seq,
+                    &rows.at,
                     &rows.state,
                     &rows.doubt,
                     &rows.doubt_answer,
@@ -435,7 +430,6 @@ impl Writes {
                     &rows.answer_digest,
                     &rows.expires,
                     &rows.changed,
-                    &rows.digest,
                     &rows.tries,
                     &rows.due,
                     &rows.cancel_asked,
