@@ -22,7 +22,7 @@ macro_rules! columns {
          o.method, o.path, o.state, o.asynchronous, o.doubt, o.doubt_answer, o.fence, o.attempts, \
          o.repeatable_ms, o.first_sent_ms, o.keep_ms, o.keep_from_claim, o.tombstone_ms, o.created_ms, \
          o.changed_ms, o.answer_digest, o.expires_ms, o.request_id, o.tries, o.due_ms, o.lane, o.lane_passes, \
-         o.cancel_asked"
+         o.cancel_asked, o.never_sent"
     };
 }
 pub(super) use columns;
@@ -95,6 +95,8 @@ pub(super) struct Place {
     pub(super) lane: Option<Lane>,
     /// It was called off while an attempt was under way.
     pub(super) cancel_asked: bool,
+    /// No attempt was claimed since it was accepted.
+    pub(super) never_sent: bool,
 }
 
 impl Stored {
@@ -194,6 +196,7 @@ fn place(row: &Row, mode: Mode) -> Result<Option<Place>, Failure> {
         due_at: Timestamp::from_millis(get(row, "due_ms")?),
         lane,
         cancel_asked: get::<Option<bool>>(row, "cancel_asked")?.unwrap_or(false),
+        never_sent: get::<Option<bool>>(row, "never_sent")?.unwrap_or(false),
     }))
 }
 

@@ -93,7 +93,7 @@ pub(super) const RECLAIM: &str = "
         first_sent_ms = k.first_sent_ms, created_ms = k.created_ms, changed_ms = $19::bigint,
         lease_until_ms = $19::bigint + $20::bigint, answer_digest = NULL, expires_ms = NULL,
         request_id = k.request_id, asynchronous = false, tries = NULL, due_ms = NULL, lane = NULL,
-        lane_passes = NULL, cancel_asked = NULL
+        lane_passes = NULL, cancel_asked = NULL, never_sent = NULL
     FROM unnest($1::smallint[], $2::bigint[], $3::boolean[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
                 $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[], $13::boolean[],
                 $14::bigint[], $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $21::text[], $22::text[],

@@ -66,8 +66,8 @@ pub(super) const PICK: &str = concat!(
 pub(super) const CLAIM: &str = "
     UPDATE steadfast.operations AS o
     SET state = 'claimed', fence = k.fence, lease_until_ms = $3::bigint + $4::bigint, attempts = o.attempts + 1,
-        tries = o.tries + 1, first_sent_ms = CASE WHEN o.attempts = 0 THEN $3::bigint ELSE o.first_sent_ms END,
-        changed_ms = $3::bigint
+        tries = o.tries + 1, first_sent_ms = CASE WHEN o.never_sent THEN $3::bigint ELSE o.first_sent_ms END,
+        never_sent = NULL, changed_ms = $3::bigint
     FROM unnest($1::tid[], $2::bytea[]) AS k (at, fence)
     WHERE o.ctid = k.at";
 
@@ -233,6 +233,7 @@ impl Taking<'_> {
     fn job(&self, picked: Picked, fence: Fence, doubt: Doubt) -> Job {
         let Picked { row, request, tries_max, give_up_at, now, .. } = picked;
         let (tries, due_at) = row.place.map_or((0, now), |place| (place.tries, place.due_at));
+        let never_sent = row.place.is_some_and(|place| place.never_sent);
         Job {
             claim: Claim {
                 operation: row.id,
@@ -249,7 +250,7 @@ impl Taking<'_> {
             method: row.method,
             request,
             stamina: Stamina { tries: tries.saturating_add(1), tries_max, give_up_at },
-            first_sent: if row.attempts == 0 { now } else { row.first_sent },
+            first_sent: if never_sent { now } else { row.first_sent },
             repeatable_for: row.repeatable_for,
             claimed_at: now,
             due_at,

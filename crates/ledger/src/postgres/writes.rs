@@ -6,10 +6,10 @@ use steadfast_core::{
     Answer, AnswerDigest, AttemptEnd, Bucket, Effect, Fence, Mode, OperationDigest, OperationId, State,
     Timestamp,
 };
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    accepting::accept,
+    accepting::{GO_ON, accept},
     changing::redrive,
     decide::{Change, Grant, stored_end},
     failure::{Failure, first},
@@ -57,9 +57,19 @@ pub(super) struct Writes {
     /// How places in the backlog change.
     pub(super) places: Places,
     /// Work that is accepted where something else was.
-    pub(super) accept: Vec<Arc<Enqueue>>,
+    accept: Accept,
     /// An operation that was redriven: how many attempts it has, and until when they begin.
     pub(super) redriven: Option<(OperationId, i32, i64)>,
+}
+
+/// Work that is accepted where something else was.
+#[derive(Debug, Default)]
+struct Accept {
+    work: Vec<(Arc<Enqueue>, Option<i64>)>,
+    bucket: Vec<i16>,
+    seq: Vec<i64>,
+    attempts: Vec<i32>,
+    created: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -226,6 +236,29 @@ impl Writes {
         self.advance(row, row.state, place, row.expires_at, now);
     }
 
+    /// Accepts work where something is over, in its stead, or, where that was released, as it.
+    pub(super) fn accept(&mut self, row: &Stored, work: &Arc<Enqueue>, new_life: bool) {
+        if new_life {
+            self.remove(row);
+        } else {
+            self.remove.0.push(bucket_column(row.id.bucket()));
+            self.remove.1.push(seq_column(row.id.sequence()));
+            self.accept.bucket.push(bucket_column(row.id.bucket()));
+            self.accept.seq.push(seq_column(row.id.sequence()));
+            self.accept.attempts.push(i32::try_from(row.attempts).unwrap_or(i32::MAX));
+            self.accept.created.push(row.created_at.as_millis());
+        }
+        if let Some(lane) = work.lane {
+            self.places.join(work.name.bucket(), work.name.digest(), lane);
+        }
+        self.accept.work.push((Arc::clone(work), (!new_life).then_some(seq_column(row.id.sequence()))));
+    }
+
+    /// Whether there may be something new to take.
+    pub(super) fn bring_work(&self) -> bool {
+        self.places.bring_work() || !self.accept.work.is_empty()
+    }
+
     /// Removes an operation and all that hangs on it.
     pub(super) fn remove(&mut self, row: &Stored) {
         self.places.follow(row, State::Absent);
@@ -390,7 +423,7 @@ impl Writes {
             self.send_adopted(session),
             self.send_cases(session),
             redrive(session, self.redriven),
-            accept(session, self.accept.iter().map(Arc::as_ref).collect(), now),
+            self.send_accepted(session, now),
             self.places.send(session),
             session.simple("COMMIT"),
         );
@@ -542,6 +575,24 @@ impl Writes {
         let rows = &self.adopt;
         unless(rows.0.is_empty(), session.execute(statements::ADOPT_EVIDENCE, &[&rows.0, &rows.1, &rows.2]))
             .await
+    }
+
+    async fn send_accepted(
+        &self,
+        session: &Session,
+        now: Option<i64>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let rows = &self.accept;
+        let work = rows.work.iter().map(|(work, own)| (&**work, *own)).collect();
+        let going_on: &[&(dyn ToSql + Sync)] = &[&rows.bucket, &rows.seq, &rows.attempts, &rows.created];
+        let (accepted, went_on) = tokio::join!(
+            biased;
+            accept(session, work, now),
+            unless(rows.seq.is_empty(), session.execute(GO_ON, going_on)),
+        );
+        let accepted = accepted?;
+        went_on?;
+        Ok(accepted)
     }
 
     async fn send_cases(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
