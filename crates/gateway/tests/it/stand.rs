@@ -88,6 +88,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         limits: BTreeMap::new(),
         routes: all,
+        schedules: BTreeMap::new(),
     }
 }
 

@@ -7,13 +7,15 @@ use std::{
 
 use steadfast_core::{
     Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, OperationDigest, OperationId,
-    Timestamp,
+    StateName, Timestamp,
 };
 use steadfast_ledger::{
-    AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts,
-    CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue,
-    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
-    Settlement, Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, Backlog, BanChanges, BanError, Bans, BoxFuture, Cancelled, ChangeError, Claim,
+    ClaimOutcome, ClaimRequest, Claims, Conclusion, Counts, CredentialChanges, CredentialError, Credentials,
+    Cursor, DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue,
+    KeptWork, LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Redrive, Revision,
+    RouteBacklog, SettleError, Settled, Settlement, Settlements, SharedLedger, Swept, Taken, TooManyWaiters,
+    Upkeep, Watch, Wish,
 };
 use tokio::sync::watch;
 
@@ -234,6 +236,83 @@ impl Bans for Fickle {
             Some(error) => Box::pin(std::future::ready(Err(error.clone()))),
             None => self.ledger.bans(since),
         }
+    }
+}
+
+impl Duties for Fickle {
+    fn take_on(
+        &self,
+        duty: Box<str>,
+        node: Fence,
+        time: Duration,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        self.ledger.take_on(duty, node, time)
+    }
+
+    fn lay_down(&self, duty: Box<str>, node: Fence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.lay_down(duty, node)
+    }
+
+    fn mark(&self, of: Box<str>) -> BoxFuture<'_, Result<Option<Timestamp>, LedgerError>> {
+        self.ledger.mark(of)
+    }
+
+    fn set_mark(&self, of: Box<str>, at: Timestamp) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.set_mark(of, at)
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, LedgerError>> {
+        self.ledger.now()
+    }
+}
+
+impl Backlog for Fickle {
+    fn enqueue(&self, work: Enqueue) -> BoxFuture<'_, Result<Enqueued, LedgerError>> {
+        let error = self.claim_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match error {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => self.ledger.enqueue(work),
+        }
+    }
+
+    fn take(&self, wishes: Vec<Wish>) -> BoxFuture<'_, Result<Taken, LedgerError>> {
+        self.ledger.take(wishes)
+    }
+
+    fn conclude(
+        &self,
+        claim: &Claim,
+        conclusion: Conclusion,
+    ) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        self.ledger.conclude(claim, conclusion)
+    }
+
+    fn cancel(&self, id: OperationId) -> BoxFuture<'_, Result<Cancelled, ChangeError>> {
+        self.ledger.cancel(id)
+    }
+
+    fn redrive(&self, id: OperationId, order: Redrive) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        self.ledger.redrive(id, order)
+    }
+
+    fn purge(&self, id: OperationId) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        self.ledger.purge(id)
+    }
+
+    fn kept_work(&self, id: OperationId) -> BoxFuture<'_, Result<Option<KeptWork>, LedgerError>> {
+        self.ledger.kept_work(id)
+    }
+
+    fn backlog(&self) -> BoxFuture<'_, Result<Vec<RouteBacklog>, LedgerError>> {
+        self.ledger.backlog()
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.dead_letters()
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.ledger.arrivals()
     }
 }
 

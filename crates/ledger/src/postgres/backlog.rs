@@ -141,6 +141,7 @@ fn kept_work(row: &Row, id: OperationId) -> Result<Option<KeptWork>, Failure> {
         return Ok(None);
     };
     Ok(Some(KeptWork {
+        digest: stored.name.digest(),
         request: kept_request(row)?,
         stamina: Stamina {
             tries: place.tries,

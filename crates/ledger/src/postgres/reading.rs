@@ -66,10 +66,10 @@ const ATTEMPTS: &str = "
     SELECT t.*, EXISTS (SELECT FROM steadfast.evidence AS e
         WHERE e.bucket = $1 AND e.seq = $2 AND e.fence = t.fence) AS evidence
     FROM (
-        SELECT a.number, a.fence, a.began_ms, a.ended_ms, a.ending, a.cause, a.status, a.request_id
+        SELECT a.number, a.fence, a.began_ms, a.ended_ms, a.ending, a.cause, a.status, a.request_id, a.excerpt
         FROM steadfast.attempts AS a WHERE a.bucket = $1 AND a.seq = $2
         UNION ALL
-        SELECT o.attempts, o.fence, o.changed_ms, NULL, NULL, NULL, NULL, o.request_id
+        SELECT o.attempts, o.fence, o.changed_ms, NULL, NULL, NULL, NULL, o.request_id, NULL
         FROM steadfast.operations AS o WHERE o.bucket = $1 AND o.seq = $2 AND o.state = 'claimed'
         ORDER BY number DESC LIMIT $3
     ) AS t ORDER BY t.number";
@@ -378,6 +378,7 @@ fn attempt(row: &Row) -> Result<AttemptRecord, Failure> {
         status: status(row, "status")?,
         evidence: get(row, "evidence")?,
         request_id: get::<Option<&str>>(row, "request_id")?.map(Into::into),
+        excerpt: get::<Option<&str>>(row, "excerpt")?.map(Into::into),
     })
 }
 
