@@ -17,7 +17,7 @@ use steadfast_layers::{
     RouteAuthentication, RouteLimits, RouteTally, SharedRetryBudget, Slot, Spool, VersionGate,
     VersionGateLayer, VersionGateService,
 };
-use steadfast_ledger::{Claims, Clock, SharedLedger};
+use steadfast_ledger::{Backlog, Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
 use tower::ServiceBuilder;
 
@@ -133,6 +133,7 @@ fn bounded(
     tally: &Arc<RouteTally>,
 ) -> Result<Bounded, InvalidPolicy> {
     let claims: Arc<dyn Claims> = Arc::clone(shared.ledger) as _;
+    let backlog: Arc<dyn Backlog> = Arc::clone(shared.ledger) as _;
     Ok(ServiceBuilder::new()
         // An attempt that failed is answered from here on.
         .layer(FailureLayer)
@@ -142,8 +143,14 @@ fn bounded(
         .layer(LimitsLayer::new(limits))
         // What is kept already is given; what comes is kept where the route says so.
         .layer(cache_layer(route, upstream, shared, tally))
-        // A keyed request is claimed, replayed or refused here, before anything can be sent.
-        .layer(IdempotencyLayer::with_spool(policy, claims, shared.clock.clone(), Arc::clone(shared.spool))?)
+        // A keyed request is claimed, replayed or refused here, before anything can be sent; what is to be done in the
+        // background goes no further, and is taken up by `jobs`.
+        .layer(IdempotencyLayer::with_backlog(
+            policy,
+            (claims, backlog),
+            shared.clock.clone(),
+            Arc::clone(shared.spool),
+        )?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
         .layer(outgoing(route, rewrite))
         // What fails is tried again where that is safe; all tries are one attempt of a keyed request.

@@ -1,6 +1,7 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
 mod abuse;
+mod background;
 mod limits;
 mod schedules;
 
@@ -503,6 +504,11 @@ fn raw_route(route: &Route) -> RawRoute {
             Priority::Low => RawPriority::Low,
         }),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        background: route
+            .idempotency
+            .as_ref()
+            .and_then(|policy| policy.background.as_ref())
+            .and_then(|policy| some(background::background(policy))),
         retry: route.retry.as_ref().and_then(|policy| some(raw_retry(policy))),
         cache: route.cache.as_ref().and_then(|policy| some(cache(policy))),
         fallback: route.fallback.as_ref().and_then(|answer| some(fallback(answer))),

@@ -63,7 +63,7 @@ fn every_default_in_the_schema_is_the_one_in_force() {
                     [limits.bank]\nper = \"ip\"\nrate = \"1/s\"\nplans = { bank = { rate = \"2/s\" } }\n\n[[routes]]";
     let smallest = SMALLEST.replacen("[[routes]]", smallest, 1);
     let routed = format!(
-        "{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
+        "{smallest}cors = {{ origins = [\"*\"] }}\nasync = \"allowed\"\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
     );
     let routed =
         format!("{routed}authentication = {{ by = [\"bank\"] }}\n\n[authentication.bank]\napi_keys = {{}}\n");
@@ -141,6 +141,8 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "max",
                 "cost_from_answer",
                 "header",
+                "ordering",
+                "order_trouble",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [
@@ -165,6 +167,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "by",
                 "attributes",
                 "namespace",
+                "mode",
             ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
@@ -229,6 +232,9 @@ fn property_is_table(property: &Value) -> bool {
 fn kind(property: &Value) -> String {
     if let Some(kind) = property.get("x-kind").and_then(Value::as_str) {
         return kind.into();
+    }
+    if property.get("x-word").is_some() {
+        return "word or table".into();
     }
     if property.get("oneOf").is_some() {
         return "one of".into();

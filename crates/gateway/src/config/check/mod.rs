@@ -5,6 +5,7 @@ mod abuse;
 mod address;
 mod authentication;
 mod authorities;
+mod background;
 mod cache;
 mod circuit;
 mod concurrency;

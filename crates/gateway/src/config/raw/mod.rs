@@ -3,6 +3,7 @@
 
 mod abuse;
 mod authentication;
+mod background;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -32,6 +33,7 @@ pub(super) use abuse::{RawAbuse, RawAutomaticBan, RawBan, RawBaseline};
 pub(super) use authentication::{
     RawApiKeys, RawAuthentication, RawForward, RawIntrospection, RawJwt, RawRouteAuthentication,
 };
+pub(super) use background::{RawBackground, RawBackgroundMode, RawOrderTrouble, RawOrdering};
 pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit};
 pub(super) use concurrency::{RawConcurrency, RawPriority};
