@@ -37,6 +37,7 @@ mod statements;
 mod take_back;
 mod taking;
 mod upkeep;
+mod vacuuming;
 mod worker;
 mod writes;
 
@@ -114,6 +115,7 @@ impl PostgresLedger {
         }
         tasks.spawn(listener::run(Arc::clone(&shared), notices_receiver));
         tasks.spawn(take_back::run(Arc::clone(&shared), orphans_receiver));
+        tasks.spawn(vacuuming::run(Arc::clone(&shared)));
         tasks.spawn(upkeep::pulse(Arc::clone(&shared), Arc::clone(&heartbeat)));
         Ok(Self { shared, heartbeat, general, takers, bans: Mutex::default(), _tasks: tasks })
     }

@@ -16,24 +16,24 @@ use crate::{Enqueue, KeepFrom, LaneTrouble};
 /// each. Operations of lanes get their place in `ready` from [`super::places`].
 pub(super) const ACCEPT: &str = "
     WITH asked AS MATERIALIZED (
-        SELECT nextval('steadfast.operation_seq') AS seq, t.now, k.*
+        SELECT coalesce(k.own_seq, nextval('steadfast.operation_seq')) AS seq, t.now, k.*
         FROM (SELECT coalesce($1::bigint, steadfast.now_ms()) AS now OFFSET 0) AS t,
              unnest($2::smallint[], $3::bytea[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::bytea[],
                     $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::boolean[], $15::bigint[],
                     $16::bigint[], $17::bigint[], $18::integer[], $19::smallint[], $20::bytea[], $21::boolean[],
-                    $22::text[], $23::bytea[], $24::bytea[])
+                    $22::text[], $23::bytea[], $24::bytea[], $25::bigint[])
                  AS k (bucket, digest, namespace, key, fingerprint, principal, credential, route, method, path,
                        repeatable_ms, keep_ms, keep_from_claim, tombstone_ms, delay_ms, age_max_ms, tries_max, priority,
-                       lane, lane_passes, target, headers, body)
+                       lane, lane_passes, target, headers, body, own_seq)
     ),
     accepted AS (
         INSERT INTO steadfast.operations
             (bucket, seq, digest, namespace, key, fingerprint, principal, credential, route, method, path,
              repeatable_ms, keep_ms, keep_from_claim, tombstone_ms, state, asynchronous, doubt, attempts,
-             first_sent_ms, created_ms, changed_ms, tries, due_ms, lane, lane_passes)
+             first_sent_ms, created_ms, changed_ms, tries, due_ms, lane, lane_passes, never_sent)
         SELECT bucket, seq, digest, namespace, key, fingerprint, principal, credential, route, method, path,
                repeatable_ms, keep_ms, keep_from_claim, tombstone_ms, 'queued', true, 'none', 0, now, now, now, 0,
-               now + delay_ms, lane, lane_passes
+               now + delay_ms, lane, lane_passes, true
         FROM asked
         ON CONFLICT (bucket, digest) DO NOTHING
         RETURNING digest, seq, due_ms
@@ -50,6 +50,18 @@ pub(super) const ACCEPT: &str = "
     )
     SELECT digest, seq, due_ms FROM accepted";
 
+/// Lets operations that were accepted go on as those that they were.
+pub(super) const GO_ON: &str = "
+    UPDATE steadfast.operations AS o SET attempts = k.attempts, created_ms = k.created_ms
+    FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bigint[]) AS k (bucket, seq, attempts, created_ms)
+    WHERE o.bucket = k.bucket AND o.seq = k.seq";
+
+/// The statements of this module that are sent in one flight with others.
+pub(super) const PREPARED: &[&str] = &[ACCEPT, GO_ON];
+
+/// Work to be accepted, and the number that it is to have, where it is not a new one.
+pub(super) type Asked<'a> = (&'a Enqueue, Option<i64>);
+
 /// The longest time that is counted with: times beyond it would not fit.
 const LONGEST_MS: i64 = 1 << 50;
 
@@ -59,16 +71,16 @@ pub(super) type Accepted = (OperationDigest, u64, Timestamp);
 /// Accepts these, sorted by name: so do all nodes, and none waits for another in a circle.
 pub(super) async fn accept(
     session: &Session,
-    mut work: Vec<&Enqueue>,
+    mut work: Vec<Asked<'_>>,
     now: Option<i64>,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     if work.is_empty() {
         return Ok(Vec::new());
     }
-    work.sort_by_key(|work| (work.name.bucket(), work.name.digest()));
+    work.sort_by_key(|(work, _)| (work.name.bucket(), work.name.digest()));
     macro_rules! column {
         (|$work:ident| $value:expr) => {
-            &work.iter().map(|$work| $value).collect::<Vec<_>>()
+            &work.iter().map(|($work, _)| $value).collect::<Vec<_>>()
         };
     }
     let time = |duration| millis(duration).min(LONGEST_MS);
@@ -100,6 +112,7 @@ pub(super) async fn accept(
                 column!(|work| &*work.request.target),
                 column!(|work| work.request.headers.as_packed()),
                 column!(|work| &work.request.body[..]),
+                &work.iter().map(|(_, own)| *own).collect::<Vec<Option<i64>>>(),
             ],
         )
         .await

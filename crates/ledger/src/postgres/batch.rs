@@ -11,13 +11,13 @@ use std::{
 };
 
 use steadfast_core::{
-    Answer, AnswerDigest, AttemptEnd, Fence, Next, NotSentCause, OperationDigest, OperationId, State,
-    Timestamp,
+    Answer, AnswerDigest, AttemptEnd, Fence, Fingerprint, Next, NotSentCause, OperationDigest, OperationId,
+    State, Timestamp,
 };
 use tokio_postgres::Row;
 
 use super::{
-    accepting::{self, accept},
+    accepting::{self, Asked, accept},
     decide::{self, Change, ClaimDecision, EnqueueDecision, FinishDecision, Pause, StoredEnd},
     failure::{Failure, first},
     places::Places,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     BootInstant, Claim, ClaimOutcome, ClaimRequest, Durability, Enqueue, Enqueued, Finished, KeepFrom,
-    LedgerError, postgres::options::PostgresOptions,
+    LedgerError, OperationName, postgres::options::PostgresOptions,
 };
 
 /// How much of its lease a holder has to hand its request to a connection.
@@ -120,8 +120,7 @@ impl<'a> Batch<'a> {
         let written = self.session.bounded(writes.commit(self.session, lease, now)).await?;
         self.name_reclaimed(&written.claimed, &mut done)?;
         self.name_accepted(&written.accepted, &mut done)?;
-        let brings_work =
-            writes.places.bring_work() || !found.accepted.is_empty() || !writes.accept.is_empty();
+        let brings_work = writes.bring_work() || !found.accepted.is_empty();
         Ok(Outcome { done, wakes: writes.wakes, brings_work })
     }
 
@@ -166,9 +165,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Work of names that nobody has, as far as is known.
-    fn fresh_work(&self) -> Vec<&Enqueue> {
+    fn fresh_work(&self) -> Vec<Asked<'_>> {
         let fresh = self.commands.iter().filter_map(|command| match &command.work {
-            Work::Enqueue { work, lock: false, .. } => Some(&**work),
+            Work::Enqueue { work, lock: false, .. } => Some((&**work, None)),
             _ => None,
         });
         fresh.collect()
@@ -373,7 +372,7 @@ impl<'a> Batch<'a> {
             return self.granted(command, request, (operation, 1, false, *now));
         }
         let Some(seen) = found.looked.get(&command.digest) else { return Done::Fresh };
-        let seen = &*seen.as_asked(request);
+        let seen = &*seen.as_asked(|name, fingerprint| request.recall(name, fingerprint));
         match decide::claim(&seen.row, request, seen.now) {
             ClaimDecision::Mine { after_doubt } => self.mine(command, request, seen, after_doubt),
             ClaimDecision::Grant(_) => Done::Lock,
@@ -389,7 +388,7 @@ impl<'a> Batch<'a> {
         seen: &Seen,
         writes: &mut Writes,
     ) -> Done {
-        let seen = &*seen.as_asked(request);
+        let seen = &*seen.as_asked(|name, fingerprint| request.recall(name, fingerprint));
         match decide::claim(&seen.row, request, seen.now) {
             ClaimDecision::Mine { after_doubt } => self.mine(command, request, seen, after_doubt),
             ClaimDecision::Grant(grant) => {
@@ -474,39 +473,32 @@ fn decide_work(command: &Command, work: &Enqueue, found: &Found) -> Done {
         return Done::Enqueue(Ok(Enqueued::Accepted { operation, due_at: *due_at }));
     }
     let Some(seen) = found.looked.get(&command.digest) else { return Done::Fresh };
+    let seen = &*seen.as_asked(|name, fingerprint| work.recall(name, fingerprint));
     match decide::enqueue(&seen.row, work, seen.now) {
-        EnqueueDecision::Accept => Done::Lock,
-        EnqueueDecision::Occupied(state) => occupied_work(work, seen, state),
+        EnqueueDecision::Accept { .. } => Done::Lock,
+        EnqueueDecision::Occupied(state) => occupied_work(seen, state),
         EnqueueDecision::Collision => Done::Enqueue(Err(LedgerError::DigestCollision)),
     }
 }
 
-/// Accepts work where something is over. What was there goes altogether: it is another operation from now on.
+/// Accepts work where something is over.
 fn accept_afresh(work: &Arc<Enqueue>, seen: &Seen, writes: &mut Writes) -> Done {
+    let seen = &*seen.as_asked(|name, fingerprint| work.recall(name, fingerprint));
     match decide::enqueue(&seen.row, work, seen.now) {
-        EnqueueDecision::Accept => {
-            writes.remove(&seen.row);
-            if let Some(lane) = work.lane {
-                writes.places.join(work.name.bucket(), work.name.digest(), lane);
-            }
-            writes.accept.push(Arc::clone(work));
+        EnqueueDecision::Accept { new_life } => {
+            writes.accept(&seen.row, work, new_life);
             // The number is not known yet: `name_accepted` fills it in.
             Done::Enqueue(Ok(Enqueued::Accepted { operation: seen.row.id, due_at: seen.now }))
         }
         // The answer was not read with the lock.
         EnqueueDecision::Occupied(State::Completed { .. }) => Done::Fresh,
-        EnqueueDecision::Occupied(state) => occupied_work(work, seen, state),
+        EnqueueDecision::Occupied(state) => occupied_work(seen, state),
         EnqueueDecision::Collision => Done::Enqueue(Err(LedgerError::DigestCollision)),
     }
 }
 
-fn occupied_work(work: &Enqueue, seen: &Seen, state: State) -> Done {
-    let mut row = seen.row.clone();
-    if row.name.is_erased() {
-        row.name = work.name.clone();
-        row.fingerprint = work.fingerprint;
-    }
-    match row.standing(state, seen.answer.clone()) {
+fn occupied_work(seen: &Seen, state: State) -> Done {
+    match seen.row.standing(state, seen.answer.clone()) {
         Some(standing) => Done::Enqueue(Ok(Enqueued::Occupied(standing))),
         None => Done::Lock,
     }
@@ -546,12 +538,12 @@ impl Seen {
     }
 
     /// The row, with what was erased of it said anew by who asks.
-    fn as_asked(&self, request: &ClaimRequest) -> Cow<'_, Self> {
+    fn as_asked(&self, recall: impl FnOnce(&mut OperationName, &mut Fingerprint)) -> Cow<'_, Self> {
         if !self.row.name.is_erased() {
             return Cow::Borrowed(self);
         }
         let mut seen = self.clone();
-        request.recall(&mut seen.row.name, &mut seen.row.fingerprint);
+        recall(&mut seen.row.name, &mut seen.row.fingerprint);
         Cow::Owned(seen)
     }
 }

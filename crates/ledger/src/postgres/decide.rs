@@ -137,7 +137,7 @@ impl Change {
             tries: if ends_attempt && !pause.counts { place.tries.saturating_sub(1) } else { place.tries },
             due_at: if comes_back { now.after(pause.after) } else { place.due_at },
             cancel_asked: place.cancel_asked && matches!(next.state, State::Claimed { .. }),
-            lane: place.lane,
+            ..place
         });
         Self { state: next.state, effects: next.effects, ends_attempt, place }
     }
@@ -146,8 +146,11 @@ impl Change {
 /// What work for later meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EnqueueDecision {
-    /// What is there is over: it makes room.
-    Accept,
+    /// What is there is over. Where it was released, the operation goes on as the one that it was.
+    Accept {
+        /// Nothing of what is there stays.
+        new_life: bool,
+    },
     /// It stays; it counts as being in this state.
     Occupied(State),
     /// Another name has the same digest.
@@ -156,12 +159,12 @@ pub(super) enum EnqueueDecision {
 
 /// Decides whether work for later is accepted where a row is.
 pub(super) fn enqueue(row: &Stored, work: &Enqueue, now: Timestamp) -> EnqueueDecision {
-    if !row.name.is_erased() && row.name != work.name {
+    if row.name != work.name {
         return EnqueueDecision::Collision;
     }
     let (state, _) = expired(row, now);
     match transition(state, Event::Enqueue) {
-        Ok(_) => EnqueueDecision::Accept,
+        Ok(_) => EnqueueDecision::Accept { new_life: state == State::Absent },
         Err(_) => EnqueueDecision::Occupied(state),
     }
 }

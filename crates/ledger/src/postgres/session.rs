@@ -148,7 +148,8 @@ impl Session {
                 .iter()
                 .chain(places::PREPARED)
                 .chain(taking::PREPARED)
-                .chain(&[accepting::ACCEPT, changing::REDRIVE])
+                .chain(accepting::PREPARED)
+                .chain(&[changing::REDRIVE])
             {
                 let statement = client.prepare(sql).await.map_err(|error| open_error(path, &error))?;
                 prepared.insert(*sql, statement);

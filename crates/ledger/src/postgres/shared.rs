@@ -2,11 +2,11 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use steadfast_core::{OperationDigest, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_postgres::Config;
 
 use super::{
@@ -40,6 +40,10 @@ pub(super) struct Shared {
     pub(super) work_unannounced: AtomicBool,
     /// Counts up when there may be something to take.
     pub(super) arrivals: watch::Sender<u64>,
+    /// Operations that were taken since `ready` was vacuumed.
+    pub(super) taken: AtomicU64,
+    /// Told when it is time to.
+    pub(super) vacuum: Notify,
     notices: mpsc::Sender<Vec<OperationDigest>>,
     orphans: mpsc::Sender<Orphan>,
     guard: Mutex<StallGuard>,
@@ -63,6 +67,8 @@ impl Shared {
             unannounced: AtomicBool::new(false),
             work_unannounced: AtomicBool::new(false),
             arrivals: watch::Sender::new(0),
+            taken: AtomicU64::new(0),
+            vacuum: Notify::new(),
             notices,
             orphans,
             guard: Mutex::new(StallGuard::new(options.lease)),

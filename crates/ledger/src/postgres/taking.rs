@@ -13,11 +13,11 @@ use super::{
     batch::SEND_BY_PERCENT,
     decide::{Change, Pause},
     failure::{Failure, first},
-    record::{Stored, columns, get, millis},
+    record::{RowAt, Stored, columns, get, millis},
     session::Session,
     shared::Shared,
     take_back::Orphan,
-    writes::{Writes, bucket_column, seq_column, unless},
+    writes::{Writes, unless},
 };
 use crate::{BootInstant, Claim, Job, KeptRequest, LedgerError, TAKEN_AT_ONCE_MAX, Taken, Wish};
 
@@ -65,11 +65,11 @@ pub(super) const PICK: &str = concat!(
 /// Writes the claims. An operation's first attempt is the first that it sends.
 pub(super) const CLAIM: &str = "
     UPDATE steadfast.operations AS o
-    SET state = 'claimed', fence = k.fence, lease_until_ms = $5::bigint + $6::bigint, attempts = o.attempts + 1,
-        tries = o.tries + 1, first_sent_ms = CASE WHEN o.attempts = 0 THEN $5::bigint ELSE o.first_sent_ms END,
-        changed_ms = $5::bigint
-    FROM unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bytea[]) AS k (bucket, seq, digest, fence)
-    WHERE o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest";
+    SET state = 'claimed', fence = k.fence, lease_until_ms = $3::bigint + $4::bigint, attempts = o.attempts + 1,
+        tries = o.tries + 1, first_sent_ms = CASE WHEN o.never_sent THEN $3::bigint ELSE o.first_sent_ms END,
+        never_sent = NULL, changed_ms = $3::bigint
+    FROM unnest($1::tid[], $2::bytea[]) AS k (at, fence)
+    WHERE o.ctid = k.at";
 
 /// When the next operation of these routes is due, those that are due already left out.
 pub(super) const NEXT_DUE: &str = concat!(
@@ -112,6 +112,7 @@ impl PostgresLedger {
         drop(taking);
         let (taken, writes) = lent.settle(taken).await?;
         self.shared.announce(&writes);
+        self.shared.took(taken.jobs.len());
         Ok(taken)
     }
 }
@@ -163,9 +164,7 @@ struct Picked {
 /// The claims to be written, as columns.
 #[derive(Default)]
 struct Claims {
-    bucket: Vec<i16>,
-    seq: Vec<i64>,
-    digest: Vec<Vec<u8>>,
+    at: Vec<RowAt>,
     fence: Vec<Vec<u8>>,
     now: i64,
 }
@@ -234,6 +233,7 @@ impl Taking<'_> {
     fn job(&self, picked: Picked, fence: Fence, doubt: Doubt) -> Job {
         let Picked { row, request, tries_max, give_up_at, now, .. } = picked;
         let (tries, due_at) = row.place.map_or((0, now), |place| (place.tries, place.due_at));
+        let never_sent = row.place.is_some_and(|place| place.never_sent);
         Job {
             claim: Claim {
                 operation: row.id,
@@ -250,7 +250,7 @@ impl Taking<'_> {
             method: row.method,
             request,
             stamina: Stamina { tries: tries.saturating_add(1), tries_max, give_up_at },
-            first_sent: if row.attempts == 0 { now } else { row.first_sent },
+            first_sent: if never_sent { now } else { row.first_sent },
             repeatable_for: row.repeatable_for,
             claimed_at: now,
             due_at,
@@ -266,14 +266,13 @@ impl Taking<'_> {
     ) -> Result<Option<std::time::Duration>, Failure> {
         let session = self.session;
         let lease = millis(self.shared.options.lease);
-        let claiming: &[&(dyn ToSql + Sync)] =
-            &[&claims.bucket, &claims.seq, &claims.digest, &claims.fence, &claims.now, &lease];
+        let claiming: &[&(dyn ToSql + Sync)] = &[&claims.at, &claims.fence, &claims.now, &lease];
         let routes: Vec<&str> = self.wishes.iter().map(|wish| &*wish.route).collect();
         let now = self.shared.options.store_time.millis();
         let asked: &[&(dyn ToSql + Sync)] = &[&routes, &now];
         let (claimed, next, written) = tokio::join!(
             biased;
-            unless(claims.seq.is_empty(), session.execute(CLAIM, claiming)),
+            unless(claims.at.is_empty(), session.execute(CLAIM, claiming)),
             unless(!left_none, session.query(NEXT_DUE, asked)),
             writes.commit(session, 0, now),
         );
@@ -286,7 +285,7 @@ impl Taking<'_> {
         if let Some(failure) = failure {
             return Err(failure);
         }
-        if rows.is_some_and(|rows| rows != claims.seq.len() as u64) {
+        if rows.is_some_and(|rows| rows != claims.at.len() as u64) {
             return Err(Failure::Corrupt("an operation changed under its lock".into()));
         }
         let due_in = next.first().map(|row| get::<Option<i64>>(row, "due_in_ms")).transpose()?.flatten();
@@ -306,9 +305,7 @@ fn claimed(state: State, fence: Fence, rerun: Rerun) -> Option<State> {
 
 impl Claims {
     fn push(&mut self, row: &Stored, fence: Fence, now: Timestamp) {
-        self.bucket.push(bucket_column(row.id.bucket()));
-        self.seq.push(seq_column(row.id.sequence()));
-        self.digest.push(row.name.digest().as_bytes().to_vec());
+        self.at.push(row.at);
         self.fence.push(fence.as_bytes().to_vec());
         self.now = now.as_millis();
     }

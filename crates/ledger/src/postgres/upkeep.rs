@@ -19,16 +19,10 @@ use super::{
     statements,
     writes::{Ending, Writes, bucket_column, seq_column},
 };
-use crate::{LedgerError, Reaped, Swept, Upkeep};
+use crate::{LedgerError, Reaped, Swept, Upkeep, backlog::pause_after_loss};
 
 /// The most operations that one round of reaping or sweeping takes.
 const ROUND_MAX: u32 = 1_000;
-
-/// How long an operation waits whose first holder is gone.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long it waits at most, after many.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Upkeep for PostgresLedger {
     fn renew(
@@ -185,7 +179,7 @@ fn after_lost_holder(
     let Some(stamina) = stamina.filter(|_| row.mode == Mode::Asynchronous) else {
         return (AfterUnknown::Hold, Pause::NONE);
     };
-    let after = FIRST_PAUSE.saturating_mul(1 << stamina.tries.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
+    let after = pause_after_loss(stamina.tries);
     let rerun = rerun(row.first_sent, now, row.repeatable_for, row.repeatable_for);
     let next = after_attempt(end, stamina, rerun, false, (now, after));
     (next.after_unknown(), Pause { after, counts: true })

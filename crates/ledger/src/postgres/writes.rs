@@ -6,15 +6,15 @@ use steadfast_core::{
     Answer, AnswerDigest, AttemptEnd, Bucket, Effect, Fence, Mode, OperationDigest, OperationId, State,
     Timestamp,
 };
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    accepting::accept,
+    accepting::{GO_ON, accept},
     changing::redrive,
     decide::{Change, Grant, stored_end},
     failure::{Failure, first},
     places::Places,
-    record::{Place, Stored, doubt_columns, millis},
+    record::{Place, RowAt, Stored, doubt_columns, millis},
     session::Session,
     statements,
 };
@@ -57,15 +57,24 @@ pub(super) struct Writes {
     /// How places in the backlog change.
     pub(super) places: Places,
     /// Work that is accepted where something else was.
-    pub(super) accept: Vec<Arc<Enqueue>>,
+    accept: Accept,
     /// An operation that was redriven: how many attempts it has, and until when they begin.
     pub(super) redriven: Option<(OperationId, i32, i64)>,
 }
 
+/// Work that is accepted where something else was.
 #[derive(Debug, Default)]
-struct Advance {
+struct Accept {
+    work: Vec<(Arc<Enqueue>, Option<i64>)>,
     bucket: Vec<i16>,
     seq: Vec<i64>,
+    attempts: Vec<i32>,
+    created: Vec<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Advance {
+    at: Vec<RowAt>,
     state: Vec<&'static str>,
     doubt: Vec<&'static str>,
     doubt_answer: Vec<Option<Vec<u8>>>,
@@ -73,7 +82,6 @@ struct Advance {
     answer_digest: Vec<Option<Vec<u8>>>,
     expires: Vec<Option<i64>>,
     changed: Vec<i64>,
-    digest: Vec<Vec<u8>>,
     tries: Vec<Option<i32>>,
     due: Vec<Option<i64>>,
     cancel_asked: Vec<Option<bool>>,
@@ -228,6 +236,29 @@ impl Writes {
         self.advance(row, row.state, place, row.expires_at, now);
     }
 
+    /// Accepts work where something is over, in its stead, or, where that was released, as it.
+    pub(super) fn accept(&mut self, row: &Stored, work: &Arc<Enqueue>, new_life: bool) {
+        if new_life {
+            self.remove(row);
+        } else {
+            self.remove.0.push(bucket_column(row.id.bucket()));
+            self.remove.1.push(seq_column(row.id.sequence()));
+            self.accept.bucket.push(bucket_column(row.id.bucket()));
+            self.accept.seq.push(seq_column(row.id.sequence()));
+            self.accept.attempts.push(i32::try_from(row.attempts).unwrap_or(i32::MAX));
+            self.accept.created.push(row.created_at.as_millis());
+        }
+        if let Some(lane) = work.lane {
+            self.places.join(work.name.bucket(), work.name.digest(), lane);
+        }
+        self.accept.work.push((Arc::clone(work), (!new_life).then_some(seq_column(row.id.sequence()))));
+    }
+
+    /// Whether there may be something new to take.
+    pub(super) fn bring_work(&self) -> bool {
+        self.places.bring_work() || !self.accept.work.is_empty()
+    }
+
     /// Removes an operation and all that hangs on it.
     pub(super) fn remove(&mut self, row: &Stored) {
         self.places.follow(row, State::Absent);
@@ -281,8 +312,7 @@ impl Writes {
     ) {
         let (doubt, doubt_answer) = doubt_columns(state);
         let advance = &mut self.advance;
-        advance.bucket.push(bucket_column(row.id.bucket()));
-        advance.seq.push(seq_column(row.id.sequence()));
+        advance.at.push(row.at);
         advance.state.push(state.name().as_str());
         advance.doubt.push(doubt);
         advance.doubt_answer.push(doubt_answer.map(|digest| digest.as_bytes().to_vec()));
@@ -297,7 +327,6 @@ impl Writes {
         advance.expires.push(expires_at.map(Timestamp::as_millis));
         let changed = if state.name() == row.state.name() { row.changed_at } else { now };
         advance.changed.push(changed.as_millis());
-        advance.digest.push(row.name.digest().as_bytes().to_vec());
         advance.tries.push(place.map(|place| i32::try_from(place.tries).unwrap_or(i32::MAX)));
         advance.due.push(place.map(|place| place.due_at.as_millis()));
         advance.cancel_asked.push(place.filter(|place| place.cancel_asked).map(|_| true));
@@ -394,7 +423,7 @@ impl Writes {
             self.send_adopted(session),
             self.send_cases(session),
             redrive(session, self.redriven),
-            accept(session, self.accept.iter().map(Arc::as_ref).collect(), now),
+            self.send_accepted(session, now),
             self.places.send(session),
             session.simple("COMMIT"),
         );
@@ -422,12 +451,11 @@ impl Writes {
     async fn send_advance(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
         let rows = &self.advance;
         unless(
-            rows.seq.is_empty(),
+            rows.at.is_empty(),
             session.execute(
                 statements::ADVANCE,
                 &[
-                    &rows.bucket,
-                    &rows.seq,
+                    &rows.at,
                     &rows.state,
                     &rows.doubt,
                     &rows.doubt_answer,
@@ -435,7 +463,6 @@ impl Writes {
                     &rows.answer_digest,
                     &rows.expires,
                     &rows.changed,
-                    &rows.digest,
                     &rows.tries,
                     &rows.due,
                     &rows.cancel_asked,
@@ -548,6 +575,24 @@ impl Writes {
         let rows = &self.adopt;
         unless(rows.0.is_empty(), session.execute(statements::ADOPT_EVIDENCE, &[&rows.0, &rows.1, &rows.2]))
             .await
+    }
+
+    async fn send_accepted(
+        &self,
+        session: &Session,
+        now: Option<i64>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let rows = &self.accept;
+        let work = rows.work.iter().map(|(work, own)| (&**work, *own)).collect();
+        let going_on: &[&(dyn ToSql + Sync)] = &[&rows.bucket, &rows.seq, &rows.attempts, &rows.created];
+        let (accepted, went_on) = tokio::join!(
+            biased;
+            accept(session, work, now),
+            unless(rows.seq.is_empty(), session.execute(GO_ON, going_on)),
+        );
+        let accepted = accepted?;
+        went_on?;
+        Ok(accepted)
     }
 
     async fn send_cases(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {

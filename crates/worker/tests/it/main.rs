@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test that is the right end")]
 
+mod dispatcher;
 mod heartbeat;
+mod real;
 mod reaper;
+mod scheduler;
 mod scripted;
 mod scripted_backlog;
 mod sweeper;
