@@ -213,10 +213,10 @@ impl Edge {
         if let Err(unclear) = one_host(&mut request) {
             return no_route(NoRoute::Unclear(unclear), request_id);
         }
-        let routes = self.routes.load();
         if request.uri().path().starts_with(OWN_BASE) {
-            return self.serve_own(&routes, &request, request_id, client).await;
+            return self.serve_own(&request, request_id, client).await;
         }
+        let routes = self.routes.load();
         let route = match routes.find(&request) {
             Ok(route) => route,
             Err(none) => return no_route(none, request_id),
@@ -249,13 +249,9 @@ impl Edge {
         response
     }
 
-    async fn serve_own(
-        &self,
-        routes: &Routes,
-        request: &EdgeRequest,
-        request_id: &RequestId,
-        client: IpAddr,
-    ) -> EdgeResponse {
+    async fn serve_own(&self, request: &EdgeRequest, request_id: &RequestId, client: IpAddr) -> EdgeResponse {
+        // Held on to for as long as its caller would wait.
+        let routes = self.routes.load_full();
         let published = routes.document.as_ref().and_then(|document| document.serve(request));
         if let Some(published) = published {
             return published;
@@ -276,7 +272,9 @@ impl Edge {
                 asked: asked.map(|asked| (asked, Head::of(request))),
             }
         };
-        let asks = operations_api::Asks { method: request.method(), path, request_id };
+        let query = request.uri().query();
+        let now = self.clock.wall();
+        let asks = operations_api::Asks { method: request.method(), path, query, now, request_id };
         operations_api::serve(&self.ledger, &self.abuse, caller, asks).await
     }
 }
@@ -410,7 +408,7 @@ impl Told {
         }
         let because = if problem.is_some() || trace.is_refused_elsewhere() {
             Because::Refused
-        } else if self.edge.explanations.is_slow(took) {
+        } else if self.route.is_some() && self.edge.explanations.is_slow(took) {
             Because::Slow
         } else {
             return;
@@ -469,7 +467,7 @@ impl Drop for Told {
             None => (OWN_ROUTE, u32::MAX),
         };
         edge.metrics.request(number, &self.method, status, duration);
-        if self.status == 0 && edge.explanations.is_slow(duration) {
+        if self.status == 0 && self.route.is_some() && edge.explanations.is_slow(duration) {
             edge.explanations
                 .keep(Because::Left, || self.explained(Because::Left, duration, None, &self.trace));
         }

@@ -143,7 +143,8 @@ impl Dispatcher {
                 }
             }
             tokio::select! {
-                _ = arrivals.changed() => {}
+                // What woke it is still news to the beginning of the loop.
+                Ok(()) = arrivals.changed() => arrivals.mark_changed(),
                 () = self.places.room.notified() => {}
                 () = tokio::time::sleep_until(look_at) => {}
                 _ = ending.changed() => {}

@@ -298,7 +298,7 @@ fn not_accepted<R: Body<Data = Bytes>>(
         Problem::new(Code::TemporaryReducedCapacity).retry_after(COME_AGAIN)
     } else {
         tracing::warn!(%error, route = %shared.policy.route, "the ledger could not accept work");
-        let problem = Problem::new(Code::LedgerUnavailable).retry_after(COME_AGAIN);
+        let problem = Problem::new(Code::LedgerUnavailable);
         // Whether it was written just before the ledger was lost, nobody knows.
         if request.named.origin == KeyOrigin::Generated {
             problem
@@ -307,6 +307,7 @@ fn not_accepted<R: Body<Data = Bytes>>(
                 .resend(Resend::No)
         } else {
             problem
+                .retry_after(COME_AGAIN)
                 .detail("Nobody knows whether the request was kept.")
                 .next_step("Send the same request with the same key again after the time in Retry-After: it is done once.")
         }

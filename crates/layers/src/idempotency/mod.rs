@@ -47,6 +47,7 @@ pub use policy::{
     OnLedgerLoss,
 };
 pub(crate) use replay::SENT;
+pub use replay::replayed;
 pub use work::{JobAttempt, JobAttempts, LateEnd};
 
 pub(crate) use spool::{CHUNK_BYTES, Spooled};

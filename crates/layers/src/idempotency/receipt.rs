@@ -31,7 +31,8 @@ impl Receipt {
         protection: Protection,
     ) -> Response<HeldBody<R>> {
         let location = format!("/.steadfast/operations/{}", self.operation);
-        let due_at = self.due_at.map_or_else(String::new, |at| format!(",\"due_at\":\"{}\"", written(at)));
+        let due_at =
+            self.due_at.map_or_else(String::new, |at| format!(",\"next_attempt_at\":\"{}\"", written(at)));
         let state = self.state.as_str();
         let body = format!("{{\"operation\":\"{location}\",\"state\":\"{state}\"{due_at}}}");
         let mut response = Response::new(HeldBody::whole(Bytes::from(body)));

@@ -39,7 +39,7 @@ pub(super) fn answer<R: Body<Data = Bytes>>(
             if !standing.owner.discloses_to(&request.owner) {
                 return refuse(Problem::new(Code::ReplayWithheld), Protection::Unavailable);
             }
-            match answer.as_ref().and_then(|answer| replay::response(answer, operation)) {
+            match answer.as_ref().and_then(|answer| replay::replayed(answer, operation)) {
                 Some(mut response) => {
                     mark_origin(&mut response, request);
                     decided(response, Protection::Replayed, Some(operation))

@@ -25,6 +25,7 @@ use super::backend::Gate;
 #[derive(Default)]
 struct Tally {
     claims: usize,
+    accepts: usize,
     outcomes: usize,
     outcomes_written: usize,
 }
@@ -92,6 +93,11 @@ impl Fickle {
     /// Waits until so many claims were asked for.
     pub(crate) async fn claims_asked(&self, count: usize) {
         let _ = self.tally.subscribe().wait_for(|tally| tally.claims >= count).await;
+    }
+
+    /// Waits until work was to be kept for later so many times.
+    pub(crate) async fn accepts_asked(&self, count: usize) {
+        let _ = self.tally.subscribe().wait_for(|tally| tally.accepts >= count).await;
     }
 
     /// Waits until so many outcomes were to be written.
@@ -269,10 +275,14 @@ impl Duties for Fickle {
 impl Backlog for Fickle {
     fn enqueue(&self, work: Enqueue) -> BoxFuture<'_, Result<Enqueued, LedgerError>> {
         let error = self.claim_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match error {
-            Some(error) => Box::pin(std::future::ready(Err(error))),
-            None => self.ledger.enqueue(work),
-        }
+        Box::pin(async move {
+            let enqueued = match error {
+                Some(error) => Err(error),
+                None => self.ledger.enqueue(work).await,
+            };
+            self.tally.send_modify(|tally| tally.accepts += 1);
+            enqueued
+        })
     }
 
     fn take(&self, wishes: Vec<Wish>) -> BoxFuture<'_, Result<Taken, LedgerError>> {
