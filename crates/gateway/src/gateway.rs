@@ -165,12 +165,14 @@ pub(crate) async fn open_ledger(config: &Config, clock: &Clock) -> Result<Shared
     let keys = config.encryption.as_ref().map(|encryption| encryption.keys.clone()).unwrap_or_default();
     Ok(match &config.ledger {
         LedgerLocation::Sqlite(path) => {
-            let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
+            let options =
+                SqliteOptions { clock: clock.clone(), lease: config.lease, ..SqliteOptions::default() };
             let ledger = Encrypting::new(SqliteLedger::open(path, options)?, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }
         LedgerLocation::Postgres(url) => {
-            let ledger = PostgresLedger::connect(url, PostgresOptions::default()).await?;
+            let options = PostgresOptions { lease: config.lease, ..PostgresOptions::default() };
+            let ledger = PostgresLedger::connect(url, options).await?;
             let ledger = Encrypting::new(ledger, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }

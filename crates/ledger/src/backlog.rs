@@ -150,8 +150,8 @@ impl Conclusion {
 /// How long an operation rests whose worker was lost, after so many attempts: whatever killed it may do so again.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn pause_after_loss(tries: u32) -> Duration {
-    const CAP: Duration = Duration::from_secs(60);
-    Backoff { base: Duration::from_secs(1), cap: CAP }.ceiling(tries.saturating_sub(1))
+    const AFTER_LOSS: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(10) };
+    AFTER_LOSS.ceiling(tries.saturating_sub(1))
 }
 
 /// A request, kept until it is sent.

@@ -1,16 +1,9 @@
 //! Background operations, while gateways and their store are killed: nothing acknowledged is lost, nothing is done twice
 //! on a guess, and what belongs together is done in order.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use e2e::{Ask, Caller, Gateway, LEASE, Notebook, Random, Temper, await_that, is_long};
+use e2e::{Ask, Caller, Gateway, Notebook, Random, Temper, await_that, is_long};
 use tempfile::TempDir;
 use tokio::task::LocalSet;
 
@@ -22,9 +15,12 @@ const KILLS: usize = 20;
 /// How many callers leave work at once.
 const CALLERS: usize = 16;
 
-/// How long after the last crash an operation may still be unfinished: a lease and five seconds, the grace of a store that
-/// was away, and the pauses between attempts.
-const FINISHED_WITHIN: Duration = LEASE.saturating_mul(3);
+/// How long a claim is its node's alone: short, so that much can be killed.
+const LEASE: Duration = Duration::from_secs(3);
+
+/// How long after the last crash an operation may still be unfinished: leases, the grace of a store that was away, and the
+/// pauses between attempts of those that stand behind each other.
+const FINISHED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Writes a config whose `/work` is done in the background, and returns its path.
 fn config(
@@ -40,6 +36,7 @@ fn config(
 listen = "127.0.0.1:0"
 admin = "127.0.0.1:0"
 ledger = "{ledger}"
+lease = "{}s"
 
 [upstreams.notebook]
 url = "http://{upstream}"
@@ -53,7 +50,8 @@ methods = ["POST"]
 upstream = "notebook"
 idempotency = {{ required = true, anonymous = true }}
 async = {{ mode = "always", attempts = 200, base = "20ms", cap = "500ms", concurrency = 16{more} }}
-"#
+"#,
+        LEASE.as_secs()
     );
     let path = folder.path().join("steadfast.toml");
     std::fs::write(&path, text).expect("a file");
@@ -66,45 +64,45 @@ struct Work {
     gateways: Vec<SocketAddr>,
     pieces: usize,
     accepted: Rc<RefCell<BTreeMap<String, String>>>,
-    finished: Rc<Cell<usize>>,
 }
 
 impl Work {
     fn of_test(gateways: Vec<SocketAddr>) -> Self {
         let (random, seed) = Random::of_test();
         println!("STEADFAST_SEED={seed}");
-        let pieces = if is_long() { 10_000 } else { 1_500 };
-        Self { random, gateways, pieces, accepted: Rc::default(), finished: Rc::default() }
+        let pieces = if is_long() { 10_000 } else { 1_000 };
+        Self { random, gateways, pieces, accepted: Rc::default() }
     }
 
-    /// Leaves all of it beside `chaos`, which is told at which moments to do its worst. Returns the operations by key.
-    async fn leave(&mut self, mut chaos: impl AsyncFnMut()) -> BTreeMap<String, String> {
+    /// Leaves all of it beside `chaos`, which does its worst at moments spread over the work that the upstream is sent.
+    /// Returns the operations by key.
+    async fn leave(&mut self, notebook: &Notebook, mut chaos: impl AsyncFnMut()) -> BTreeMap<String, String> {
         let callers = LocalSet::new();
         for number in 0..CALLERS {
             let mut random = self.random.fork();
-            let (gateways, accepted, finished) =
-                (self.gateways.clone(), Rc::clone(&self.accepted), Rc::clone(&self.finished));
+            let (gateways, accepted) = (self.gateways.clone(), Rc::clone(&self.accepted));
             let mine: Vec<usize> = (0..self.pieces).filter(|piece| piece % CALLERS == number).collect();
             callers.spawn_local(async move {
                 for piece in mine {
                     let (key, id) = leave_one(number, piece, &gateways, &mut random).await;
                     accepted.borrow_mut().insert(key, id);
-                    finished.set(finished.get() + 1);
                 }
             });
         }
         let mut shares: Vec<_> = (0..KILLS).map(|_| self.random.pick(10..950) as f64 / 1_000.0).collect();
         shares.sort_by(f64::total_cmp);
-        let (finished, pieces) = (Rc::clone(&self.finished), self.pieces);
+        let pieces = self.pieces;
+        let began = std::time::Instant::now();
         let chaos = async move {
             for share in shares {
-                while (finished.get() as f64) < share * pieces as f64 {
+                while (notebook.notes().len() as f64) < share * pieces as f64 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 chaos().await;
             }
         };
         tokio::join!(callers, chaos);
+        println!("{pieces} were accepted, and everything killed, in {:?}", began.elapsed());
         self.accepted.take()
     }
 }
@@ -140,6 +138,7 @@ async fn leave_one(
 
 /// Waits until nothing is unfinished.
 async fn finished(gateway: &Gateway) {
+    let began = std::time::Instant::now();
     await_that("every operation is finished", FINISHED_WITHIN, async || {
         for state in ["queued", "waiting", "claimed"] {
             let page = gateway.admin(&format!("/api/operations?state={state}&limit=1")).await;
@@ -150,6 +149,7 @@ async fn finished(gateway: &Gateway) {
         Some(())
     })
     .await;
+    println!("finished {:?} later", began.elapsed());
 }
 
 /// On a repeatable upstream everything that was accepted is done exactly once, in the order in which each caller left it.
@@ -179,7 +179,7 @@ async fn what_was_accepted_is_done_once_and_in_order_whatever_is_killed_on_sqlit
     let mut gateway = Gateway::serve(folder.path(), "gateway", &config);
     gateway.start().await;
     work.gateways = vec![gateway.addr()];
-    let accepted = work.leave(async || gateway.restart().await).await;
+    let accepted = work.leave(&notebook, async || gateway.restart().await).await;
     judge_repeatable(&gateway, &notebook, &accepted).await;
 }
 
@@ -194,7 +194,7 @@ async fn what_was_accepted_is_sent_once_at_most_where_the_upstream_forgets_keys(
     let mut gateway = Gateway::serve(folder.path(), "gateway", &config);
     gateway.start().await;
     work.gateways = vec![gateway.addr()];
-    let accepted = work.leave(async || gateway.restart().await).await;
+    let accepted = work.leave(&notebook, async || gateway.restart().await).await;
     finished(&gateway).await;
     let notes = notebook.notes();
     let twice: Vec<_> = notes.iter().filter(|(_, note)| note.sent > 1).collect();
@@ -224,7 +224,7 @@ async fn what_was_accepted_by_any_of_three_nodes_is_done_once_and_in_order_whate
     let mut draw = work.random.fork();
     let mut kills = 0;
     let accepted = work
-        .leave(async || {
+        .leave(&notebook, async || {
             kills += 1;
             if kills % 7 == 0 {
                 let (server, how) =

@@ -53,6 +53,7 @@ pub fn effective(config: &Config) -> String {
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
+        lease: some(Time(config.lease)),
         shared: config.shared.as_ref().and_then(shared),
         shared_password_file: config.shared.as_ref().and_then(|shared| {
             let file = shared.password_file.as_ref()?;

@@ -78,6 +78,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the ledger is.
     pub ledger: LedgerLocation,
+    /// For how long a claim is its node's alone without a sign of life from it.
+    pub lease: Duration,
     /// Where nodes count limits together; nothing where each counts for itself.
     pub shared: Option<SharedStore>,
     /// What becomes of the limits that are counted there while it is lost, by their names.

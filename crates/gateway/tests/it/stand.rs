@@ -75,6 +75,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         on_loss: [].into(),
         encryption: None,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
+        lease: Duration::from_secs(30),
         workers: 1,
         edge: EdgePolicy::default(),
         spool: SpoolLimits::default(),

@@ -44,8 +44,8 @@ pub(super) const ACCEPT: &str = "
         FROM asked WHERE seq = ANY (ARRAY(SELECT seq FROM accepted))
     ),
     offered AS (
-        INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, route)
-        SELECT bucket, seq, now + delay_ms, priority, route
+        INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, digest, route)
+        SELECT bucket, seq, now + delay_ms, priority, digest, route
         FROM asked WHERE lane IS NULL AND seq = ANY (ARRAY(SELECT seq FROM accepted))
     )
     SELECT digest, seq, due_ms FROM accepted";

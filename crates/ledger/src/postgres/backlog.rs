@@ -32,20 +32,22 @@ const KEPT_WORK: &str = concat!(
     WHERE o.bucket = $1 AND o.seq = $2"
 );
 
+/// What is beyond two millions, a second's work, is not counted: to be told of less is better than of nothing.
 const BACKLOG: &str = "
     SELECT r.route, count(*) FILTER (WHERE r.due_ms <= t.now) AS due, count(*) FILTER (WHERE r.due_ms > t.now) AS later,
            min(r.due_ms) FILTER (WHERE r.due_ms <= t.now) AS oldest_ms
-    FROM steadfast.ready AS r
+    FROM (SELECT route, due_ms FROM steadfast.ready LIMIT 2000000) AS r
     CROSS JOIN (SELECT coalesce($1::bigint, steadfast.now_ms()) AS now OFFSET 0) AS t
     GROUP BY r.route ORDER BY r.route LIMIT 1000";
 
-/// The literal is that of the partial index. An operation dies when its last attempt ends.
+/// The literal is that of the partial index. An operation dies when its last attempt ends. Of more than half a million, a
+/// second's work, the rest is not looked at.
 const DEAD_LETTERS: &str = "
     SELECT o.route, a.ending, a.cause, a.status, count(*) AS count, count(*) FILTER (WHERE o.doubt <> 'none') AS doubtful,
            min(o.changed_ms) AS oldest_ms, max(o.changed_ms) AS newest_ms
-    FROM steadfast.operations AS o
+    FROM (SELECT d.bucket, d.seq, d.route, d.attempts, d.doubt, d.changed_ms
+          FROM steadfast.operations AS d WHERE d.state = 'dead' LIMIT 500000) AS o
     LEFT JOIN steadfast.attempts AS a ON a.bucket = o.bucket AND a.seq = o.seq AND a.number = o.attempts
-    WHERE o.state = 'dead'
     GROUP BY o.route, a.ending, a.cause, a.status
     ORDER BY count(*) DESC, o.route, a.ending, a.cause, a.status LIMIT 1000";
 

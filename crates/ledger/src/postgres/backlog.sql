@@ -42,12 +42,13 @@ ALTER TABLE steadfast.background
 -- What may be taken when its time comes: exactly the operations that are queued or waiting, those behind others of their
 -- lane excepted. Rows come and go, and none is changed. The one index is also how a row is found: its operation has the
 -- time, its request the priority. It is not unique, so it need not lead with the bucket; who takes work looks for it
--- wherever it is.
+-- wherever it is. With the digest an operation is found at once by either of its unique keys, whichever is planned with.
 CREATE TABLE steadfast.ready (
     bucket   smallint NOT NULL,
     seq      bigint   NOT NULL,
     due_ms   bigint   NOT NULL,
     priority smallint NOT NULL,
+    digest   bytea    NOT NULL,
     route    text     NOT NULL
 );
 CREATE INDEX ready_next ON steadfast.ready (route, priority DESC, due_ms, seq);
@@ -64,6 +65,7 @@ CREATE TABLE steadfast.lanes (
     seq      bigint   NOT NULL,
     lane     bytea    NOT NULL CHECK (octet_length(lane) = 16),
     position bigint   NOT NULL,
+    digest   bytea    NOT NULL,
     PRIMARY KEY (bucket, seq)
 );
 CREATE INDEX lanes_order ON steadfast.lanes (bucket, lane, position);

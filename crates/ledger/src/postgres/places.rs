@@ -22,17 +22,17 @@ use crate::{Lane, LaneTrouble};
 /// requests, so the index finds each at once.
 pub(super) const WITHDRAW: &str = "
     DELETE FROM steadfast.ready AS r
-    USING unnest($1::smallint[], $2::bigint[]) AS k (bucket, seq)
-    JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = k.seq
+    USING unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS k (bucket, seq, digest)
+    JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest
     JOIN steadfast.background AS b ON b.bucket = k.bucket AND b.seq = k.seq
     WHERE r.route = o.route AND r.priority = b.priority AND r.due_ms = o.due_ms AND r.seq = o.seq";
 
 /// Puts operations into `ready`, due when their rows say.
 pub(super) const OFFER: &str = "
-    INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, route)
-    SELECT o.bucket, o.seq, o.due_ms, b.priority, o.route
-    FROM unnest($1::smallint[], $2::bigint[]) AS k (bucket, seq)
-    JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = k.seq
+    INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, digest, route)
+    SELECT o.bucket, o.seq, o.due_ms, b.priority, o.digest, o.route
+    FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS k (bucket, seq, digest)
+    JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest
     JOIN steadfast.background AS b ON b.bucket = k.bucket AND b.seq = k.seq";
 
 /// Locks lanes until the transaction ends. The lock's number is a digest itself; that two lanes share one is no harm.
@@ -49,16 +49,16 @@ pub(super) const LEAVE: &str = "
 /// Has operations that had left their lanes stand at the head of them again: an operation's own number is lower than every
 /// position that was drawn after it.
 pub(super) const COME_BACK: &str = "
-    INSERT INTO steadfast.lanes (bucket, seq, lane, position)
-    SELECT k.bucket, k.seq, k.lane, k.seq
-    FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS k (bucket, seq, lane)
+    INSERT INTO steadfast.lanes (bucket, seq, lane, position, digest)
+    SELECT k.bucket, k.seq, k.lane, k.seq, k.digest
+    FROM unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bytea[]) AS k (bucket, seq, digest, lane)
     ON CONFLICT DO NOTHING";
 
 /// Has the operations join their lanes that this transaction accepted, in the order in which they are named.
 pub(super) const JOIN: &str = "
-    INSERT INTO steadfast.lanes (bucket, seq, lane, position)
-    SELECT n.bucket, n.seq, n.lane, nextval('steadfast.operation_seq')
-    FROM (SELECT o.bucket, o.seq, o.lane
+    INSERT INTO steadfast.lanes (bucket, seq, lane, position, digest)
+    SELECT n.bucket, n.seq, n.lane, nextval('steadfast.operation_seq'), n.digest
+    FROM (SELECT o.bucket, o.seq, o.lane, o.digest
           FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS k (bucket, digest, place)
           JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.digest = k.digest
           WHERE o.xmin = pg_current_xact_id()::xid
@@ -67,14 +67,17 @@ pub(super) const JOIN: &str = "
 /// Puts the heads of lanes into `ready` that are not there. What is seen is consistent: a head that is queued and not in
 /// `ready` can be taken by nobody, and only who holds the lane's lock can put it there.
 pub(super) const PROMOTE: &str = "
-    INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, route)
-    SELECT o.bucket, o.seq, o.due_ms, b.priority, o.route
-    FROM unnest($1::smallint[], $2::bytea[]) AS k (bucket, lane)
-    CROSS JOIN LATERAL (
-        SELECT l.seq FROM steadfast.lanes AS l
-        WHERE l.bucket = k.bucket AND l.lane = k.lane ORDER BY l.position LIMIT 1) AS head
-    JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = head.seq
-    JOIN steadfast.background AS b ON b.bucket = k.bucket AND b.seq = head.seq
+    WITH heads AS MATERIALIZED (
+        SELECT head.* FROM unnest($1::smallint[], $2::bytea[]) AS k (bucket, lane)
+        CROSS JOIN LATERAL (
+            SELECT l.bucket, l.seq, l.digest FROM steadfast.lanes AS l
+            WHERE l.bucket = k.bucket AND l.lane = k.lane ORDER BY l.position LIMIT 1) AS head
+    )
+    INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, digest, route)
+    SELECT o.bucket, o.seq, o.due_ms, b.priority, o.digest, o.route
+    FROM heads
+    JOIN steadfast.operations AS o ON o.bucket = heads.bucket AND o.seq = heads.seq AND o.digest = heads.digest
+    JOIN steadfast.background AS b ON b.bucket = heads.bucket AND b.seq = heads.seq
     WHERE o.state IN ('queued', 'waiting') AND NOT EXISTS (
         SELECT FROM steadfast.ready AS r
         WHERE r.route = o.route AND r.priority = b.priority AND r.due_ms = o.due_ms AND r.seq = o.seq)";
@@ -85,13 +88,16 @@ pub(super) const PREPARED: &[&str] = &[WITHDRAW, OFFER, LOCK_LANES, LEAVE, COME_
 /// What a statement is sent with: one array a column.
 type Columns<'a> = &'a [&'a (dyn ToSql + Sync)];
 
+/// Operations by their numbers and by their digests.
+type Names = (Vec<i16>, Vec<i64>, Vec<Vec<u8>>);
+
 /// How places in the backlog change.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    withdrawn: (Vec<i16>, Vec<i64>),
-    offered: (Vec<i16>, Vec<i64>),
-    left: (Vec<i16>, Vec<i64>),
-    back: (Vec<i16>, Vec<i64>, Vec<Vec<u8>>),
+    withdrawn: Names,
+    offered: Names,
+    left: Names,
+    back: (Names, Vec<Vec<u8>>),
     joined: (Vec<i16>, Vec<Vec<u8>>),
     /// Whose heads may be others afterwards.
     lanes: BTreeSet<(i16, [u8; 16])>,
@@ -117,11 +123,10 @@ impl Places {
     /// An operation goes from its state to another.
     pub(super) fn follow(&mut self, row: &Stored, to: State) {
         let Some(place) = row.place else { return };
-        let (bucket, seq) = (bucket_column(row.id.bucket()), seq_column(row.id.sequence()));
         match (is_ready(row.state), is_ready(to)) {
-            (true, false) => push(&mut self.withdrawn, bucket, seq),
+            (true, false) => push(&mut self.withdrawn, row),
             // It was the head of its lane when it was taken, or its lane passes it by: it may be taken at once.
-            (false, true) => push(&mut self.offered, bucket, seq),
+            (false, true) => push(&mut self.offered, row),
             (true, true) | (false, false) => {}
         }
         self.keep_lane(row, place.lane, to);
@@ -134,17 +139,15 @@ impl Places {
 
     fn keep_lane(&mut self, row: &Stored, lane: Option<Lane>, to: State) {
         let Some(lane) = lane else { return };
-        let (bucket, seq) = (bucket_column(row.id.bucket()), seq_column(row.id.sequence()));
         match (holds_lane(row.state, lane), holds_lane(to, lane)) {
-            (true, false) => push(&mut self.left, bucket, seq),
+            (true, false) => push(&mut self.left, row),
             (false, true) => {
-                self.back.0.push(bucket);
-                self.back.1.push(seq);
-                self.back.2.push(lane.digest.to_vec());
+                push(&mut self.back.0, row);
+                self.back.1.push(lane.digest.to_vec());
             }
             (true, true) | (false, false) => return,
         }
-        self.lanes.insert((bucket, lane.digest));
+        self.lanes.insert((bucket_column(row.id.bucket()), lane.digest));
     }
 
     /// An operation with this name joins a lane, should this transaction accept it.
@@ -162,7 +165,7 @@ impl Places {
     /// Takes out of `ready` what leaves it: before anything is removed by which it is found.
     pub(super) async fn withdraw(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
         let rows = &self.withdrawn;
-        unless(rows.0.is_empty(), session.execute(WITHDRAW, &[&rows.0, &rows.1])).await
+        unless(rows.0.is_empty(), session.execute(WITHDRAW, &[&rows.0, &rows.1, &rows.2])).await
     }
 
     /// Sends the rest, after everything else that waits for a lock.
@@ -172,10 +175,10 @@ impl Places {
             self.lanes.iter().map(|(bucket, lane)| (*bucket, &lane[..])).unzip();
         let locks: Vec<i64> = self.lanes.iter().map(|lane| lock_number(*lane)).collect();
         let none = self.lanes.is_empty();
-        let offering: Columns<'_> = &[&offered.0, &offered.1];
+        let offering: Columns<'_> = &[&offered.0, &offered.1, &offered.2];
         let locking: Columns<'_> = &[&locks];
         let leaving: Columns<'_> = &[&left.0, &left.1];
-        let coming: Columns<'_> = &[&back.0, &back.1, &back.2];
+        let coming: Columns<'_> = &[&back.0.0, &back.0.1, &back.0.2, &back.1];
         let joining: Columns<'_> = &[&joined.0, &joined.1];
         let promoting: Columns<'_> = &[&buckets, &lanes];
         let results = tokio::join!(
@@ -183,7 +186,7 @@ impl Places {
             unless(offered.0.is_empty(), session.execute(OFFER, offering)),
             unless(none, session.execute(LOCK_LANES, locking)),
             unless(left.0.is_empty(), session.execute(LEAVE, leaving)),
-            unless(back.0.is_empty(), session.execute(COME_BACK, coming)),
+            unless(back.1.is_empty(), session.execute(COME_BACK, coming)),
             unless(joined.0.is_empty(), session.execute(JOIN, joining)),
             unless(none, session.execute(PROMOTE, promoting)),
         );
@@ -195,9 +198,10 @@ impl Places {
     }
 }
 
-fn push(rows: &mut (Vec<i16>, Vec<i64>), bucket: i16, seq: i64) {
-    rows.0.push(bucket);
-    rows.1.push(seq);
+fn push(names: &mut Names, row: &Stored) {
+    names.0.push(bucket_column(row.id.bucket()));
+    names.1.push(seq_column(row.id.sequence()));
+    names.2.push(row.name.digest().as_bytes().to_vec());
 }
 
 /// The number of a lane's lock. Its sign bit is set, which that of the migrations' lock is not.

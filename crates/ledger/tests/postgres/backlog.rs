@@ -3,18 +3,21 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use steadfast_core::Next;
-use steadfast_core::{AttemptEnd, Key, Namespace, NotSentCause, OperationId, StateName};
+use steadfast_core::{AttemptEnd, Fence, Key, Namespace, Next, NotSentCause, OperationId, StateName};
 use steadfast_ledger::{
-    Backlog, Conclusion, Enqueue, Enqueued, Finished, KeptRequest, Lane, LaneTrouble, OperationName,
-    Operations, Priority, Wish, postgres::PostgresLedger,
+    Backlog, Claim, Claims, Conclusion, Enqueue, Enqueued, Finished, Job, KeptRequest, Lane, LaneTrouble,
+    LedgerError, Occupied, OperationName, Operations, Priority, Wish, postgres::PostgresLedger,
 };
 use tokio::task::JoinSet;
 
 use crate::{
-    fixture::{answered, connect, options, request},
+    fixture::{answered, connect, granted, options, request},
+    forwarder::Forwarder,
     server::{Server, Stop},
 };
+
+/// Nothing is expected to take this long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Every operation that may be taken is in `ready` once, and nothing else is there.
 const UNTRUE: &str = "
@@ -185,21 +188,147 @@ async fn a_node_hears_of_work_that_another_accepted() {
     let server = Server::shared();
     let url = server.url(&server.database());
     let (one, two) = (connect(&url, options()).await, connect(&url, options()).await);
-    let mut arrivals = two.arrivals();
     for number in 0..10 {
         let operation = accepted(&one, work(&format!("k{number}"))).await;
-        let taken = async {
-            loop {
-                let taken = two.take(wish(1)).await.expect("a ledger that works");
-                if let Some(job) = taken.jobs.into_iter().next() {
-                    return job;
-                }
-                arrivals.changed().await.expect("a ledger");
-            }
-        };
-        let job = tokio::time::timeout(Duration::from_secs(20), taken).await.expect("heard");
-        assert_eq!(job.claim.operation, operation);
+        assert_eq!(taken_in_time(&two).await.claim.operation, operation);
     }
+}
+
+/// What can be taken, once there is something.
+async fn taken_in_time(ledger: &PostgresLedger) -> Job {
+    let mut arrivals = ledger.arrivals();
+    let taken = async {
+        loop {
+            let taken = ledger.take(wish(1)).await.expect("a ledger that works");
+            if let Some(job) = taken.jobs.into_iter().next() {
+                return job;
+            }
+            arrivals.changed().await.expect("a ledger");
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.expect("something to take")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_was_taken_and_not_told_of_is_given_back() {
+    let server = Server::shared();
+    let database = server.database();
+    let direct = connect(&server.url(&database), options()).await;
+    let forwarder = Forwarder::to(server.port()).await;
+    let ledger = connect(&server.url_at(forwarder.port, &database), options()).await;
+    let operation = accepted(&direct, work("k")).await;
+    forwarder.lose_commit_replies(1);
+    let taken = ledger.take(wish(10)).await;
+    assert!(matches!(taken, Err(LedgerError::Unreachable(_))), "{taken:?}");
+    let job = taken_in_time(&direct).await;
+    assert_eq!((job.claim.operation, job.claim.attempt, job.stamina.tries), (operation, 2, 1));
+    assert!(!job.claim.after_doubt, "nothing was sent");
+    assert_eq!(server.sql(&database, UNTRUE), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_whose_taker_has_gone_is_given_back_or_was_never_taken() {
+    let server = Server::shared();
+    let database = server.database();
+    let url = server.url(&database);
+    let (ledger, other) = (connect(&url, options()).await, connect(&url, options()).await);
+    let operation = accepted(&other, work("k")).await;
+    // So that its sessions are open.
+    let elsewhere = vec![Wish { route: Arc::from("elsewhere"), limit: 1, repeatable_for: None }];
+    ledger.take(elsewhere).await.expect("a ledger that works");
+    for patience in [200, 500, 1_000, 2_000, 4_000] {
+        let _ = tokio::time::timeout(Duration::from_micros(patience), ledger.take(wish(1))).await;
+    }
+    let taken = async {
+        loop {
+            let taken = other.take(wish(1)).await.expect("a ledger that works");
+            // Should the last of them have been in time, it is somebody's.
+            let held = "SELECT count(*) FROM steadfast.operations WHERE state = 'claimed'";
+            match taken.jobs.into_iter().next() {
+                Some(job) => return Some(job),
+                None if server.sql(&database, held) == "1" => return None,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let taken = tokio::time::timeout(PATIENCE, taken).await.expect("something to take");
+    if let Some(job) = taken {
+        assert_eq!((job.claim.operation, job.stamina.tries, job.claim.after_doubt), (operation, 1, false));
+    }
+    assert_eq!(server.sql(&database, UNTRUE), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_accepted_or_concluded_while_replies_are_lost_is_so_once() {
+    let server = Server::shared();
+    let database = server.database();
+    let direct = connect(&server.url(&database), options()).await;
+    let forwarder = Forwarder::to(server.port()).await;
+    let ledger = connect(&server.url_at(forwarder.port, &database), options()).await;
+    let lane = Lane { digest: [7; 16], trouble: LaneTrouble::Blocks };
+    for round in 0..5 {
+        forwarder.lose_commit_replies(1);
+        let asked = Enqueue { lane: Some(lane), ..work(&format!("k{round}")) };
+        let enqueued = ledger.enqueue(asked).await.expect("work that was looked at again");
+        // It finds its own, and cannot tell it from another's: the caller is told the same of both.
+        let Enqueued::Occupied(standing) = enqueued else { panic!("{enqueued:?}") };
+        assert_eq!((&standing.occupied, forwarder.still_to_lose()), (&Occupied::Queued, 0));
+        let job = taken_in_time(&direct).await;
+        assert_eq!((job.claim.operation, job.claim.attempt), (standing.operation, 1));
+        forwarder.lose_commit_replies(1);
+        let finished = ledger.conclude(&job.claim, done()).await;
+        assert_eq!((finished, forwarder.still_to_lose()), (Ok(Finished::Recorded(StateName::Completed)), 0));
+        assert_eq!(direct.attempts(standing.operation).await.expect("a ledger that works").len(), 1);
+    }
+    assert_eq!(server.sql(&database, "SELECT count(*) FROM steadfast.lanes"), "0");
+    assert_eq!(server.sql(&database, UNTRUE), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_of_version_four_keeps_what_it_has_and_takes_work() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE SCHEMA steadfast; CREATE TABLE steadfast.schema_version (version bigint NOT NULL)",
+    );
+    for migration in [
+        include_str!("../../src/postgres/schema.sql"),
+        include_str!("../../src/postgres/credentials.sql"),
+        include_str!("../../src/postgres/bans.sql"),
+        include_str!("../../src/postgres/requests.sql"),
+        "INSERT INTO steadfast.schema_version VALUES (4)",
+    ] {
+        server.sql(&database, migration);
+    }
+    let name = request("old").name;
+    server.sql(
+        &database,
+        &format!(
+            "INSERT INTO steadfast.operations (bucket, seq, digest, namespace, key, fingerprint, principal, route,
+                 method, path, state, asynchronous, doubt, fence, lease_until_ms, attempts, first_sent_ms, keep_ms,
+                 keep_from_claim, created_ms, changed_ms)
+             SELECT {}, 1, decode('{}', 'hex'), 'principal ada', 'old', decode('{}', 'hex'), 'ada', 'orders', 'POST',
+                 '/orders', 'claimed', false, 'none', decode('{}', 'hex'), now + 60000, 1, now, 3600000, false, now, now
+             FROM (SELECT steadfast.now_ms() AS now) AS t;
+             SELECT setval('steadfast.operation_seq', 1)",
+            name.bucket().number(),
+            name.digest(),
+            "01".repeat(16),
+            "ab".repeat(16),
+        ),
+    );
+    let ledger = connect(&server.url(&database), options()).await;
+    let claim = Claim {
+        operation: OperationId::new(name.bucket(), 1, &name.digest()),
+        digest: name.digest(),
+        fence: Fence::from_bytes([0xab; 16]),
+        ..granted(ledger.claim(request("new")).await.expect("a claim"))
+    };
+    assert_eq!(ledger.finish(&claim, answered("done")).await, Ok(Finished::Recorded(StateName::Completed)));
+    let operation = accepted(&ledger, work("k")).await;
+    assert_eq!(taken_in_time(&ledger).await.claim.operation, operation);
+    assert_eq!(server.sql(&database, "SELECT version FROM steadfast.schema_version"), "5");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,6 +41,9 @@ use address::{parse_ledger, parse_socket};
 /// The largest file that holds a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
+/// For how long a claim is its node's alone, unless stated.
+const LEASE: Duration = Duration::from_secs(30);
+
 /// How many workers there are at most where one per core would be more.
 const WORKERS_MAX: usize = 1024;
 
@@ -103,6 +106,7 @@ impl<'a> Checker<'a> {
             listeners: listeners?,
             admin: admin?,
             ledger: ledger?,
+            lease: time_or(raw.lease.as_ref(), LEASE),
             shared,
             on_loss,
             encryption: match encryption {

@@ -80,6 +80,11 @@ pub(super) struct RawConfig {
     /// A file whose content is the ledger's location, for a URL with a password in it. Instead of `ledger`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ledger_file: Option<At<String>>,
+    /// For how long a claim is its node's alone without a sign of life from it. Nodes give one three times as often. Of a
+    /// node that is gone, claims are taken over after that; with SQLite when it is started again.
+    #[schemars(extend("default" = "30s", "x-min" = "1s", "x-max" = "10m"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lease: Option<At<Time>>,
     /// Where nodes count limits together: a Redis or Valkey, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, with TLS
     /// `rediss://…`; or a list of some nodes of a Cluster. Unless stated every node counts for itself.
     #[serde(skip_serializing_if = "Option::is_none")]
