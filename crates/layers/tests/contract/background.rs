@@ -76,6 +76,18 @@ pub(crate) async fn what_is_left_without_a_key_is_an_operation_of_its_own(stand:
     assert!(key.1.starts_with(b"sf_"), "{key:?}");
 }
 
+pub(crate) async fn within_a_window_the_same_work_is_left_once(stand: Stand) {
+    let ask = in_an_hour("/later-window");
+    let first = stand.ask(&ask).await;
+    let operation = first.accepted();
+    assert_eq!(first.header("steadfast-key-source"), Some("window"));
+    assert_eq!(stand.ask(&ask).await.accepted(), operation);
+    assert_ne!(stand.ask(&ask.clone().by("bob")).await.accepted(), operation);
+    // The window's key comes back for another operation: what goes upstream is made of this one when it is sent.
+    let kept = kept(&stand, operation).await.request.headers;
+    assert!(kept.iter().all(|(name, _)| name != "idempotency-key"));
+}
+
 pub(crate) async fn nobody_leaves_work_unless_the_route_says_so(stand: Stand) {
     for path in ["/later", "/rather", "/otherwise"] {
         for ask in [in_an_hour(path).by(""), in_an_hour(path).by("").key("k")] {

@@ -177,6 +177,7 @@ macro_rules! every_claim {
                 what_is_left_is_kept_and_its_caller_told_where_to_look
                 a_duplicate_of_what_is_left_is_told_the_same
                 what_is_left_without_a_key_is_an_operation_of_its_own
+                within_a_window_the_same_work_is_left_once
                 nobody_leaves_work_unless_the_route_says_so
                 a_caller_may_prefer_to_be_answered_later
                 what_is_said_of_when_must_be_clear
