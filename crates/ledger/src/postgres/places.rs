@@ -4,6 +4,9 @@
 //! Lanes have locks of their own, because who joins one while its head leaves would otherwise see no head leave, and not be
 //! seen by it. They are the last that a transaction waits for: whoever holds one waits for nothing but locks of lanes that
 //! sort after it, and then commits. So no circle of waiting can go through a lane.
+//!
+//! An operation and its request are looked up in subqueries that are planned by themselves (`OFFSET 0`): joined, and planned
+//! while the tables were empty, they were found by their bucket alone, and each row read the whole bucket.
 
 use std::collections::BTreeSet;
 
@@ -23,17 +26,23 @@ use crate::{Lane, LaneTrouble};
 pub(super) const WITHDRAW: &str = "
     DELETE FROM steadfast.ready AS r
     USING unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS k (bucket, seq, digest)
-    JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest
-    JOIN steadfast.background AS b ON b.bucket = k.bucket AND b.seq = k.seq
-    WHERE r.route = o.route AND r.priority = b.priority AND r.due_ms = o.due_ms AND r.seq = o.seq";
+    CROSS JOIN LATERAL (
+        SELECT o.bucket, o.seq, o.state, o.due_ms, b.priority, o.digest, o.route
+        FROM steadfast.operations AS o
+        JOIN steadfast.background AS b ON b.bucket = k.bucket AND b.seq = k.seq
+        WHERE o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest OFFSET 0) AS o
+    WHERE r.route = o.route AND r.priority = o.priority AND r.due_ms = o.due_ms AND r.seq = o.seq";
 
 /// Puts operations into `ready`, due when their rows say.
 pub(super) const OFFER: &str = "
     INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, digest, route)
-    SELECT o.bucket, o.seq, o.due_ms, b.priority, o.digest, o.route
+    SELECT o.bucket, o.seq, o.due_ms, o.priority, o.digest, o.route
     FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS k (bucket, seq, digest)
-    JOIN steadfast.operations AS o ON o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest
-    JOIN steadfast.background AS b ON b.bucket = k.bucket AND b.seq = k.seq";
+    CROSS JOIN LATERAL (
+        SELECT o.bucket, o.seq, o.state, o.due_ms, b.priority, o.digest, o.route
+        FROM steadfast.operations AS o
+        JOIN steadfast.background AS b ON b.bucket = k.bucket AND b.seq = k.seq
+        WHERE o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest OFFSET 0) AS o";
 
 /// Locks lanes until the transaction ends. The lock's number is a digest itself; that two lanes share one is no harm.
 pub(super) const LOCK_LANES: &str = "
@@ -74,13 +83,16 @@ pub(super) const PROMOTE: &str = "
             WHERE l.bucket = k.bucket AND l.lane = k.lane ORDER BY l.position LIMIT 1) AS head
     )
     INSERT INTO steadfast.ready (bucket, seq, due_ms, priority, digest, route)
-    SELECT o.bucket, o.seq, o.due_ms, b.priority, o.digest, o.route
+    SELECT o.bucket, o.seq, o.due_ms, o.priority, o.digest, o.route
     FROM heads
-    JOIN steadfast.operations AS o ON o.bucket = heads.bucket AND o.seq = heads.seq AND o.digest = heads.digest
-    JOIN steadfast.background AS b ON b.bucket = heads.bucket AND b.seq = heads.seq
+    CROSS JOIN LATERAL (
+        SELECT o.bucket, o.seq, o.state, o.due_ms, b.priority, o.digest, o.route
+        FROM steadfast.operations AS o
+        JOIN steadfast.background AS b ON b.bucket = heads.bucket AND b.seq = heads.seq
+        WHERE o.bucket = heads.bucket AND o.seq = heads.seq AND o.digest = heads.digest OFFSET 0) AS o
     WHERE o.state IN ('queued', 'waiting') AND NOT EXISTS (
         SELECT FROM steadfast.ready AS r
-        WHERE r.route = o.route AND r.priority = b.priority AND r.due_ms = o.due_ms AND r.seq = o.seq)";
+        WHERE r.route = o.route AND r.priority = o.priority AND r.due_ms = o.due_ms AND r.seq = o.seq)";
 
 /// The statements of this module that are sent in one flight with others.
 pub(super) const PREPARED: &[&str] = &[WITHDRAW, OFFER, LOCK_LANES, LEAVE, COME_BACK, JOIN, PROMOTE];
