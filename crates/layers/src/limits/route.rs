@@ -9,7 +9,7 @@ use super::{
     ending::Charged,
     limit::Limit,
     limiter::Limiter,
-    per::{Facts, KeyMaker, share_of},
+    per::{Facts, KeyMaker, LimitMark, share_of},
     policy::{Cost, ENFORCED_ON_ALL, LIMITS_MAX},
     refusal::Refusal,
     store::{LimitStore, LimitedKey, Take, Taken},
@@ -23,6 +23,8 @@ pub struct RouteLimits {
     pub(crate) route: Arc<str>,
     /// At most [`LIMITS_MAX`].
     pub(crate) limits: Vec<Arc<Limit>>,
+    /// What stands for each in the keys of its counts.
+    marks: Vec<LimitMark>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) headers: LimitHeaders,
     /// What `RateLimit-Policy` says to whom all limits are enforced on and allow what they allow everybody.
@@ -97,9 +99,11 @@ impl RouteLimits {
         let is_settled_later =
             limits.iter().any(|limit| limit.policy.holds_places() || limit.policy.cost_from_answer.is_some());
         let may_wait = limits.iter().any(|limit| limit.policy.quota.algorithm == LimitAlgorithm::LeakyBucket);
+        let marks = limits.iter().map(|limit| limiter.keys.mark(&limit.policy.name)).collect();
         Some(Arc::new(Self {
             route,
             limits,
+            marks,
             limiter,
             headers,
             policies,
@@ -175,7 +179,7 @@ impl RouteLimits {
         let key = if is_elsewhere {
             KeyMaker::shared(&policy.name, said)
         } else {
-            self.limiter.keys.local(&policy.name, said)
+            self.limiter.keys.local(self.marks[usize::from(index)], said)
         };
         let mut quota = policy.quota_of(facts.principal);
         let now = || self.limiter.local.clock().now();
