@@ -32,6 +32,7 @@ use crate::{
     config::{EdgePolicy, Forwarding},
     contract::Document,
     explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method, remembered_name},
+    forwarding::FIELDS_ADDED,
     framing, grpc,
     limits::{CallerLimits, Limits},
     listed::drop_listed,
@@ -227,6 +228,8 @@ impl Edge {
         if let Some(kept) = kept {
             return kept;
         }
+        // Once for what is added here and after this.
+        request.headers_mut().reserve(FIELDS_ADDED);
         request_id.give_to(&mut request);
         let mut stack = route.stack.clone();
         // Who speaks gRPC reads no body of a refusal, in whichever words.
