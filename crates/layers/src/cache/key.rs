@@ -110,8 +110,7 @@ impl Equivalent<Key> for KeyRef<'_> {
 
 /// Hosts are nearly always in small letters.
 pub(super) fn lowercase(host: &str) -> Cow<'_, str> {
-    // All of them, without a question after each: the compiler looks at many at once.
-    if host.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase()) {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
     } else {
         Cow::Borrowed(host)
