@@ -22,6 +22,8 @@ mod keys;
 mod live;
 mod memory;
 mod operation;
+mod pauses;
+mod redrives;
 #[cfg(feature = "encryption")]
 mod sealing;
 mod settle;
@@ -64,6 +66,11 @@ pub use memory::Remembering;
 pub use operation::{
     AttemptRecord, Counts, Cursor, Filter, OperationRecord, Operations, PAGE_ROWS_MAX, Page, SettlementRecord,
 };
+pub use pauses::{PAUSES_MAX, PauseError, PauseOrder, Pauses, RoutePause};
+pub use redrives::{
+    CANARIES_MAX, Letter, LetterFilter, Letters, RUNS_GOING_MAX, RUNS_KEPT, RedriveRun, Redrives, RunError,
+    RunId, RunOrder, RunState, RunTurn, Step,
+};
 pub use settle::{SettleError, Settled, Settlement, Settlements, Verdict};
 pub use upkeep::{Reaped, Swept, Upkeep};
 pub use watch::{TooManyWaiters, Watch, WatchHub};
@@ -73,12 +80,32 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A whole ledger: everything that a gateway wires together.
 pub trait Ledger:
-    Claims + Operations + Settlements + Erasure + Credentials + Bans + Backlog + Duties + Upkeep
+    Claims
+    + Operations
+    + Settlements
+    + Erasure
+    + Credentials
+    + Bans
+    + Backlog
+    + Redrives
+    + Pauses
+    + Duties
+    + Upkeep
 {
 }
 
 impl<L> Ledger for L where
-    L: Claims + Operations + Settlements + Erasure + Credentials + Bans + Backlog + Duties + Upkeep
+    L: Claims
+        + Operations
+        + Settlements
+        + Erasure
+        + Credentials
+        + Bans
+        + Backlog
+        + Redrives
+        + Pauses
+        + Duties
+        + Upkeep
 {
 }
 

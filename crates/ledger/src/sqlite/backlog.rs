@@ -8,15 +8,16 @@ use super::{
     SqliteLedger,
     desk::Desk,
     job::{Slot, Task},
-    row,
+    letters, row,
 };
 use crate::{
     Backlog, BoxFuture, Cancelled, ChangeError, Claim, Conclusion, DeadLetters, Duties, Enqueue, Enqueued,
-    Finished, KeptWork, Lane, LaneTrouble, LedgerError, Priority, Redrive, RouteBacklog, Taken, Wish,
+    Finished, KeptWork, Lane, LaneTrouble, LedgerError, LetterFilter, Priority, Redrive, RouteBacklog, Taken,
+    Wish,
 };
 
-/// How many routes or groups one answer tells of.
-const GROUPS_MAX: u32 = 1_000;
+/// How many routes one answer tells of.
+const ROUTES_MAX: u32 = 1_000;
 
 impl Backlog for SqliteLedger {
     fn enqueue(&self, work: Enqueue) -> BoxFuture<'_, std::result::Result<Enqueued, LedgerError>> {
@@ -78,7 +79,7 @@ impl Backlog for SqliteLedger {
     }
 
     fn dead_letters(&self) -> BoxFuture<'_, std::result::Result<Vec<DeadLetters>, LedgerError>> {
-        self.read(dead_letters)
+        self.read(|conn| letters::groups(conn, &LetterFilter::default()))
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
@@ -144,35 +145,13 @@ fn backlog(conn: &Connection, now: Timestamp) -> Result<Vec<RouteBacklog>> {
     const SQL: &str = "SELECT route, sum(due_at <= ?1), sum(due_at > ?1), min(due_at) FROM ready \
                        GROUP BY route ORDER BY route LIMIT ?2";
     let mut statement = conn.prepare_cached(SQL)?;
-    let rows = statement.query_map(params![now.as_millis(), GROUPS_MAX], |row| {
+    let rows = statement.query_map(params![now.as_millis(), ROUTES_MAX], |row| {
         let oldest = Timestamp::from_millis(row.get(3)?);
         Ok(RouteBacklog {
             route: row.get(0)?,
             due: count(row, 1)?,
             later: count(row, 2)?,
             oldest_due_at: (oldest <= now).then_some(oldest),
-        })
-    })?;
-    rows.collect()
-}
-
-fn dead_letters(conn: &Connection) -> Result<Vec<DeadLetters>> {
-    const SQL: &str = "SELECT o.route, a.end, a.cause, a.status, count(*), sum(o.doubt <> 'none'), min(o.changed_at), \
-                       max(o.changed_at) FROM operations AS o \
-                       JOIN attempts AS a ON a.seq = o.seq AND a.number = o.attempts \
-                       WHERE o.expires_at IS NULL AND o.state = 'dead' GROUP BY 1, 2, 3, 4 \
-                       ORDER BY 5 DESC, 1, 2, 3, 4 LIMIT ?1";
-    let mut statement = conn.prepare_cached(SQL)?;
-    let rows = statement.query_map([GROUPS_MAX], |row| {
-        Ok(DeadLetters {
-            route: row.get(0)?,
-            end: row.get(1)?,
-            cause: row.get(2)?,
-            status: row.get(3)?,
-            count: count(row, 4)?,
-            doubtful: count(row, 5)?,
-            oldest_at: Timestamp::from_millis(row.get(6)?),
-            newest_at: Timestamp::from_millis(row.get(7)?),
         })
     })?;
     rows.collect()
