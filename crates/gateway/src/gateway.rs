@@ -37,6 +37,7 @@ use crate::{
     explain::{Explained, Explanations},
     handover::{self, Holder},
     key_keeper::KeyKeeper,
+    letters::LettersDesk,
     limits::{CallerLimits, LimitsDesk},
     routing::Table,
     schedules, server, shared,
@@ -408,6 +409,12 @@ impl Gateway {
         LimitsDesk { limiter: Arc::clone(&self.edge.limits.limiter), limits }
     }
 
+    /// What is to be known of its routes about work for later.
+    #[must_use]
+    pub fn letters(&self) -> LettersDesk {
+        LettersDesk::new(Arc::clone(&self.edge))
+    }
+
     /// Returns when every change of credentials that the ledger has is known to this process.
     pub async fn refresh_credentials(&self) {
         self.keys.refresh().await;
@@ -448,6 +455,9 @@ impl Gateway {
         self.edge.metrics.upkeep(counters, self.edge.access_log.lost());
         if let Some(backlog) = &counters.backlog {
             self.edge.metrics.jobs.backlog(backlog, self.edge.clock.wall());
+        }
+        if let Some(groups) = &counters.dead_letters {
+            self.edge.metrics.jobs.dead_letters(groups, self.edge.clock.wall());
         }
     }
 

@@ -32,7 +32,7 @@ pub async fn ends_a_pause_by_its_time_or_by_hand<H: Harness>(mut harness: H) {
     ledger.pause(order("orders", Some(PAUSE))).await.expect("it rests");
     let refunds = ledger.pause(order("refunds", None)).await.expect("it rests");
     harness.advance(PAUSE + Duration::from_millis(5)).await;
-    assert_eq!(resting(&ledger).await, [refunds.clone()]);
+    assert_eq!(resting(&ledger).await, std::slice::from_ref(&refunds));
     assert_eq!(ledger.resume("orders".into()).await, Ok(None), "its time is over");
     assert_eq!(ledger.resume("refunds".into()).await, Ok(Some(refunds)));
     assert_eq!(ledger.resume("refunds".into()).await, Ok(None));

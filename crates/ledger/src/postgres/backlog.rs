@@ -135,6 +135,8 @@ fn kept_work(row: &Row, id: OperationId) -> Result<Option<KeptWork>, Failure> {
             tries_max: u32::try_from(get::<i32>(row, "tries_max")?).unwrap_or(0),
             give_up_at: Timestamp::from_millis(get(row, "give_up_ms")?),
         },
+        first_sent: stored.first_sent,
+        repeatable_for: stored.repeatable_for,
         due_at: get::<bool>(row, "is_ready")?.then_some(place.due_at),
         priority: Priority(get(row, "priority")?),
         lane: place.lane,

@@ -118,7 +118,7 @@ impl Duties for SqliteLedger {
 fn kept_work(conn: &Connection, id: OperationId) -> Result<Option<KeptWork>> {
     const SQL: &str = "SELECT b.target, b.headers, b.body, b.tries, b.tries_max, b.give_up_at, b.priority, b.lane, \
                        b.lane_passes, b.cancel_asked, o.digest, (SELECT due_at FROM ready AS r WHERE r.route = o.route \
-                       AND r.urgency = -b.priority AND r.due_at = b.due_at AND r.seq = b.seq) \
+                       AND r.urgency = -b.priority AND r.due_at = b.due_at AND r.seq = b.seq), coalesce(b.first_sent_at, o.created_at), o.repeatable_ms \
                        FROM background AS b JOIN operations AS o ON o.seq = b.seq WHERE b.seq = ?1";
     let found = conn.prepare_cached(SQL)?.query_row([row::seq(id)], |row| {
         let passes: bool = row.get(8)?;
@@ -135,6 +135,10 @@ fn kept_work(conn: &Connection, id: OperationId) -> Result<Option<KeptWork>> {
             priority: Priority(row.get(6)?),
             lane: row.get::<_, Option<[u8; 16]>>(7)?.map(|digest| Lane { digest, trouble }),
             cancel_asked: row.get(9)?,
+            first_sent: Timestamp::from_millis(row.get(12)?),
+            repeatable_for: row
+                .get::<_, Option<i64>>(13)?
+                .map(|millis| std::time::Duration::from_millis(millis.unsigned_abs())),
             due_at: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
         })
     });
