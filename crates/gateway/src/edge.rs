@@ -33,6 +33,7 @@ use crate::{
     caller::{Caller, CallerBody},
     config::{EdgePolicy, Forwarding},
     contract::Document,
+    drain::Drain,
     explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method, remembered_name},
     framing, grpc,
     limits::{CallerLimits, Limits},
@@ -65,6 +66,8 @@ pub(crate) struct Edge {
     pub(crate) abuse: Arc<AbuseGuard>,
     /// Requests that were refused or slow; they outlive a reload too.
     pub(crate) explanations: Explanations,
+    /// When nobody is kept waiting any more.
+    pub(crate) drain: Drain,
 }
 
 /// The routes of one config.
@@ -274,7 +277,8 @@ impl Edge {
         };
         let query = request.uri().query();
         let now = self.clock.wall();
-        let asks = operations_api::Asks { method: request.method(), path, query, now, request_id };
+        let drain = &self.drain;
+        let asks = operations_api::Asks { method: request.method(), path, query, now, drain, request_id };
         operations_api::serve(&self.ledger, &self.abuse, caller, asks).await
     }
 }

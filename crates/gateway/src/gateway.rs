@@ -252,6 +252,7 @@ impl Gateway {
         let bans = BanKeeper::start(&abuse, &ledger).map_err(StartError::Thread)?;
         let store = shared::start(config, &limits.limiter, &metrics);
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
+        let drain = Drain::new();
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
             policy: ArcSwap::from_pointee(config.edge.clone()),
@@ -264,8 +265,8 @@ impl Gateway {
             limits,
             abuse,
             explanations: Explanations::new(config.explain, tells_decisions(config)),
+            drain: drain.clone(),
         });
-        let drain = Drain::new();
         let mut addresses = Vec::new();
         let mut certificates = Vec::new();
         let mut doors: Vec<Vec<_>> = (0..config.workers).map(|_| Vec::new()).collect();

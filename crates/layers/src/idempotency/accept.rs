@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     BackgroundMode, BackgroundPolicy, InProgress, Shared,
-    decision::Protection,
+    decision::{Decision, Protection},
     due,
     kept_request::kept_request,
     lane::lane,
@@ -122,10 +122,15 @@ pub(super) async fn accept<R: Body<Data = Bytes>>(
     request: &KeyedRequest,
     asked: Asked,
 ) -> Response<HeldBody<R>> {
+    if request.deadline.is_some_and(|deadline| deadline.remaining().is_zero()) {
+        let problem = Problem::new(Code::DeadlineExceeded).instance(request.request_id.as_ref());
+        return decided(problem.into_response(), Protection::Rejected, None);
+    }
     let mut response = accepted_or_found(shared, leaving, request, asked).await;
-    let is_receipt =
-        response.status() == StatusCode::ACCEPTED && !response.headers().contains_key(replay::REPLAYED);
-    if is_receipt {
+    // An upstream's own answer may be a 202 as well.
+    let protection = response.extensions().get::<Decision>().map(|decision| decision.protection);
+    let is_unfinished = matches!(protection, Some(Protection::Accepted | Protection::Conflict));
+    if is_unfinished && response.status() == StatusCode::ACCEPTED {
         standing::mark_origin(&mut response, request);
         asked.mark_applied(&mut response);
     }

@@ -10,7 +10,7 @@ use super::{
     backend::Act,
     refusal::Again,
     routes::KEPT_BYTES_MAX,
-    wire::{Answer, Ask},
+    wire::{Answer, Ask, Line},
 };
 
 /// A request that is due in an hour.
@@ -260,6 +260,18 @@ pub(crate) async fn a_wait_that_ends_before_the_work_does_is_a_202(stand: Stand)
     answer.accepted();
     assert_eq!(answer.header("preference-applied"), Some("wait=2"));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+pub(crate) async fn what_comes_after_its_deadline_is_not_left(stand: Stand) {
+    let ask = in_an_hour("/later").key("k");
+    let mut line = Line::to(stand.address).await;
+    line.send(&ask.clone().header("Steadfast-Timeout", "50ms").head("Content-Length: 10\r\n")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    line.send(b"{\"seat\":1}").await;
+    line.answer("POST").await.expect("an answer").refused(504, "deadline-exceeded", Again::Helps);
+    let first = stand.ask(&ask).await;
+    first.accepted();
+    assert_eq!(stand.backend.count(), 0);
 }
 
 pub(crate) async fn what_ends_while_its_caller_waits_is_told_at_once(stand: Stand) {

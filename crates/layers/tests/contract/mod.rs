@@ -187,6 +187,7 @@ macro_rules! every_claim {
                 what_could_not_be_done_at_once_is_left_instead
                 what_may_have_been_done_is_never_left_instead
                 a_wait_that_ends_before_the_work_does_is_a_202
+                what_comes_after_its_deadline_is_not_left
                 what_ends_while_its_caller_waits_is_told_at_once
                 what_has_an_ordering_key_in_common_goes_in_one_lane
             }
