@@ -604,6 +604,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let document = Document::of(config);
     let forwarding = config.edge.forwarding.clone();
     let jobs = JobRoutes::new(jobs, shared.clock);
+    jobs.names().for_each(|name| metrics.jobs.know(name));
     let schedules = schedules::of(config);
     Ok(Routes {
         table,

@@ -3,7 +3,10 @@
 //! A claim is on disk before anything is sent, and an outcome is on disk before anybody sees it. The traits are
 //! split by who uses them: [`Claims`] by whoever makes attempts, [`Operations`] by whoever reads, [`Settlements`]
 //! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Credentials`] by whoever knows callers, [`Bans`]
-//! by whoever keeps some out, [`Upkeep`] by what runs without one. Every store implements all seven and passes the same conformance suite. States change only by [`steadfast_core::transition`].
+//! by whoever keeps some out, [`Backlog`] by whoever leaves work and whoever does it, [`Redrives`] by whoever sends dead
+//! letters round again, [`Pauses`] by whoever lets routes rest, [`Duties`] by what one node does for all, [`Upkeep`] by what
+//! runs without a caller. Every store implements all of them and passes the same conformance suite. States change only by
+//! [`steadfast_core::transition`].
 
 mod backlog;
 mod bans;

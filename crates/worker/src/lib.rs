@@ -3,7 +3,9 @@
 //! Each worker is a module of its own, with a `run_once` that does one bounded round and a loop round it:
 //! the [`Heartbeat`] renews the leases of claims that are held here, the [`Reaper`] ends claims whose holders
 //! are gone, the [`Sweeper`] removes what has expired, and the [`Census`] counts what needs attention. Each
-//! round can be dropped at any point: the ledger's calls are transactions. [`Workers`] runs them all.
+//! round can be dropped at any point: the ledger's calls are transactions. [`Workers`] runs those. Whoever has routes runs the
+//! [`Dispatcher`], which does what was left for later, [`Resting`], which knows of which routes nothing is to be taken, the
+//! [`Scheduler`], and the [`Redriver`], which sends dead letters round again.
 
 mod census;
 mod dispatcher;

@@ -234,9 +234,9 @@ async fn metrics_tell_of_dead_letters() {
         })
         .await;
     };
-    says("steadfast_dead_letters{http_route=\"work\"} 2").await;
+    says("steadfast_route_dead_letters{http_route=\"work\"} 2").await;
     desk.notebook.behave(Temper::default());
     desk.said(&[&["dead-letters", "redrive", &ids[0], &ids[1]][..], &WHY].concat()).await;
-    says("steadfast_dead_letters_redriven_total{http_route=\"work\"} 2").await;
-    says("steadfast_dead_letters{http_route=\"work\"} 0").await;
+    says("steadfast_route_dead_letters_redriven_total{http_route=\"work\"} 2").await;
+    says("steadfast_route_dead_letters{http_route=\"work\"} 0").await;
 }

@@ -73,14 +73,16 @@ impl JobMetrics {
             "steadfast_background_oldest_due_seconds",
             "For how long the oldest of those that are due has been",
         );
-        let dead = gauge("steadfast_dead_letters", "Operations that ran out of attempts or time");
+        let dead = gauge("steadfast_route_dead_letters", "Operations that ran out of attempts or time");
         let dead_in_doubt =
-            gauge("steadfast_dead_letters_in_doubt", "Those of them whose outcome nobody knows");
-        let oldest_dead =
-            gauge("steadfast_dead_letters_oldest_seconds", "For how long the oldest of them has been one");
+            gauge("steadfast_route_dead_letters_in_doubt", "Those of them whose outcome nobody knows");
+        let oldest_dead = gauge(
+            "steadfast_route_dead_letters_oldest_seconds",
+            "For how long the oldest of them has been one",
+        );
         let redriven = Family::default();
         registry.register(
-            "steadfast_dead_letters_redriven",
+            "steadfast_route_dead_letters_redriven",
             "Dead letters that were sent round again",
             Family::clone(&redriven),
         );
@@ -96,6 +98,20 @@ impl JobMetrics {
             oldest_dead,
             redriven,
             known_dead: Mutex::default(),
+        }
+    }
+
+    /// Knows a route of whose work nothing is counted yet.
+    pub(crate) fn know(&self, route: &str) {
+        let labels = || RouteLabels { http_route: route.to_owned() };
+        let completed = AttemptLabels { http_route: route.to_owned(), end: "completed" };
+        drop(self.attempts.get_or_create(&completed));
+        drop(self.waited.get_or_create(&labels()));
+        drop(self.redriven.get_or_create(&labels()));
+        let gauges =
+            [&self.due, &self.later, &self.oldest, &self.dead, &self.dead_in_doubt, &self.oldest_dead];
+        for gauge in gauges {
+            drop(gauge.get_or_create(&labels()));
         }
     }
 
