@@ -12,8 +12,8 @@ use std::{
 
 use steadfast_core::{AttemptEnd, Next};
 use steadfast_layers::{IdempotencyPolicy, JobAttempt, JobAttempts};
-use steadfast_ledger::{Backlog, BoxFuture, Clock, Job};
-use steadfast_worker::{Dispatcher, Labour, Scheduler, WorkRoute};
+use steadfast_ledger::{Backlog, BoxFuture, Clock, Job, Redrive};
+use steadfast_worker::{Chances, Dispatcher, Labour, Redriver, Resting, Scheduler, WorkRoute};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{edge::Edge, schedules::SchedulesInForce, stack::JobStack};
@@ -26,6 +26,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 pub(crate) struct JobRoutes {
     work: Arc<[WorkRoute]>,
     attempts: HashMap<Arc<str>, JobAttempts<JobStack>>,
+    policies: HashMap<Arc<str>, Arc<IdempotencyPolicy>>,
 }
 
 impl JobRoutes {
@@ -34,7 +35,7 @@ impl JobRoutes {
         routes: impl IntoIterator<Item = (IdempotencyPolicy, JobStack)>,
         clock: &Clock,
     ) -> Self {
-        let (mut work, mut attempts) = (Vec::new(), HashMap::new());
+        let (mut work, mut attempts, mut policies) = (Vec::new(), HashMap::new(), HashMap::new());
         for (policy, stack) in routes {
             let Some(background) = &policy.background else { continue };
             let name = Arc::clone(&policy.route);
@@ -44,28 +45,71 @@ impl JobRoutes {
                 repeatable_for: policy.repeatable_for,
                 backoff: background.backoff,
             });
-            attempts.insert(name, JobAttempts::new(Arc::new(policy), clock.clone(), stack));
+            let policy = Arc::new(policy);
+            policies.insert(Arc::clone(&name), Arc::clone(&policy));
+            attempts.insert(name, JobAttempts::new(policy, clock.clone(), stack));
         }
-        Self { work: work.into(), attempts }
+        Self { work: work.into(), attempts, policies }
+    }
+
+    /// The names of these routes.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.work.iter().map(|route| &route.name)
+    }
+
+    /// What the route with this name says of its operations.
+    pub(crate) fn policy(&self, route: &str) -> Option<&Arc<IdempotencyPolicy>> {
+        self.policies.get(route)
+    }
+
+    /// What a dead letter of this route may hope for.
+    pub(crate) fn chance(&self, route: &str) -> Option<Redrive> {
+        let policy = self.policies.get(route)?;
+        let background = policy.background.as_ref()?;
+        Some(Redrive {
+            tries_max: background.tries_max,
+            age_max: background.age_max,
+            repeatable_for: policy.repeatable_for,
+        })
     }
 }
 
 /// The routes in force, as a dispatcher sees them.
-struct RoutesInForce(Arc<Edge>);
+struct RoutesInForce {
+    edge: Arc<Edge>,
+    resting: Resting,
+}
 
 impl Labour for RoutesInForce {
     fn routes(&self) -> Arc<[WorkRoute]> {
-        Arc::clone(&self.0.routes.load().jobs.work)
+        Arc::clone(&self.edge.routes.load().jobs.work)
+    }
+
+    fn rests(&self, route: &str) -> bool {
+        self.resting.rests(route)
     }
 
     fn attempt(&self, job: &Arc<Job>) -> Option<BoxFuture<'static, JobAttempt>> {
-        let attempts = self.0.routes.load().jobs.attempts.get(&job.route)?.clone();
+        let attempts = self.edge.routes.load().jobs.attempts.get(&job.route)?.clone();
         let job = Arc::clone(job);
         Some(Box::pin(async move { attempts.attempt(&job).await }))
     }
 
     fn note(&self, job: &Job, end: &AttemptEnd, next: Next) {
-        self.0.metrics.jobs.attempt(job, end, next);
+        self.edge.metrics.jobs.attempt(job, end, next);
+    }
+}
+
+/// The routes in force, as dead letters see them.
+struct ChancesInForce(Arc<Edge>);
+
+impl Chances for ChancesInForce {
+    fn chance(&self, route: &str) -> Option<Redrive> {
+        self.0.routes.load().jobs.chance(route)
+    }
+
+    fn note_redriven(&self, route: &str) {
+        self.0.metrics.jobs.redriven(route);
     }
 }
 
@@ -83,14 +127,17 @@ impl Background {
     pub(crate) fn start(edge: &Arc<Edge>) -> io::Result<Self> {
         let (ending, ended) = watch::channel(false);
         let backlog: Arc<dyn Backlog> = Arc::clone(&edge.ledger) as _;
-        let dispatcher =
-            Dispatcher::new(backlog, edge.ledger.live().clone(), Arc::new(RoutesInForce(Arc::clone(edge))));
+        let resting = Resting::new(Arc::clone(&edge.ledger));
+        let routes = RoutesInForce { edge: Arc::clone(edge), resting: resting.clone() };
+        let dispatcher = Dispatcher::new(backlog, edge.ledger.live().clone(), Arc::new(routes));
         let schedules = Arc::new(SchedulesInForce(Arc::clone(edge)));
         let scheduler = Scheduler::new(Arc::clone(&edge.ledger), edge.clock.clone(), schedules);
+        let redriver = Redriver::new(Arc::clone(&edge.ledger), Arc::new(ChancesInForce(Arc::clone(edge))));
+        let hands = Hands { dispatcher, scheduler, redriver, resting };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
             .name("background".into())
-            .spawn(move || runtime.block_on(run(dispatcher, scheduler, ended)))?;
+            .spawn(move || runtime.block_on(hands.run(ended)))?;
         Ok(Self { ending, thread: Mutex::new(Some(thread)) })
     }
 
@@ -113,14 +160,28 @@ impl Background {
     }
 }
 
-/// Takes what is due and lets schedules tick, until it is ended.
-async fn run(dispatcher: Dispatcher, scheduler: Scheduler, ended: watch::Receiver<bool>) {
-    let mut ticking = JoinSet::new();
-    let ticker = scheduler.clone();
-    ticking.spawn(ticker.run());
-    dispatcher.run(ended).await;
-    ticking.shutdown().await;
-    scheduler.leave().await;
+/// Who does what is done in the background.
+struct Hands {
+    dispatcher: Dispatcher,
+    scheduler: Scheduler,
+    redriver: Redriver,
+    resting: Resting,
+}
+
+impl Hands {
+    /// Takes what is due, heeds which routes rest, lets schedules tick and drives redrive runs, until it is ended.
+    async fn run(self, ended: watch::Receiver<bool>) {
+        let mut beside = JoinSet::new();
+        let ticker = self.scheduler.clone();
+        beside.spawn(ticker.run());
+        beside.spawn(self.resting.run());
+        let mut redriving = JoinSet::new();
+        redriving.spawn(self.redriver.run(ended.clone()));
+        self.dispatcher.run(ended).await;
+        beside.shutdown().await;
+        self.scheduler.leave().await;
+        while redriving.join_next().await.is_some() {}
+    }
 }
 
 impl Drop for Background {

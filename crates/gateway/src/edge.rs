@@ -33,7 +33,9 @@ use crate::{
     caller::{Caller, CallerBody},
     config::{EdgePolicy, Forwarding},
     contract::Document,
+    drain::Drain,
     explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method, remembered_name},
+    forwarding::FIELDS_ADDED,
     framing, grpc,
     limits::{CallerLimits, Limits},
     listed::drop_listed,
@@ -65,6 +67,8 @@ pub(crate) struct Edge {
     pub(crate) abuse: Arc<AbuseGuard>,
     /// Requests that were refused or slow; they outlive a reload too.
     pub(crate) explanations: Explanations,
+    /// When nobody is kept waiting any more.
+    pub(crate) drain: Drain,
 }
 
 /// The routes of one config.
@@ -170,17 +174,7 @@ impl Edge {
         let routed = self.route(request, &request_id, (caller, client), &policy, &mut told.route);
         let mut response = traced(&mut told.trace, routed).await;
         request_id.name_in(response.headers_mut());
-        told.decision = response.extensions_mut().remove::<Decision>();
-        told.tries = response.extensions_mut().remove::<Tries>();
-        told.cache = response.extensions_mut().remove::<CacheOutcome>();
-        if told.route.as_ref().is_some_and(|route| route.is_short) {
-            told.cache = Some(CacheOutcome::Hit);
-        }
-        told.degraded = response.headers().get(DEGRADED_HEADER).cloned();
-        if let (Some(_), Some(route)) = (&told.degraded, &told.route) {
-            // Looked up by its name: that is the rare case's work, and no other's.
-            self.metrics.tallies.route(&route.name).count_degraded(&Rung::used(response.headers()));
-        }
+        told.note_way(&mut response);
         told.status = response.status().as_u16();
         told.judge(&mut response);
         if grpc {
@@ -233,6 +227,8 @@ impl Edge {
         if let Some(kept) = kept {
             return kept;
         }
+        // Once for what is added here and after this.
+        request.headers_mut().reserve(FIELDS_ADDED);
         request_id.give_to(&mut request);
         let mut stack = route.stack.clone();
         // Who speaks gRPC reads no body of a refusal, in whichever words.
@@ -274,7 +270,8 @@ impl Edge {
         };
         let query = request.uri().query();
         let now = self.clock.wall();
-        let asks = operations_api::Asks { method: request.method(), path, query, now, request_id };
+        let drain = &self.drain;
+        let asks = operations_api::Asks { method: request.method(), path, query, now, drain, request_id };
         operations_api::serve(&self.ledger, &self.abuse, caller, asks).await
     }
 }
@@ -395,6 +392,23 @@ struct Told {
 }
 
 impl Told {
+    /// Notes in which way the answer came about, as those inside tell.
+    fn note_way<R>(&mut self, response: &mut Response<R>) {
+        if self.route.as_ref().is_some_and(|route| route.is_short) {
+            self.cache = Some(CacheOutcome::Hit);
+            return;
+        }
+        self.decision = response.extensions_mut().remove::<Decision>();
+        self.tries = response.extensions_mut().remove::<Tries>();
+        self.cache = response.extensions_mut().remove::<CacheOutcome>();
+        self.degraded = response.headers().get(DEGRADED_HEADER).cloned();
+        if let (Some(_), Some(route)) = (&self.degraded, &self.route) {
+            // Looked up by its name: that is the rare case's work, and no other's.
+            let tally = self.edge.metrics.tallies.route(&route.name);
+            tally.count_degraded(&Rung::used(response.headers()));
+        }
+    }
+
     /// Remembers what was decided about a request that was refused, or is slow, and tells its caller where the route
     /// says so. Nobody asks for what was decided about any other.
     fn judge<R>(&mut self, response: &mut Response<R>) {

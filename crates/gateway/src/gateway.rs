@@ -37,6 +37,7 @@ use crate::{
     explain::{Explained, Explanations},
     handover::{self, Holder},
     key_keeper::KeyKeeper,
+    letters::LettersDesk,
     limits::{CallerLimits, LimitsDesk},
     routing::Table,
     schedules, server, shared,
@@ -251,6 +252,7 @@ impl Gateway {
         let bans = BanKeeper::start(&abuse, &ledger).map_err(StartError::Thread)?;
         let store = shared::start(config, &limits.limiter, &metrics);
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
+        let drain = Drain::new();
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
             policy: ArcSwap::from_pointee(config.edge.clone()),
@@ -263,8 +265,8 @@ impl Gateway {
             limits,
             abuse,
             explanations: Explanations::new(config.explain, tells_decisions(config)),
+            drain: drain.clone(),
         });
-        let drain = Drain::new();
         let mut addresses = Vec::new();
         let mut certificates = Vec::new();
         let mut doors: Vec<Vec<_>> = (0..config.workers).map(|_| Vec::new()).collect();
@@ -408,6 +410,12 @@ impl Gateway {
         LimitsDesk { limiter: Arc::clone(&self.edge.limits.limiter), limits }
     }
 
+    /// What is to be known of its routes about work for later.
+    #[must_use]
+    pub fn letters(&self) -> LettersDesk {
+        LettersDesk::new(Arc::clone(&self.edge))
+    }
+
     /// Returns when every change of credentials that the ledger has is known to this process.
     pub async fn refresh_credentials(&self) {
         self.keys.refresh().await;
@@ -448,6 +456,9 @@ impl Gateway {
         self.edge.metrics.upkeep(counters, self.edge.access_log.lost());
         if let Some(backlog) = &counters.backlog {
             self.edge.metrics.jobs.backlog(backlog, self.edge.clock.wall());
+        }
+        if let Some(groups) = &counters.dead_letters {
+            self.edge.metrics.jobs.dead_letters(groups, self.edge.clock.wall());
         }
     }
 
@@ -593,6 +604,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let document = Document::of(config);
     let forwarding = config.edge.forwarding.clone();
     let jobs = JobRoutes::new(jobs, shared.clock);
+    jobs.names().for_each(|name| metrics.jobs.know(name));
     let schedules = schedules::of(config);
     Ok(Routes {
         table,

@@ -23,6 +23,7 @@ mod gateway;
 mod grpc;
 mod handover;
 mod key_keeper;
+mod letters;
 mod limits;
 mod listed;
 mod operations_api;
@@ -43,6 +44,7 @@ mod woken;
 
 pub use explain::{Because, Explained, Refusal};
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
+pub use letters::{Edited, LettersDesk, NotEdited};
 pub use limits::{LimitReport, LimitsDesk};
 pub use steadfast_layers::trace::{Fact, FactValue, Facts, Part, Step, Verdict};
 pub use steadfast_layers::{

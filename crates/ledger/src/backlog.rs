@@ -305,6 +305,10 @@ pub struct KeptWork {
     pub request: KeptRequest,
     /// What it has left.
     pub stamina: Stamina,
+    /// When its first attempt was claimed, or when it was accepted, before that.
+    pub first_sent: Timestamp,
+    /// For how long from then on its upstream repeats safely, by the policy with which it was accepted.
+    pub repeatable_for: Option<Duration>,
     /// When the next attempt is due; `None` where none is to come, and for one behind another of its lane.
     pub due_at: Option<Timestamp>,
     /// Its priority.

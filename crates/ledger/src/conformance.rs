@@ -17,7 +17,9 @@ mod finishing;
 mod fixture;
 mod lanes;
 mod leases;
+mod pauses;
 mod reading;
+mod redrives;
 mod retention;
 mod settling;
 
@@ -204,6 +206,17 @@ claims! { $
         sends_a_dead_letter_round_again,
         sends_doubt_round_again_only_where_that_is_safe,
         removes_dead_letters_and_never_doubt,
+    }
+    redrives {
+        finds_dead_letters_that_pass_a_filter,
+        sends_each_letter_of_a_run_round_again_once,
+        leaves_what_is_not_a_run_s_own_and_counts_what_stays,
+        stops_a_run_and_resumes_it_where_it_was,
+        bounds_runs_and_forgets_the_oldest,
+    }
+    pauses {
+        keeps_a_route_at_rest_over_a_restart,
+        ends_a_pause_by_its_time_or_by_hand,
     }
     duties {
         gives_a_duty_to_one_node_at_a_time,

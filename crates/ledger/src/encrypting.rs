@@ -19,9 +19,10 @@ use crate::{
     AttemptRecord, Backlog, BanChanges, BanError, Bans, BoxFuture, Cancelled, ChangeError, Claim,
     ClaimOutcome, ClaimRequest, Claims, Conclusion, Counts, CredentialChanges, CredentialError, Credentials,
     Cursor, DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue,
-    KeptRequest, KeptWork, Keys, LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page,
-    Reaped, Redrive, Revision, RouteBacklog, SettleError, Settled, Settlement, Settlements, Standing, Swept,
-    Taken, TooManyWaiters, Upkeep, Verdict, Watch, Wish,
+    KeptRequest, KeptWork, Keys, LedgerError, LetterFilter, Letters, LiveClaims, Occupied, OperationRecord,
+    Operations, Page, PauseError, PauseOrder, Pauses, Reaped, Redrive, RedriveRun, Redrives, Revision,
+    RouteBacklog, RoutePause, RunError, RunId, RunOrder, RunTurn, SettleError, Settled, Settlement,
+    Settlements, Standing, Step, Swept, Taken, TooManyWaiters, Upkeep, Verdict, Watch, Wish,
     sealing::{self, Unreadable, Whose},
 };
 
@@ -331,6 +332,57 @@ impl<L: Backlog> Backlog for Encrypting<L> {
 
     fn arrivals(&self) -> watch::Receiver<u64> {
         self.ledger.arrivals()
+    }
+}
+
+impl<L: Redrives> Redrives for Encrypting<L> {
+    fn letters(
+        &self,
+        of: LetterFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Letters, LedgerError>> {
+        self.ledger.letters(of, after, limit)
+    }
+
+    fn count_letters(&self, of: LetterFilter) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.count_letters(of)
+    }
+
+    fn begin_run(&self, order: RunOrder) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.begin_run(order)
+    }
+
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RedriveRun>, LedgerError>> {
+        self.ledger.runs()
+    }
+
+    fn redrive_next(
+        &self,
+        run: RunId,
+        letter: OperationId,
+        chance: Option<Redrive>,
+        is_canary: bool,
+    ) -> BoxFuture<'_, Result<Step, LedgerError>> {
+        self.ledger.redrive_next(run, letter, chance, is_canary)
+    }
+
+    fn turn_run(&self, run: RunId, turn: RunTurn) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.turn_run(run, turn)
+    }
+}
+
+impl<L: Pauses> Pauses for Encrypting<L> {
+    fn pause(&self, order: PauseOrder) -> BoxFuture<'_, Result<RoutePause, PauseError>> {
+        self.ledger.pause(order)
+    }
+
+    fn resume(&self, route: Box<str>) -> BoxFuture<'_, Result<Option<RoutePause>, LedgerError>> {
+        self.ledger.resume(route)
+    }
+
+    fn pauses(&self) -> BoxFuture<'_, Result<Vec<RoutePause>, LedgerError>> {
+        self.ledger.pauses()
     }
 }
 

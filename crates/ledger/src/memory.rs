@@ -23,9 +23,10 @@ use crate::{
     Backlog, BanChanges, BanError, Bans, BoxFuture, Cancelled, ChangeError, Claim, ClaimOutcome,
     ClaimRequest, Claims, Clock, Conclusion, Counts, CredentialChanges, CredentialError, Credentials, Cursor,
     DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue, KeptWork,
-    LedgerError, LiveClaims, Occupied, OperationName, OperationRecord, Operations, Page, Reaped, Redrive,
-    Revision, RouteBacklog, SettleError, Settled, Settlement, Settlements, Standing, Swept, Taken,
-    TooManyWaiters, Upkeep, Watch, Wish, operation::AttemptRecord,
+    LedgerError, LetterFilter, Letters, LiveClaims, Occupied, OperationName, OperationRecord, Operations,
+    Page, PauseError, PauseOrder, Pauses, Reaped, Redrive, RedriveRun, Redrives, Revision, RouteBacklog,
+    RoutePause, RunError, RunId, RunOrder, RunTurn, SettleError, Settled, Settlement, Settlements, Standing,
+    Step, Swept, Taken, TooManyWaiters, Upkeep, Watch, Wish, operation::AttemptRecord,
 };
 
 /// How long before its row a copy expires, so that no clock's haste lets it outlive the row.
@@ -261,6 +262,57 @@ impl<L: Backlog + Claims + Operations> Backlog for Remembering<L> {
 
     fn arrivals(&self) -> watch::Receiver<u64> {
         self.ledger.arrivals()
+    }
+}
+
+impl<L: Redrives> Redrives for Remembering<L> {
+    fn letters(
+        &self,
+        of: LetterFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Letters, LedgerError>> {
+        self.ledger.letters(of, after, limit)
+    }
+
+    fn count_letters(&self, of: LetterFilter) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.count_letters(of)
+    }
+
+    fn begin_run(&self, order: RunOrder) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.begin_run(order)
+    }
+
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RedriveRun>, LedgerError>> {
+        self.ledger.runs()
+    }
+
+    fn redrive_next(
+        &self,
+        run: RunId,
+        letter: OperationId,
+        chance: Option<Redrive>,
+        is_canary: bool,
+    ) -> BoxFuture<'_, Result<Step, LedgerError>> {
+        self.ledger.redrive_next(run, letter, chance, is_canary)
+    }
+
+    fn turn_run(&self, run: RunId, turn: RunTurn) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.turn_run(run, turn)
+    }
+}
+
+impl<L: Pauses> Pauses for Remembering<L> {
+    fn pause(&self, order: PauseOrder) -> BoxFuture<'_, Result<RoutePause, PauseError>> {
+        self.ledger.pause(order)
+    }
+
+    fn resume(&self, route: Box<str>) -> BoxFuture<'_, Result<Option<RoutePause>, LedgerError>> {
+        self.ledger.resume(route)
+    }
+
+    fn pauses(&self) -> BoxFuture<'_, Result<Vec<RoutePause>, LedgerError>> {
+        self.ledger.pauses()
     }
 }
 

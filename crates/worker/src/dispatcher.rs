@@ -41,6 +41,11 @@ pub trait Labour: Send + Sync + 'static {
     /// The routes whose operations are to be taken.
     fn routes(&self) -> Arc<[WorkRoute]>;
 
+    /// Whether nothing of this route is to be taken just now: somebody lets it rest.
+    fn rests(&self, _route: &str) -> bool {
+        false
+    }
+
     /// Makes an attempt; `None` where the route is no longer there.
     fn attempt(&self, job: &Arc<Job>) -> Option<BoxFuture<'static, JobAttempt>>;
 
@@ -160,7 +165,8 @@ impl Dispatcher {
         let mut wishes = Vec::new();
         for route in self.labour.routes().iter() {
             let now = under_way.get(&route.name).copied().unwrap_or_default();
-            if dry.contains(&route.name) || !now.has_room(route.concurrency) {
+            if dry.contains(&route.name) || !now.has_room(route.concurrency) || self.labour.rests(&route.name)
+            {
                 continue;
             }
             let limit = now.free(route.concurrency).min(left);

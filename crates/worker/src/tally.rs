@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use steadfast_ledger::{Counts, RouteBacklog};
+use steadfast_ledger::{Counts, DeadLetters, RouteBacklog};
 
 /// What the workers have done since they started, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct WorkerCounters {
     pub counts: Option<Counts>,
     /// How much each route has to do in the background; `None` likewise.
     pub backlog: Option<Vec<RouteBacklog>>,
+    /// The dead letters, by what made them dead; `None` likewise.
+    pub dead_letters: Option<Vec<DeadLetters>>,
 }
 
 /// Where the workers count what they do.
@@ -39,6 +41,7 @@ pub struct Tally {
     restarts: AtomicU64,
     counts: Mutex<Option<Counts>>,
     backlog: Mutex<Option<Vec<RouteBacklog>>>,
+    dead_letters: Mutex<Option<Vec<DeadLetters>>>,
 }
 
 impl Tally {
@@ -55,6 +58,7 @@ impl Tally {
             restarts: read(&self.restarts),
             counts: *self.counts.lock().unwrap_or_else(PoisonError::into_inner),
             backlog: self.backlog.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            dead_letters: self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -88,5 +92,9 @@ impl Tally {
 
     pub(crate) fn counted_backlog(&self, backlog: Option<Vec<RouteBacklog>>) {
         *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
+    }
+
+    pub(crate) fn counted_dead_letters(&self, groups: Option<Vec<DeadLetters>>) {
+        *self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner) = groups;
     }
 }

@@ -136,8 +136,7 @@ impl Daily {
         // A change of the clocks may have put a time of before this one behind it.
         let mut shown = self.zone.to_datetime(instant).checked_sub(CLOCK_CHANGE_MAX).ok()?;
         let mut next: Option<(DateTime, jiff::Timestamp)> = None;
-        loop {
-            let Some(later) = self.shown_after(shown) else { break };
+        while let Some(later) = self.shown_after(shown) {
             shown = later;
             if next.is_some_and(|(first, _)| shown.duration_since(first) > CLOCK_CHANGE_MAX) {
                 break;

@@ -11,6 +11,7 @@ mod contract;
 mod crash;
 mod crash_points;
 mod credentials;
+mod dead_letters;
 mod deploying;
 mod explain;
 mod fairness;

@@ -15,6 +15,7 @@ use steadfast_layers::{AbuseGuard, Head, Problem, RequestId, RouteAuthentication
 use steadfast_ledger::{LedgerError, SharedLedger};
 
 use crate::{
+    drain::Drain,
     edge::OWN_ROUTE,
     pages,
     stack::{EdgeResponse, ReplyBody},
@@ -53,6 +54,7 @@ pub(crate) struct Asks<'a> {
     pub(crate) query: Option<&'a str>,
     /// When it came.
     pub(crate) now: Timestamp,
+    pub(crate) drain: &'a Drain,
     pub(crate) request_id: &'a RequestId,
 }
 
@@ -116,7 +118,7 @@ async fn operation(
     caller: impl Fn(&str) -> CallerOfOwn,
     banned: impl Fn(&str) -> Option<EdgeResponse>,
     (wanted, id): (Wanted, OperationId),
-    Asks { query, now, .. }: Asks<'_>,
+    Asks { query, now, drain, .. }: Asks<'_>,
 ) -> Result<EdgeResponse, Problem> {
     let record = ledger.operation(id).await.map_err(unavailable)?.ok_or_else(not_found)?;
     let caller = caller(&record.route).known().await;
@@ -132,7 +134,7 @@ async fn operation(
         Wanted::Cancel => cancel(ledger, &record).await?,
     };
     let record = match wanted {
-        Wanted::Standing | Wanted::Result => at_its_end(ledger, record, wait(query)).await,
+        Wanted::Standing | Wanted::Result => at_its_end(ledger, record, wait(query), drain).await,
         Wanted::Cancel => ledger.operation(id).await,
     };
     let record = record.map_err(unavailable)?.ok_or_else(not_found)?;

@@ -6,7 +6,7 @@ use steadfast_ledger::{LedgerError, OperationRecord, SharedLedger};
 use tokio::time::Instant;
 
 use super::document::is_unfinished;
-use crate::config::parse_duration;
+use crate::{config::parse_duration, drain::Drain};
 
 /// How long a caller is kept waiting at most.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -20,12 +20,13 @@ pub(super) fn wait(query: Option<&str>) -> Duration {
     seconds.ok().or_else(|| parse_duration(text).ok()).unwrap_or_default().min(WAIT_MAX)
 }
 
-/// The operation at its end, or as it stands when the time is up; `None` where it is gone by then. Where as many wait as
+/// The operation at its end, or as it stands when the time is up, or the gateway is to end; `None` where it is gone by then. Where as many wait as
 /// may, nobody else does.
 pub(super) async fn at_its_end(
     ledger: &SharedLedger,
     mut record: OperationRecord,
     wait: Duration,
+    drain: &Drain,
 ) -> Result<Option<OperationRecord>, LedgerError> {
     let until = Instant::now() + wait;
     if wait.is_zero() || !is_unfinished(record.state) {
@@ -37,7 +38,15 @@ pub(super) async fn at_its_end(
         let Some(read) = ledger.operation(record.id).await? else { return Ok(None) };
         record = read;
         let is_over = !is_unfinished(record.state);
-        if is_over || tokio::time::timeout_at(until, watch.changed()).await.is_err() {
+        let changes = async {
+            tokio::select! {
+                () = watch.changed() => true,
+                () = tokio::time::sleep_until(until) => false,
+                // Nobody waits for a wait.
+                () = drain.asked() => false,
+            }
+        };
+        if is_over || !changes.await {
             return Ok(Some(record));
         }
     }

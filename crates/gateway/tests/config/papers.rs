@@ -83,7 +83,10 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
         if let Some(named) =
             property.get("additionalProperties").filter(|inner| inner.get("properties").is_some())
         {
-            compare_defaults(named, &value["bank"], &path, compared);
+            // Where there is none, none has defaults.
+            if key != "schedules" {
+                compare_defaults(named, &value["bank"], &path, compared);
+            }
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             compare_defaults(item, &value[0], &path, compared);
         } else if property.get("properties").is_some() {
@@ -274,6 +277,7 @@ fn choices(property: &Value) -> String {
     for choice in property.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
         let written = match choice["properties"].as_object().and_then(|properties| properties.iter().next()) {
             None => format!("\"{}\"", choice["const"].as_str().unwrap_or_default()),
+            Some((key, _)) if key == "header" => "{ header = \"X-Account\" }".to_owned(),
             Some((key, inner)) => format!("{{ {key} = {} }}", example(inner)),
         };
         let _ = write!(choices, "<br>`{written}`: {}", flat(choice.get("description")));

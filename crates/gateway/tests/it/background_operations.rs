@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use steadfast_gateway::{Gateway, LogTo};
 
 use crate::{
     contract::{
         Stand,
         backend::{Act, Backend, Gate},
+        fresh_ledger,
         refusal::Again,
-        wire::{Answer, Ask},
+        wire::{Answer, Ask, Line},
     },
-    stand::from_file,
+    stand::{from_file, loaded},
     upstream::Upstream,
 };
 
@@ -209,4 +211,22 @@ async fn what_cannot_be_reached_is_left_for_later_with_a_202() {
         !shown.to_string().contains("127.0.0.1:1"),
         "where the upstream is, is nobody's business: {shown}"
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_to_end_lets_nobody_wait() {
+    let upstream = Upstream::start(Backend::new()).await;
+    let (ledger, clock, _folder) = fresh_ledger();
+    let log = LogTo { writer: Box::new(std::io::sink()), text: false };
+    let gateway = Gateway::start_with(&loaded(CONFIG, &upstream), log, ledger, clock).expect("it starts");
+    let later = Ask::post("/work").header("Steadfast-Delay", "3600");
+    let link = later.to(gateway.address()).await.header("location").expect("a place to look").to_owned();
+    let mut waiting = Line::to(gateway.address()).await;
+    waiting.send(&get(&format!("{link}?wait=60s")).bytes()).await;
+    let (answer, open) = tokio::join!(waiting.answer("GET"), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gateway.drain(Duration::from_secs(9)).await
+    });
+    assert_eq!(document(&answer.expect("an answer"))["state"], "queued");
+    assert_eq!(open, 0);
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     BackgroundMode, BackgroundPolicy, InProgress, Shared,
-    decision::Protection,
+    decision::{Decision, Protection},
     due,
     kept_request::kept_request,
     lane::lane,
@@ -39,7 +39,7 @@ pub(super) struct Leaving {
 }
 
 /// How a request of a route with a background is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) when: When,
     /// How long from now it is due.
@@ -122,10 +122,15 @@ pub(super) async fn accept<R: Body<Data = Bytes>>(
     request: &KeyedRequest,
     asked: Asked,
 ) -> Response<HeldBody<R>> {
+    if request.deadline.is_some_and(|deadline| deadline.remaining().is_zero()) {
+        let problem = Problem::new(Code::DeadlineExceeded).instance(request.request_id.as_ref());
+        return decided(problem.into_response(), Protection::Rejected, None);
+    }
     let mut response = accepted_or_found(shared, leaving, request, asked).await;
-    let is_receipt =
-        response.status() == StatusCode::ACCEPTED && !response.headers().contains_key(replay::REPLAYED);
-    if is_receipt {
+    // An upstream's own answer may be a 202 as well.
+    let protection = response.extensions().get::<Decision>().map(|decision| decision.protection);
+    let is_unfinished = matches!(protection, Some(Protection::Accepted | Protection::Conflict));
+    if is_unfinished && response.status() == StatusCode::ACCEPTED {
         standing::mark_origin(&mut response, request);
         asked.mark_applied(&mut response);
     }
@@ -367,4 +372,66 @@ pub(super) async fn accept_instead<R: Body<Data = Bytes>>(
         response.extensions_mut().insert(tries);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use steadfast_core::UnknownCause;
+
+    use super::*;
+
+    /// When it is accepted, how long is waited for its end, and what is said of its caller's preferences.
+    fn asks(mode: BackgroundMode, fields: &[(&'static str, &str)]) -> Option<(When, u64, Option<String>)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().expect("a value"));
+        }
+        let policy = BackgroundPolicy::new(mode);
+        let asked = asked(&policy, &headers, Timestamp::from_millis(0)).expect("valid");
+        assert!(asked.is_none() || applies(&policy, &headers));
+        let asked = asked?;
+        let mut response = Response::new(());
+        asked.mark_applied(&mut response);
+        let applied = response.headers().get(PREFERENCE_APPLIED);
+        let applied = applied.map(|value| value.to_str().expect("a text").to_owned());
+        Some((asked.when, asked.wait.as_secs(), applied))
+    }
+
+    #[test]
+    fn what_is_done_in_the_background_depends_on_the_route_and_on_what_is_asked() {
+        use BackgroundMode::{Allowed, Always, OnFailure};
+        let (rather, wait) = (("prefer", "respond-async"), ("prefer", "wait=7"));
+        let delayed = ("steadfast-delay", "5");
+        for (mode, fields, expected) in [
+            (Always, &[][..], Some((When::AtOnce, 0, None))),
+            (Always, &[rather], Some((When::AtOnce, 0, None))),
+            (Always, &[wait], Some((When::AtOnce, 7, Some("wait=7")))),
+            (Always, &[("prefer", "wait=99")], Some((When::AtOnce, 30, Some("wait=30")))),
+            (Allowed, &[], None),
+            (Allowed, &[wait], None),
+            (Allowed, &[rather], Some((When::AtOnce, 0, Some("respond-async")))),
+            (Allowed, &[rather, wait], Some((When::AtOnce, 7, Some("respond-async, wait=7")))),
+            (Allowed, &[delayed], Some((When::AtOnce, 0, None))),
+            (OnFailure, &[], Some((When::OnFailure, 0, None))),
+            (OnFailure, &[rather, wait], Some((When::OnFailure, 0, None))),
+            (OnFailure, &[delayed], Some((When::AtOnce, 0, None))),
+        ] {
+            let expected = expected.map(|(when, wait, said)| (when, wait, said.map(str::to_owned)));
+            assert_eq!(asks(mode, fields), expected, "{mode:?} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_left_everything_undone_and_passes_by_itself_is_accepted_instead() {
+        for (end, leaves) in [
+            (AttemptEnd::Refused { status: 429 }, true),
+            (AttemptEnd::NotSent(NotSentCause::ConnectFailed), true),
+            (AttemptEnd::NotSent(NotSentCause::HeldBack), true),
+            (AttemptEnd::NotSent(NotSentCause::DeadlinePassed), false),
+            (AttemptEnd::NotSent(NotSentCause::SendByPassed), false),
+            (AttemptEnd::Unknown { cause: UnknownCause::Timeout, status: None }, false),
+        ] {
+            assert_eq!(Undone::leaves(&end).is_some(), leaves, "{end:?}");
+        }
+    }
 }

@@ -112,7 +112,8 @@ pub(super) fn name(
 
 /// Names the operation of a request that has no key, and needs none because nobody but its operation will be asked for.
 pub(super) fn generated(policy: &IdempotencyPolicy, owner: &Owner, host: &str) -> Result<Named, Problem> {
-    let room = namespace(policy, owner, host)?;
+    let room = namespace(policy, owner, host)
+        .map_err(|problem| problem.detail("Who leaves work for later must say who they are."))?;
     let digits = u128::from(next_random()) << 64 | u128::from(next_random());
     let key = key_of_digits(&format!("{digits:032x}"))?;
     Ok(Named {

@@ -199,10 +199,10 @@ where
         };
         let standing = match step {
             Step::Answered(response) => {
-                let is_undone = response.extensions().get::<Undone>().is_some();
-                return match (&shared.leaving, &spare) {
-                    (Some(leaving), Some(spare)) if is_undone => {
-                        Box::pin(accept::accept_instead(&shared, leaving, spare, response)).await
+                let spare = spare.filter(|_| response.extensions().get::<Undone>().is_some());
+                return match (&shared.leaving, spare) {
+                    (Some(leaving), Some(spare)) => {
+                        Box::pin(accept::accept_instead(&shared, leaving, &spare, response)).await
                     }
                     _ => response,
                 };

@@ -10,7 +10,7 @@ use super::{
     backend::Act,
     refusal::Again,
     routes::KEPT_BYTES_MAX,
-    wire::{Answer, Ask},
+    wire::{Answer, Ask, Line},
 };
 
 /// A request that is due in an hour.
@@ -74,6 +74,18 @@ pub(crate) async fn what_is_left_without_a_key_is_an_operation_of_its_own(stand:
     let key = kept(&stand, first.accepted()).await.request.headers;
     let key = key.iter().find(|(name, _)| *name == "idempotency-key").expect("a key");
     assert!(key.1.starts_with(b"sf_"), "{key:?}");
+}
+
+pub(crate) async fn within_a_window_the_same_work_is_left_once(stand: Stand) {
+    let ask = in_an_hour("/later-window");
+    let first = stand.ask(&ask).await;
+    let operation = first.accepted();
+    assert_eq!(first.header("steadfast-key-source"), Some("window"));
+    assert_eq!(stand.ask(&ask).await.accepted(), operation);
+    assert_ne!(stand.ask(&ask.clone().by("bob")).await.accepted(), operation);
+    // The window's key comes back for another operation: what goes upstream is made of this one when it is sent.
+    let kept = kept(&stand, operation).await.request.headers;
+    assert!(kept.iter().all(|(name, _)| name != "idempotency-key"));
 }
 
 pub(crate) async fn nobody_leaves_work_unless_the_route_says_so(stand: Stand) {
@@ -248,6 +260,18 @@ pub(crate) async fn a_wait_that_ends_before_the_work_does_is_a_202(stand: Stand)
     answer.accepted();
     assert_eq!(answer.header("preference-applied"), Some("wait=2"));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+pub(crate) async fn what_comes_after_its_deadline_is_not_left(stand: Stand) {
+    let ask = in_an_hour("/later").key("k");
+    let mut line = Line::to(stand.address).await;
+    line.send(&ask.clone().header("Steadfast-Timeout", "50ms").head("Content-Length: 10\r\n")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    line.send(b"{\"seat\":1}").await;
+    line.answer("POST").await.expect("an answer").refused(504, "deadline-exceeded", Again::Helps);
+    let first = stand.ask(&ask).await;
+    first.accepted();
+    assert_eq!(stand.backend.count(), 0);
 }
 
 pub(crate) async fn what_ends_while_its_caller_waits_is_told_at_once(stand: Stand) {

@@ -177,6 +177,7 @@ macro_rules! every_claim {
                 what_is_left_is_kept_and_its_caller_told_where_to_look
                 a_duplicate_of_what_is_left_is_told_the_same
                 what_is_left_without_a_key_is_an_operation_of_its_own
+                within_a_window_the_same_work_is_left_once
                 nobody_leaves_work_unless_the_route_says_so
                 a_caller_may_prefer_to_be_answered_later
                 what_is_said_of_when_must_be_clear
@@ -186,6 +187,7 @@ macro_rules! every_claim {
                 what_could_not_be_done_at_once_is_left_instead
                 what_may_have_been_done_is_never_left_instead
                 a_wait_that_ends_before_the_work_does_is_a_202
+                what_comes_after_its_deadline_is_not_left
                 what_ends_while_its_caller_waits_is_told_at_once
                 what_has_an_ordering_key_in_common_goes_in_one_lane
             }

@@ -127,6 +127,10 @@ pub(crate) fn routes() -> Vec<(&'static str, IdempotencyPolicy)> {
             let kept_credentials = vec![header::AUTHORIZATION];
             policy.background = Some(BackgroundPolicy { kept_credentials, ..left(BackgroundMode::Always) });
         }),
+        with("/later-window", |policy| {
+            policy.key = KeySource::Window(WINDOW);
+            policy.background = Some(left(BackgroundMode::Always));
+        }),
         with("/rather", |policy| policy.background = Some(left(BackgroundMode::Allowed))),
         with("/otherwise", |policy| policy.background = Some(left(BackgroundMode::OnFailure))),
         with("/principals", |policy| policy.namespace = NamespaceScope::Principal),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Backlog, BoxFuture, Cancelled, ChangeError, Claim, Conclusion, DeadLetters, EXCERPT_BYTES_MAX, Enqueue,
-    Enqueued, Finished, KeptWork, LedgerError, Priority, Redrive, RouteBacklog, Taken, Wish,
+    Enqueued, Finished, KeptWork, LedgerError, LetterFilter, Priority, Redrive, RouteBacklog, Taken, Wish,
 };
 
 /// An operation with its request, and whether it may be taken when its time comes.
@@ -39,17 +39,6 @@ const BACKLOG: &str = "
     FROM (SELECT route, due_ms FROM steadfast.ready LIMIT 2000000) AS r
     CROSS JOIN (SELECT coalesce($1::bigint, steadfast.now_ms()) AS now OFFSET 0) AS t
     GROUP BY r.route ORDER BY r.route LIMIT 1000";
-
-/// The literal is that of the partial index. An operation dies when its last attempt ends. Of more than half a million, a
-/// second's work, the rest is not looked at.
-const DEAD_LETTERS: &str = "
-    SELECT o.route, a.ending, a.cause, a.status, count(*) AS count, count(*) FILTER (WHERE o.doubt <> 'none') AS doubtful,
-           min(o.changed_ms) AS oldest_ms, max(o.changed_ms) AS newest_ms
-    FROM (SELECT d.bucket, d.seq, d.route, d.attempts, d.doubt, d.changed_ms
-          FROM steadfast.operations AS d WHERE d.state = 'dead' LIMIT 500000) AS o
-    LEFT JOIN steadfast.attempts AS a ON a.bucket = o.bucket AND a.seq = o.seq AND a.number = o.attempts
-    GROUP BY o.route, a.ending, a.cause, a.status
-    ORDER BY count(*) DESC, o.route, a.ending, a.cause, a.status LIMIT 1000";
 
 impl Backlog for PostgresLedger {
     fn enqueue(&self, work: Enqueue) -> BoxFuture<'_, Result<Enqueued, LedgerError>> {
@@ -112,11 +101,7 @@ impl Backlog for PostgresLedger {
     }
 
     fn dead_letters(&self) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
-        Box::pin(async move {
-            let rows = self.read(DEAD_LETTERS, &[]).await?;
-            let groups: Result<_, Failure> = rows.iter().map(dead_letters).collect();
-            groups.map_err(|failure| failure.to_error())
-        })
+        Box::pin(self.letter_groups(LetterFilter::default()))
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
@@ -150,6 +135,8 @@ fn kept_work(row: &Row, id: OperationId) -> Result<Option<KeptWork>, Failure> {
             tries_max: u32::try_from(get::<i32>(row, "tries_max")?).unwrap_or(0),
             give_up_at: Timestamp::from_millis(get(row, "give_up_ms")?),
         },
+        first_sent: stored.first_sent,
+        repeatable_for: stored.repeatable_for,
         due_at: get::<bool>(row, "is_ready")?.then_some(place.due_at),
         priority: Priority(get(row, "priority")?),
         lane: place.lane,
@@ -167,20 +154,6 @@ fn route_backlog(row: &Row) -> Result<RouteBacklog, Failure> {
         due: count(row, "due")?,
         later: count(row, "later")?,
         oldest_due_at: get::<Option<i64>>(row, "oldest_ms")?.map(Timestamp::from_millis),
-    })
-}
-
-fn dead_letters(row: &Row) -> Result<DeadLetters, Failure> {
-    let status = get::<Option<i32>>(row, "status")?;
-    Ok(DeadLetters {
-        route: get::<&str>(row, "route")?.into(),
-        end: get::<Option<&str>>(row, "ending")?.unwrap_or("unknown").into(),
-        cause: get::<Option<&str>>(row, "cause")?.map(Into::into),
-        status: status.and_then(|status| u16::try_from(status).ok()),
-        count: count(row, "count")?,
-        doubtful: count(row, "doubtful")?,
-        oldest_at: Timestamp::from_millis(get(row, "oldest_ms")?),
-        newest_at: Timestamp::from_millis(get(row, "newest_ms")?),
     })
 }
 

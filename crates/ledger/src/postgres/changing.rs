@@ -1,7 +1,7 @@
 //! What people and callers do to operations of the backlog: call off, redrive, purge. Each is one operation, one
 //! transaction.
 
-use steadfast_core::{Event, Mode, OperationId, Refused, State, StateName, rerun, transition};
+use steadfast_core::{Event, Mode, OperationId, Refused, State, StateName, Timestamp, rerun, transition};
 use tokio_postgres::types::ToSql;
 
 use super::{
@@ -21,7 +21,7 @@ pub(super) const REDRIVE: &str = "
     UPDATE steadfast.background SET tries_max = $3, give_up_ms = $4 WHERE bucket = $1 AND seq = $2";
 
 /// What is written of a change, or why it is not made.
-type Decided<T> = Result<(T, Writes), Refused>;
+pub(super) type Decided<T> = Result<(T, Writes), Refused>;
 
 impl PostgresLedger {
     pub(super) async fn cancel_operation(&self, id: OperationId) -> Result<Cancelled, ChangeError> {
@@ -43,19 +43,7 @@ impl PostgresLedger {
         id: OperationId,
         order: Redrive,
     ) -> Result<StateName, ChangeError> {
-        self.change_operation(id, |row, now| {
-            let allowed = rerun(row.first_sent, now, row.repeatable_for, order.repeatable_for);
-            let next = transition(row.state, Event::Redrive { rerun: allowed })?;
-            let change = Change::of(row, next, false, Pause::NONE, now);
-            let place = change.place.map(|place| Place { tries: 0, ..place });
-            let mut writes = Writes::default();
-            writes.change(row, Change { place, ..change }, None, None, now);
-            let tries_max = i32::try_from(order.tries_max.max(1)).unwrap_or(i32::MAX);
-            writes.redriven =
-                Some((row.id, tries_max, now.as_millis().saturating_add(millis(order.age_max))));
-            Ok((next.state.name(), writes))
-        })
-        .await
+        self.change_operation(id, |row, now| redriven(row, order, now)).await
     }
 
     pub(super) async fn purge_operation(&self, id: OperationId) -> Result<StateName, ChangeError> {
@@ -78,7 +66,7 @@ impl PostgresLedger {
     async fn change_operation<T>(
         &self,
         id: OperationId,
-        decide: impl FnOnce(&Stored, steadfast_core::Timestamp) -> Decided<T>,
+        decide: impl FnOnce(&Stored, Timestamp) -> Decided<T>,
     ) -> Result<T, ChangeError> {
         let lent = self.general.lend().await?;
         let now = self.shared.options.store_time.millis();
@@ -93,7 +81,7 @@ async fn change<T>(
     session: &Session,
     id: OperationId,
     now: Option<i64>,
-    decide: impl FnOnce(&Stored, steadfast_core::Timestamp) -> Decided<T>,
+    decide: impl FnOnce(&Stored, Timestamp) -> Decided<T>,
 ) -> Result<Result<(T, Writes), ChangeError>, Failure> {
     let Some((row, now)) = lock(session, id, now).await? else {
         session.roll_back().await?;
@@ -109,6 +97,19 @@ async fn change<T>(
             Ok(Err(ChangeError::Refused(refused)))
         }
     }
+}
+
+/// Sends a dead operation round again, where that is allowed.
+pub(super) fn redriven(row: &Stored, order: Redrive, now: Timestamp) -> Decided<StateName> {
+    let allowed = rerun(row.first_sent, now, row.repeatable_for, order.repeatable_for);
+    let next = transition(row.state, Event::Redrive { rerun: allowed })?;
+    let change = Change::of(row, next, false, Pause::NONE, now);
+    let place = change.place.map(|place| Place { tries: 0, ..place });
+    let mut writes = Writes::default();
+    writes.change(row, Change { place, ..change }, None, None, now);
+    let tries_max = i32::try_from(order.tries_max.max(1)).unwrap_or(i32::MAX);
+    writes.redriven = Some((row.id, tries_max, now.as_millis().saturating_add(millis(order.age_max))));
+    Ok((next.state.name(), writes))
 }
 
 /// Writes what a redriven operation has from now on.

@@ -37,8 +37,12 @@ const NEWEST: &str = "
         SELECT i.seq FROM steadfast.operations AS i
         WHERE i.bucket = b.number::smallint AND i.seq < $1 ORDER BY i.seq DESC LIMIT 1) AS n";
 
+/// A whole record, and more where that is said.
 macro_rules! full_record {
     () => {
+        full_record!("")
+    };
+    ($more:literal) => {
         concat!(
             "SELECT ",
             columns!(),
@@ -46,13 +50,15 @@ macro_rules! full_record {
                    AS answer_status,
                (SELECT count(*) FROM steadfast.cases AS c
                 WHERE c.bucket = o.bucket AND c.seq = o.seq AND c.closed_ms IS NULL) AS cases_open,
-               s.happened, s.said_by, s.reason, s.settled_ms
-            FROM steadfast.operations AS o
+               s.happened, s.said_by, s.reason, s.settled_ms",
+            $more,
+            " FROM steadfast.operations AS o
             LEFT JOIN LATERAL (SELECT * FROM steadfast.settlements AS s
                 WHERE s.bucket = o.bucket AND s.seq = o.seq ORDER BY s.number DESC LIMIT 1) AS s ON true "
         )
     };
 }
+pub(super) use full_record;
 
 const OPERATION: &str = concat!(full_record!(), "WHERE o.bucket = $1 AND o.seq = $2");
 
@@ -335,7 +341,7 @@ fn records(rows: &[Row]) -> Result<Vec<OperationRecord>, LedgerError> {
     records.map_err(|failure| failure.to_error())
 }
 
-fn record(row: &Row) -> Result<OperationRecord, Failure> {
+pub(super) fn record(row: &Row) -> Result<OperationRecord, Failure> {
     let stored = Stored::read(row)?;
     let settlement = match get::<Option<bool>>(row, "happened")? {
         None => None,
@@ -382,6 +388,6 @@ fn attempt(row: &Row) -> Result<AttemptRecord, Failure> {
     })
 }
 
-fn status(row: &Row, column: &str) -> Result<Option<u16>, Failure> {
+pub(super) fn status(row: &Row, column: &str) -> Result<Option<u16>, Failure> {
     Ok(get::<Option<i32>>(row, column)?.and_then(|status| u16::try_from(status).ok()))
 }

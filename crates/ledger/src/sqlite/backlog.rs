@@ -8,15 +8,16 @@ use super::{
     SqliteLedger,
     desk::Desk,
     job::{Slot, Task},
-    row,
+    letters, row,
 };
 use crate::{
     Backlog, BoxFuture, Cancelled, ChangeError, Claim, Conclusion, DeadLetters, Duties, Enqueue, Enqueued,
-    Finished, KeptWork, Lane, LaneTrouble, LedgerError, Priority, Redrive, RouteBacklog, Taken, Wish,
+    Finished, KeptWork, Lane, LaneTrouble, LedgerError, LetterFilter, Priority, Redrive, RouteBacklog, Taken,
+    Wish,
 };
 
-/// How many routes or groups one answer tells of.
-const GROUPS_MAX: u32 = 1_000;
+/// How many routes one answer tells of.
+const ROUTES_MAX: u32 = 1_000;
 
 impl Backlog for SqliteLedger {
     fn enqueue(&self, work: Enqueue) -> BoxFuture<'_, std::result::Result<Enqueued, LedgerError>> {
@@ -78,7 +79,7 @@ impl Backlog for SqliteLedger {
     }
 
     fn dead_letters(&self) -> BoxFuture<'_, std::result::Result<Vec<DeadLetters>, LedgerError>> {
-        self.read(dead_letters)
+        self.read(|conn| letters::groups(conn, &LetterFilter::default()))
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
@@ -117,7 +118,7 @@ impl Duties for SqliteLedger {
 fn kept_work(conn: &Connection, id: OperationId) -> Result<Option<KeptWork>> {
     const SQL: &str = "SELECT b.target, b.headers, b.body, b.tries, b.tries_max, b.give_up_at, b.priority, b.lane, \
                        b.lane_passes, b.cancel_asked, o.digest, (SELECT due_at FROM ready AS r WHERE r.route = o.route \
-                       AND r.urgency = -b.priority AND r.due_at = b.due_at AND r.seq = b.seq) \
+                       AND r.urgency = -b.priority AND r.due_at = b.due_at AND r.seq = b.seq), coalesce(b.first_sent_at, o.created_at), o.repeatable_ms \
                        FROM background AS b JOIN operations AS o ON o.seq = b.seq WHERE b.seq = ?1";
     let found = conn.prepare_cached(SQL)?.query_row([row::seq(id)], |row| {
         let passes: bool = row.get(8)?;
@@ -134,6 +135,10 @@ fn kept_work(conn: &Connection, id: OperationId) -> Result<Option<KeptWork>> {
             priority: Priority(row.get(6)?),
             lane: row.get::<_, Option<[u8; 16]>>(7)?.map(|digest| Lane { digest, trouble }),
             cancel_asked: row.get(9)?,
+            first_sent: Timestamp::from_millis(row.get(12)?),
+            repeatable_for: row
+                .get::<_, Option<i64>>(13)?
+                .map(|millis| std::time::Duration::from_millis(millis.unsigned_abs())),
             due_at: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
         })
     });
@@ -144,35 +149,13 @@ fn backlog(conn: &Connection, now: Timestamp) -> Result<Vec<RouteBacklog>> {
     const SQL: &str = "SELECT route, sum(due_at <= ?1), sum(due_at > ?1), min(due_at) FROM ready \
                        GROUP BY route ORDER BY route LIMIT ?2";
     let mut statement = conn.prepare_cached(SQL)?;
-    let rows = statement.query_map(params![now.as_millis(), GROUPS_MAX], |row| {
+    let rows = statement.query_map(params![now.as_millis(), ROUTES_MAX], |row| {
         let oldest = Timestamp::from_millis(row.get(3)?);
         Ok(RouteBacklog {
             route: row.get(0)?,
             due: count(row, 1)?,
             later: count(row, 2)?,
             oldest_due_at: (oldest <= now).then_some(oldest),
-        })
-    })?;
-    rows.collect()
-}
-
-fn dead_letters(conn: &Connection) -> Result<Vec<DeadLetters>> {
-    const SQL: &str = "SELECT o.route, a.end, a.cause, a.status, count(*), sum(o.doubt <> 'none'), min(o.changed_at), \
-                       max(o.changed_at) FROM operations AS o \
-                       JOIN attempts AS a ON a.seq = o.seq AND a.number = o.attempts \
-                       WHERE o.expires_at IS NULL AND o.state = 'dead' GROUP BY 1, 2, 3, 4 \
-                       ORDER BY 5 DESC, 1, 2, 3, 4 LIMIT ?1";
-    let mut statement = conn.prepare_cached(SQL)?;
-    let rows = statement.query_map([GROUPS_MAX], |row| {
-        Ok(DeadLetters {
-            route: row.get(0)?,
-            end: row.get(1)?,
-            cause: row.get(2)?,
-            status: row.get(3)?,
-            count: count(row, 4)?,
-            doubtful: count(row, 5)?,
-            oldest_at: Timestamp::from_millis(row.get(6)?),
-            newest_at: Timestamp::from_millis(row.get(7)?),
         })
     })?;
     rows.collect()

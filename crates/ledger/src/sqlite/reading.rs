@@ -267,7 +267,7 @@ fn head(tx: &Connection, id: OperationId) -> Result<Option<Head>> {
 }
 
 /// The rest of what is told of an operation.
-fn record(tx: &Connection, found: Whole) -> Result<OperationRecord> {
+pub(super) fn record(tx: &Connection, found: Whole) -> Result<OperationRecord> {
     let id = found.id();
     let Whole { head, fingerprint, name, owner, route, method, path, .. } = found;
     let answer_status = tx

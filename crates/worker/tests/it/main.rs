@@ -6,6 +6,7 @@ mod dispatcher;
 mod heartbeat;
 mod real;
 mod reaper;
+mod redriver;
 mod scheduler;
 mod scripted;
 mod scripted_backlog;

@@ -1,11 +1,13 @@
-//! The scripted ledger has no backlog and no duties: whoever tests those asks a real one.
+//! The scripted ledger has no backlog, no duties and no dead letters: whoever tests those asks a real one.
 
 use std::time::Duration;
 
 use steadfast_core::{Fence, OperationId, StateName, Timestamp};
 use steadfast_ledger::{
-    Backlog, BoxFuture, Cancelled, ChangeError, Claim, Conclusion, DeadLetters, Duties, Enqueue, Enqueued,
-    Finished, KeptWork, LedgerError, Redrive, RouteBacklog, Taken, Wish,
+    Backlog, BoxFuture, Cancelled, ChangeError, Claim, Conclusion, Cursor, DeadLetters, Duties, Enqueue,
+    Enqueued, Finished, KeptWork, LedgerError, LetterFilter, Letters, PauseError, PauseOrder, Pauses,
+    Redrive, RedriveRun, Redrives, RouteBacklog, RoutePause, RunError, RunId, RunOrder, RunTurn, Step, Taken,
+    Wish,
 };
 use tokio::sync::watch;
 
@@ -71,6 +73,57 @@ impl Duties for Scripted {
     }
 
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, LedgerError>> {
+        Box::pin(std::future::ready(Ok(Timestamp::from_millis(1_700_000_000_000))))
+    }
+}
+
+impl Redrives for Scripted {
+    fn letters(
+        &self,
+        _: LetterFilter,
+        _: Option<Cursor>,
+        _: u32,
+    ) -> BoxFuture<'_, Result<Letters, LedgerError>> {
+        Box::pin(std::future::ready(Ok(Letters::default())))
+    }
+
+    fn count_letters(&self, _: LetterFilter) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        closed()
+    }
+
+    fn begin_run(&self, _: RunOrder) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        Box::pin(std::future::ready(Err(RunError::NotFound)))
+    }
+
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RedriveRun>, LedgerError>> {
+        closed()
+    }
+
+    fn redrive_next(
+        &self,
+        _: RunId,
+        _: OperationId,
+        _: Option<Redrive>,
+        _: bool,
+    ) -> BoxFuture<'_, Result<Step, LedgerError>> {
+        closed()
+    }
+
+    fn turn_run(&self, _: RunId, _: RunTurn) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        Box::pin(std::future::ready(Err(RunError::NotFound)))
+    }
+}
+
+impl Pauses for Scripted {
+    fn pause(&self, _: PauseOrder) -> BoxFuture<'_, Result<RoutePause, PauseError>> {
+        Box::pin(std::future::ready(Err(PauseError::TooMany)))
+    }
+
+    fn resume(&self, _: Box<str>) -> BoxFuture<'_, Result<Option<RoutePause>, LedgerError>> {
+        closed()
+    }
+
+    fn pauses(&self) -> BoxFuture<'_, Result<Vec<RoutePause>, LedgerError>> {
         closed()
     }
 }

@@ -50,7 +50,8 @@ pub(in crate::config) struct RawRoute {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) idempotency: Option<At<RawIdempotency>>,
     /// How its requests are done in the background: accepted with a 202, and sent by a worker. It applies to the methods
-    /// that `idempotency` does, whose defaults hold without it. Nothing is unless stated.
+    /// that `idempotency` does, whose defaults hold without it. `"always"` is short for `{ mode = "always" }`. Nothing is
+    /// unless stated.
     #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
     pub(in crate::config) background: Option<At<RawBackground>>,
     /// How its requests are tried again. What it does not state is as the upstream's `retry` says; `{ attempts = 1 }`
