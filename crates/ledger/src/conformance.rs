@@ -142,6 +142,7 @@ claims! { $
         erases_in_bounded_steps_and_counts_before,
         erases_by_credential_and_by_namespace,
         erases_the_name_of_a_tombstone,
+        erases_what_was_kept_for_a_worker,
     }
     bans {
         keeps_bans_over_a_restart,
@@ -181,16 +182,19 @@ claims! { $
         accepts_what_is_released_or_expired_afresh,
         hands_out_each_operation_to_one_of_many_workers,
         hands_out_what_is_due_by_priority_and_time,
+        hands_out_so_many_of_each_route,
         tells_that_something_arrived,
         waits_for_the_time_of_the_next_attempt,
         holds_what_nobody_knows_until_it_is_settled,
         keeps_doubt_through_later_attempts,
         holds_instead_of_taking_when_the_time_to_repeat_is_over,
         completes_what_waits_in_doubt_with_a_late_answer,
+        completes_what_is_dead_in_doubt_with_a_late_answer,
         heeds_no_end_of_a_stale_attempt,
         runs_the_work_of_a_dead_worker_again_where_that_is_safe,
         gives_up_on_what_kills_its_workers,
         calls_off_what_has_not_been_done,
+        runs_nothing_that_was_called_off_before_it_was_in_doubt,
         sweeps_work_with_what_was_kept_for_it,
         tells_what_is_kept_and_how_much_there_is_to_do,
     }
@@ -200,12 +204,16 @@ claims! { $
         passes_trouble_by_where_that_is_said,
         goes_on_past_what_is_called_off,
         keeps_its_order_when_a_worker_dies,
+        lets_what_was_released_join_its_lane_last,
+        keeps_lanes_in_order_whatever_happens,
     }
     dead_letters {
         groups_dead_letters_by_route_and_end,
         sends_a_dead_letter_round_again,
         sends_doubt_round_again_only_where_that_is_safe,
         removes_dead_letters_and_never_doubt,
+        sends_what_was_settled_round_again,
+        removes_what_is_finished_until_its_retention_ends,
     }
     redrives {
         finds_dead_letters_that_pass_a_filter,

@@ -4,13 +4,15 @@
 
 use std::{
     collections::HashSet,
+    future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
 use steadfast_core::{
-    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, HeaderFields, Next, NotSentCause,
-    OperationDigest, OperationId, StateName, Timestamp,
+    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, HeaderFields, NotSentCause,
+    OperationDigest, OperationId, Rerun, StateName, Timestamp, after_attempt,
 };
 
 use tokio::sync::watch;
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 use crate::{
     AttemptRecord, Backlog, BanChanges, BanError, Bans, BoxFuture, Cancelled, ChangeError, Claim,
     ClaimOutcome, ClaimRequest, Claims, Conclusion, Counts, CredentialChanges, CredentialError, Credentials,
-    Cursor, DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue,
+    Cursor, DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue, Job,
     KeptRequest, KeptWork, Keys, LedgerError, LetterFilter, Letters, LiveClaims, Occupied, OperationRecord,
     Operations, Page, PauseError, PauseOrder, Pauses, Reaped, Redrive, RedriveRun, Redrives, Revision,
     RouteBacklog, RoutePause, RunError, RunId, RunOrder, RunTurn, SettleError, Settled, Settlement,
@@ -117,16 +119,26 @@ impl<L> Encrypting<L> {
 }
 
 impl<L: Backlog> Encrypting<L> {
-    /// Gives back what was taken and cannot be sent.
-    async fn put_off(&self, claim: &Claim) {
-        let conclusion = Conclusion {
-            end: AttemptEnd::NotSent(NotSentCause::HeldBack),
-            next: Next::Again { after: UNREADABLE_PAUSE, counts: false },
-            excerpt: Some("the kept request cannot be decrypted".into()),
-        };
-        if let Err(error) = self.ledger.conclude(claim, conclusion).await {
-            tracing::warn!(operation = %claim.operation, %error, "what cannot be decrypted waits for its lease to end");
+    /// Gives back what was taken and cannot be sent. Where its time is over it is a dead letter.
+    async fn put_off(&self, job: &Job) {
+        let end = AttemptEnd::NotSent(NotSentCause::HeldBack);
+        let at = (job.claimed_at, UNREADABLE_PAUSE);
+        let next = after_attempt(&end, job.stamina, Rerun::Forbidden, true, at);
+        let excerpt = Some("the kept request cannot be decrypted".into());
+        let operation = job.claim.operation;
+        if let Err(error) = self.ledger.conclude(&job.claim, Conclusion { end, next, excerpt }).await {
+            tracing::warn!(%operation, %error, "what cannot be decrypted waits for its lease to end");
         }
+    }
+
+    /// Gives all of these back, at once: so that a thousand of them are a few commits and not a thousand.
+    async fn put_all_off(&self, jobs: &[Job]) {
+        let mut putting_off: Vec<_> = jobs.iter().map(|job| Box::pin(self.put_off(job))).collect();
+        poll_fn(|context| {
+            putting_off.retain_mut(|one| one.as_mut().poll(context).is_pending());
+            if putting_off.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
@@ -269,20 +281,21 @@ impl<L: Backlog> Backlog for Encrypting<L> {
     fn take(&self, wishes: Vec<Wish>) -> BoxFuture<'_, Result<Taken, LedgerError>> {
         Box::pin(async move {
             let mut taken = self.ledger.take(wishes).await?;
-            let mut readable = Vec::with_capacity(taken.jobs.len());
+            let (mut readable, mut unreadable) = (Vec::with_capacity(taken.jobs.len()), Vec::new());
             for mut job in taken.jobs {
                 let whose = Whose { operation: job.claim.operation, digest: job.claim.digest };
-                match sealing::open_request(&self.keys, whose.digest, job.request) {
+                match sealing::open_request(&self.keys, whose.digest, std::mem::take(&mut job.request)) {
                     Ok(request) => {
                         job.request = request;
                         readable.push(job);
                     }
-                    Err(unreadable) => {
-                        self.tell_once(whose, &unreadable);
-                        self.put_off(&job.claim).await;
+                    Err(why) => {
+                        self.tell_once(whose, &why);
+                        unreadable.push(job);
                     }
                 }
             }
+            self.put_all_off(&unreadable).await;
             taken.jobs = readable;
             Ok(taken)
         })

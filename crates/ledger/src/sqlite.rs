@@ -19,6 +19,7 @@ mod erasing;
 mod failure;
 mod finishing;
 mod fold;
+mod handing;
 mod inbox;
 mod job;
 mod leases;

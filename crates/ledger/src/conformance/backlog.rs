@@ -76,9 +76,9 @@ pub async fn hands_out_each_operation_to_one_of_many_workers<H: Harness>(harness
         accepted(&ledger, work(&format!("k{number}"))).await;
     }
     let mut takers = tokio::task::JoinSet::new();
-    for _ in 0..20 {
+    for _ in 0..50 {
         let ledger = ledger.clone();
-        takers.spawn(async move { take(&ledger, 5).await });
+        takers.spawn(async move { take(&ledger, 2).await });
     }
     let jobs: Vec<_> = takers.join_all().await.into_iter().flatten().collect();
     let mut taken: HashSet<_> = jobs.iter().map(|job| job.claim.operation).collect();
@@ -110,6 +110,23 @@ pub async fn hands_out_what_is_due_by_priority_and_time<H: Harness>(mut harness:
     assert_eq!(keys(&take(&ledger, 10).await), ["in a minute"]);
     let elsewhere = vec![Wish { route: "refunds".into(), limit: 1, repeatable_for: None }];
     assert_eq!(keys(&ledger.take(elsewhere).await.expect("a ledger that works").jobs), ["elsewhere"]);
+}
+
+/// Each route is asked for as much as it can do, and what is over stays.
+pub async fn hands_out_so_many_of_each_route<H: Harness>(harness: H) {
+    let ledger = harness.ledger();
+    for number in 0..4 {
+        accepted(&ledger, work(&format!("order {number}"))).await;
+        accepted(&ledger, Enqueue { route: "refunds".into(), ..work(&format!("refund {number}")) }).await;
+        accepted(&ledger, Enqueue { route: "others".into(), ..work(&format!("other {number}")) }).await;
+    }
+    let wish = |route: &str, limit| Wish { route: route.into(), limit, repeatable_for: None };
+    for expected in [3, 1, 0] {
+        let wishes = vec![wish("orders", 3), wish("refunds", 3), wish("nobody's", 5), wish("others", 0)];
+        let jobs = ledger.take(wishes).await.expect("a ledger that works").jobs;
+        let of = |route: &str| jobs.iter().filter(|job| *job.route == *route).count();
+        assert_eq!((of("orders"), of("refunds"), jobs.len()), (expected, expected, expected * 2));
+    }
 }
 
 /// Something that arrives or becomes ready is told.
@@ -225,6 +242,18 @@ pub async fn completes_what_waits_in_doubt_with_a_late_answer<H: Harness>(mut ha
     assert!(take(&ledger, 10).await.is_empty());
 }
 
+/// An answer that comes late also ends the doubt of what was given up.
+pub async fn completes_what_is_dead_in_doubt_with_a_late_answer<H: Harness>(harness: H) {
+    let ledger = harness.ledger();
+    let id = accepted(&ledger, repeatable_work("k", AGE)).await;
+    let job = take_one(&ledger).await;
+    assert_eq!(conclude(&ledger, &job, TIMED_OUT, Next::GiveUp).await, Finished::Recorded(StateName::Dead));
+    let late = conclude(&ledger, &job, answered(201, "late"), Next::GiveUp).await;
+    assert_eq!(late, Finished::Recorded(StateName::Completed));
+    assert_eq!(ledger.answer(id).await, Ok(Some(answer(201, "late"))));
+    assert_eq!(ledger.dead_letters().await, Ok(Vec::new()));
+}
+
 /// Nobody but the holder says how its attempt ended.
 pub async fn heeds_no_end_of_a_stale_attempt<H: Harness>(mut harness: H) {
     let ledger = harness.ledger();
@@ -300,6 +329,27 @@ pub async fn calls_off_what_has_not_been_done<H: Harness>(mut harness: H) {
     let doubtful = accepted(&ledger, repeatable_work("doubtful", AGE)).await;
     conclude(&ledger, &take_one(&ledger).await, TIMED_OUT, AGAIN).await;
     assert_eq!(ledger.cancel(doubtful).await, Ok(Cancelled::Now(StateName::InDoubt)));
+    harness.advance(PAUSE * 2).await;
+    assert!(take(&ledger, 10).await.is_empty());
+}
+
+/// What was called off while an attempt was under way does not run again, should it turn out that it did nothing.
+pub async fn runs_nothing_that_was_called_off_before_it_was_in_doubt<H: Harness>(mut harness: H) {
+    let ledger = harness.ledger();
+    let id = accepted(&ledger, work("k")).await;
+    let job = take_one(&ledger).await;
+    assert_eq!(ledger.cancel(id).await, Ok(Cancelled::AfterThisAttempt));
+    let held = conclude(&ledger, &job, TIMED_OUT, Next::Hold).await;
+    assert_eq!(held, Finished::Recorded(StateName::InDoubt));
+    let settled = super::settling::settle(&ledger, id, Verdict::DidNotHappen).await;
+    assert_eq!(settled, Ok(StateName::Cancelled));
+    assert!(record(&ledger, id).await.expires_at.is_some());
+
+    let id = accepted(&ledger, repeatable_work("doubtful", AGE)).await;
+    conclude(&ledger, &take_one(&ledger).await, TIMED_OUT, AGAIN).await;
+    assert_eq!(ledger.cancel(id).await, Ok(Cancelled::Now(StateName::InDoubt)));
+    let settled = super::settling::settle(&ledger, id, Verdict::DidNotHappen).await;
+    assert_eq!(settled, Ok(StateName::Cancelled));
     harness.advance(PAUSE * 2).await;
     assert!(take(&ledger, 10).await.is_empty());
 }

@@ -7,8 +7,8 @@ use steadfast_core::{AttemptEnd, Next, NotSentCause, Refused, StateName};
 use super::{
     Harness,
     fixture::{
-        AGE, BUSY, PAUSE, TIMED_OUT, accepted, answered, conclude, dead, record, refused, repeatable_work,
-        state, take, take_one, work,
+        AGE, BUSY, KEEP, PAUSE, TIMED_OUT, accepted, answered, conclude, dead, record, refused,
+        repeatable_work, state, take, take_one, work,
     },
 };
 use crate::{ChangeError, Enqueue, Occupied, Redrive};
@@ -87,7 +87,35 @@ pub async fn removes_dead_letters_and_never_doubt<H: Harness>(mut harness: H) {
     let queued = accepted(&ledger, Enqueue { delay: PAUSE, ..work("queued") }).await;
     let purged = ledger.purge(queued).await;
     assert!(matches!(purged, Err(ChangeError::Refused(_))), "{purged:?}");
-    harness.advance(super::fixture::KEEP + Duration::from_secs(1)).await;
+    harness.advance(KEEP + Duration::from_secs(1)).await;
     assert_eq!(super::fixture::sweep(&ledger, 10).await, (1, 0));
     assert_eq!(record(&ledger, doubtful).await.state, StateName::Dead);
+}
+
+/// What is in doubt no longer may go round again whatever its upstream repeats, and may be removed.
+pub async fn sends_what_was_settled_round_again<H: Harness>(harness: H) {
+    let ledger = harness.ledger();
+    let id = dead(&ledger, work("k"), TIMED_OUT).await;
+    assert_eq!(ledger.redrive(id, ORDER).await, Err(Refused::InDoubt.into()));
+    let settled = super::settling::settle(&ledger, id, crate::Verdict::DidNotHappen).await;
+    assert_eq!(settled, Ok(StateName::Dead));
+    assert!(!record(&ledger, id).await.doubtful);
+    assert_eq!(ledger.redrive(id, ORDER).await, Ok(StateName::Queued));
+    let job = take_one(&ledger).await;
+    assert_eq!((job.claim.operation, job.claim.after_doubt), (id, false));
+}
+
+/// What is removed holds its key for as long as it would have been kept, and no longer.
+pub async fn removes_what_is_finished_until_its_retention_ends<H: Harness>(mut harness: H) {
+    let ledger = harness.ledger();
+    let id = accepted(&ledger, work("k")).await;
+    conclude(&ledger, &take_one(&ledger).await, answered(201, "done"), Next::GiveUp).await;
+    let expires_at = record(&ledger, id).await.expires_at;
+    harness.advance(KEEP / 2).await;
+    assert_eq!(ledger.purge(id).await, Ok(StateName::Tombstone));
+    assert_eq!(record(&ledger, id).await.expires_at, expires_at);
+    assert_eq!((ledger.answer(id).await, ledger.kept_work(id).await), (Ok(None), Ok(None)));
+    assert_eq!(refused(&ledger, work("k")).await.occupied, Occupied::Tombstone);
+    harness.advance(KEEP / 2 + Duration::from_secs(1)).await;
+    assert_ne!(accepted(&ledger, work("k")).await, id);
 }

@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use steadfast_core::{
-    AttemptEnd, CredentialDigest, Fingerprint, Namespace, NotSentCause, OperationId, Owner, Principal,
+    AttemptEnd, CredentialDigest, Fingerprint, Namespace, Next, NotSentCause, OperationId, Owner, Principal,
     StateName,
 };
 
 use super::{
     Harness,
     fixture::{
-        KEEP, TIMED_OUT, answer, answered, asking, completed, doubtful, finish, granted, keeping, name,
-        owner, record, repeatable, replay, request, standing, sweep,
+        BUSY, KEEP, TIMED_OUT, accepted, answer, answered, asking, completed, conclude, dead, doubtful,
+        finish, granted, keeping, name, owner, record, refused, repeatable, replay, request, standing, sweep,
+        take, take_one, work,
     },
 };
 use crate::{
-    ClaimRequest, Erase, Erased, Finished, KeepFrom, Occupied, Settlement, SharedLedger, Verdict, Whose,
+    ClaimRequest, Enqueue, Erase, Erased, Finished, KeepFrom, Lane, LaneTrouble, Occupied, Settlement,
+    SharedLedger, Verdict, Whose,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -224,4 +226,23 @@ pub async fn erases_the_name_of_a_tombstone<H: Harness>(mut harness: H) {
         finish(&ledger, &next, AttemptEnd::NotSent(NotSentCause::HeldBack)).await;
         erase(&ledger, adas()).await;
     }
+}
+
+/// What was kept for a worker goes with its operation, and a lane goes on past what was erased.
+pub async fn erases_what_was_kept_for_a_worker<H: Harness>(harness: H) {
+    let ledger = harness.ledger();
+    let lane = Some(Lane { digest: [1; 16], trouble: LaneTrouble::Blocks });
+    let dead = dead(&ledger, Enqueue { lane, ..work("dead") }, BUSY).await;
+    let queued = accepted(&ledger, Enqueue { lane, ..work("queued") }).await;
+    assert!(take(&ledger, 10).await.is_empty(), "the head of the lane is dead");
+    let erased = erase(&ledger, adas()).await;
+    assert_eq!((erased.erased, erased.left), (1, vec![queued]));
+    is_erased(&ledger, dead).await;
+    assert_eq!(ledger.kept_work(dead).await, Ok(None));
+    let job = take_one(&ledger).await;
+    assert_eq!((job.claim.operation, job.request.clone()), (queued, work("queued").request));
+    conclude(&ledger, &job, answered(201, "done"), Next::GiveUp).await;
+    assert_eq!(erase(&ledger, adas()).await.erased, 1);
+    assert_eq!(ledger.kept_work(queued).await, Ok(None));
+    assert_eq!(refused(&ledger, work("queued")).await.occupied, Occupied::Tombstone);
 }

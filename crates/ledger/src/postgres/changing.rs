@@ -32,7 +32,11 @@ impl PostgresLedger {
                 return Ok((Cancelled::AfterThisAttempt, writes));
             }
             let next = transition(row.state, Event::Cancel)?;
-            writes.change(row, Change::of(row, next, false, Pause::NONE, now), None, None, now);
+            let change = Change::of(row, next, false, Pause::NONE, now);
+            // Should it turn out that it did nothing, it is to do nothing.
+            let cancel_asked = matches!(next.state, State::InDoubt { .. });
+            let place = change.place.map(|place| Place { cancel_asked, ..place });
+            writes.change(row, Change { place, ..change }, None, None, now);
             Ok((Cancelled::Now(next.state.name()), writes))
         })
         .await

@@ -115,7 +115,7 @@ impl Pause {
 }
 
 impl Change {
-    /// What a transition makes of a row. One that would wait, and was called off, is called off now.
+    /// What a transition makes of a row. One that would go round again, and was called off, is called off now.
     pub(super) fn of(
         row: &Stored,
         next: Transition,
@@ -126,7 +126,7 @@ impl Change {
         let mut next = next;
         let called_off = row.place.is_some_and(|place| place.cancel_asked);
         if called_off
-            && matches!(next.state, State::Waiting { .. })
+            && matches!(next.state, State::Queued { .. } | State::Waiting { .. })
             && let Ok(cancelled) = transition(next.state, Event::Cancel)
         {
             next = cancelled;
@@ -136,7 +136,9 @@ impl Change {
         let place = row.place.map(|place| Place {
             tries: if ends_attempt && !pause.counts { place.tries.saturating_sub(1) } else { place.tries },
             due_at: if comes_back { now.after(pause.after) } else { place.due_at },
-            cancel_asked: place.cancel_asked && matches!(next.state, State::Claimed { .. }),
+            // What is in doubt goes round again should it turn out that it did nothing.
+            cancel_asked: place.cancel_asked
+                && matches!(next.state, State::Claimed { .. } | State::InDoubt { .. }),
             ..place
         });
         Self { state: next.state, effects: next.effects, ends_attempt, place }

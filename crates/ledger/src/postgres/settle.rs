@@ -71,7 +71,7 @@ async fn settle(
             written.map(|_| ())
         })
         .await?;
-    Ok(Ok((Settled { state: next.state.name() }, writes)))
+    Ok(Ok((Settled { state: change.state.name() }, writes)))
 }
 
 /// Begins a transaction and locks the operation, where it is the one that is meant.

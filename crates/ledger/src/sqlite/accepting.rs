@@ -99,9 +99,13 @@ impl Desk {
     /// Keeps what the attempts will need, and puts the operation in its place.
     fn keep_work(&mut self, seq: i64, before: State, after: State, work: &Enqueue) -> Result<Enqueued> {
         const SQL: &str = "INSERT OR REPLACE INTO background (seq, bucket, target, headers, body, priority, lane, \
-                           lane_passes, tries, tries_max, due_at, give_up_at) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11)";
+                           lane_position, lane_passes, tries, tries_max, due_at, give_up_at) \
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12)";
         let due_at = self.now.after(work.delay);
+        let position = match work.lane {
+            Some(_) => Some(self.lane_position(seq, before == State::Absent)?),
+            None => None,
+        };
         self.conn.prepare_cached(SQL)?.execute(params![
             seq,
             work.name.bucket().number(),
@@ -110,6 +114,7 @@ impl Desk {
             &*work.request.body,
             work.priority.0,
             work.lane.map(|lane| lane.digest),
+            position,
             work.lane.is_some_and(|lane| lane.trouble == LaneTrouble::Passes),
             work.tries_max.max(1),
             due_at.as_millis(),

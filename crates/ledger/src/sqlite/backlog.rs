@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{
     SqliteLedger,
     desk::Desk,
+    handing::TakeJob,
     job::{Slot, Task},
     letters, row,
 };
@@ -34,7 +35,12 @@ impl Backlog for SqliteLedger {
     }
 
     fn take(&self, wishes: Vec<Wish>) -> BoxFuture<'_, std::result::Result<Taken, LedgerError>> {
-        self.write(move |desk: &mut Desk| desk.take(&wishes).map(Ok))
+        let (job, answer) = TakeJob::boxed(wishes, self.inbox.clone());
+        let bell = self.inbox.add(job);
+        Box::pin(async move {
+            bell?.await;
+            answer.await.ok_or(LedgerError::Closed)?.take()
+        })
     }
 
     fn conclude(

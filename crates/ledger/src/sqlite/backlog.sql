@@ -10,13 +10,15 @@ CREATE TABLE background (
     body          BLOB    NOT NULL,
     priority      INTEGER NOT NULL,
     lane          BLOB    CHECK (length(lane) = 16),
+    lane_position INTEGER,
     lane_passes   INTEGER NOT NULL CHECK (lane_passes = 0 OR lane_passes = 1),
     tries         INTEGER NOT NULL CHECK (tries >= 0),
     tries_max     INTEGER NOT NULL CHECK (tries_max >= 1),
     due_at        INTEGER NOT NULL,
     give_up_at    INTEGER NOT NULL,
     first_sent_at INTEGER,
-    cancel_asked  INTEGER NOT NULL DEFAULT 0 CHECK (cancel_asked = 0 OR cancel_asked = 1)
+    cancel_asked  INTEGER NOT NULL DEFAULT 0 CHECK (cancel_asked = 0 OR cancel_asked = 1),
+    CHECK ((lane IS NULL) = (lane_position IS NULL))
 ) STRICT;
 
 -- Exactly the operations that are queued or waiting and, where they have a lane, are its head. The lowest urgency is
@@ -29,12 +31,14 @@ CREATE TABLE ready (
     PRIMARY KEY (route, urgency, due_at, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The operations of each lane that have not left it. The lowest number is its head.
+-- The operations of each lane that have not left it. The lowest position is its head. It is the operation's own number,
+-- unless that is older than its place in the lane: then it is the next that would be given out.
 CREATE TABLE lanes (
-    bucket INTEGER NOT NULL,
-    lane   BLOB    NOT NULL CHECK (length(lane) = 16),
-    seq    INTEGER NOT NULL,
-    PRIMARY KEY (bucket, lane, seq)
+    bucket   INTEGER NOT NULL,
+    lane     BLOB    NOT NULL CHECK (length(lane) = 16),
+    position INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    PRIMARY KEY (bucket, lane, position)
 ) STRICT, WITHOUT ROWID;
 
 -- The beginning of an answer that was not final, or why none came.

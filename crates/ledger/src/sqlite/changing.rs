@@ -13,12 +13,21 @@ impl Desk {
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<Changed<Cancelled>> {
         let Some(head) = self.head(id)? else { return Ok(Err(ChangeError::NotFound)) };
         if let State::Claimed { mode: Mode::Asynchronous, .. } = head.state {
-            const SQL: &str = "UPDATE background SET cancel_asked = 1 WHERE seq = ?1";
-            self.conn.prepare_cached(SQL)?.execute([head.seq])?;
+            self.ask_to_cancel(head.seq)?;
             return Ok(Ok(Cancelled::AfterThisAttempt));
         }
         let cancelled = self.apply(&head, Event::Cancel, None, None)?;
+        if let Ok(State::InDoubt { .. }) = cancelled {
+            // Should it turn out that it did nothing, it is to do nothing.
+            self.ask_to_cancel(head.seq)?;
+        }
         Ok(cancelled.map(|state| Cancelled::Now(state.name())).map_err(ChangeError::from))
+    }
+
+    fn ask_to_cancel(&self, seq: i64) -> Result<()> {
+        const SQL: &str = "UPDATE background SET cancel_asked = 1 WHERE seq = ?1";
+        self.conn.prepare_cached(SQL)?.execute([seq])?;
+        Ok(())
     }
 
     pub(super) fn redrive(&mut self, id: OperationId, order: Redrive) -> Result<Changed<StateName>> {

@@ -237,9 +237,9 @@ impl Desk {
 
     /// When an operation that finishes now, in `state`, expires.
     fn expiry(&self, head: &Head, state: State) -> Timestamp {
-        match (state, head.tombstone_until()) {
-            // However late it was swept, its time counts from its expiry.
-            (State::Tombstone, Some(until)) => until,
+        match state {
+            // However late it was swept or removed, its time counts from its expiry.
+            State::Tombstone => head.taken_until(self.now),
             _ => head.retention.expiry(head.created_at, self.now),
         }
     }
@@ -289,6 +289,11 @@ impl Desk {
         self.conn.prepare_cached("DELETE FROM operations WHERE seq = ?1")?.execute([seq])?;
         self.strip(seq)?;
         // The newest may have gone, and its number must not be given out again.
+        self.count_numbers()
+    }
+
+    /// Notes up to which numbers were given out, whether or not an operation has the newest.
+    pub(super) fn count_numbers(&self) -> Result<()> {
         const SQL: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'seq'";
         self.conn.prepare_cached(SQL)?.execute([self.seq_next - 1])?;
         Ok(())

@@ -2,6 +2,7 @@
 //! each of them again.
 
 use rusqlite::{Connection, Result, Row, params};
+use steadfast_core::State;
 
 use super::{
     claiming::expired,
@@ -98,16 +99,14 @@ impl Desk {
                            answer_body = NULL, changed_at = ?2, expires_at = ?3, fingerprint = zeroblob(16), \
                            namespace = ?4, key = '', principal = NULL, credential = NULL, path = '', request_id = NULL WHERE seq = ?1";
         let head = &found.head;
-        let finished = head.expires_at.unwrap_or_else(|| head.retention.expiry(head.created_at, self.now));
-        let is_tombstone = head.state == steadfast_core::State::Tombstone;
-        let longer = head.retention.tombstone.filter(|_| !is_tombstone).unwrap_or_default();
-        let until = finished.after(longer);
         self.conn.prepare_cached(SQL)?.execute(params![
             head.seq,
             self.now.as_millis(),
-            until.as_millis(),
+            head.taken_until(self.now).as_millis(),
             row::nameless_namespace(found.name.bucket()),
         ])?;
+        // A dead one may have kept its lane from going on.
+        self.keep_place(head.seq, head.state, State::Tombstone)?;
         self.strip(head.seq)?;
         self.wakes.push(head.digest);
         Ok(())

@@ -140,7 +140,7 @@ impl Desk {
             Verdict::DidNotHappen => (Event::SettleDidNotHappen, None),
         };
         let state = match self.apply(&head, event, told, None)? {
-            Ok(state) => state.name(),
+            Ok(state) => self.heed_call_off(head.seq, state)?.name(),
             Err(refused) => return Ok(Err(refused.into())),
         };
         self.conn.prepare_cached(SQL)?.execute(params![

@@ -143,6 +143,13 @@ impl Head {
         self.expires_at.zip(self.retention.tombstone).map(|(expires_at, kept)| expires_at.after(kept))
     }
 
+    /// Until when its name stays taken, should what it holds be removed now.
+    pub(super) fn taken_until(&self, now: Timestamp) -> Timestamp {
+        let finished = self.expires_at.unwrap_or_else(|| self.retention.expiry(self.created_at, now));
+        let longer = self.retention.tombstone.filter(|_| self.state != State::Tombstone);
+        finished.after(longer.unwrap_or_default())
+    }
+
     /// The sequence number as ids write it.
     pub(super) fn sequence(&self) -> u64 {
         self.seq.unsigned_abs()

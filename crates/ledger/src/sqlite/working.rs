@@ -196,14 +196,19 @@ impl Desk {
             let due_at = self.now.after(after).as_millis();
             self.conn.prepare_cached(SQL)?.execute(params![head.seq, due_at, !counts])?;
         }
-        let cancel_asked = self.place(head.seq)?.is_some_and(|place| place.cancel_asked);
         let state = self.apply(head, event, None, Some(columns))?;
-        let mut state = state.map_err(|_| damaged("the holder of a claim could not end it"))?;
-        if cancel_asked && matches!(state, State::Waiting { .. }) {
-            let waiting = self.head_of_row(head.seq)?;
-            state = self.apply(&waiting, Event::Cancel, None, None)?.unwrap_or(state);
+        let state = state.map_err(|_| damaged("the holder of a claim could not end it"))?;
+        self.heed_call_off(head.seq, state).map(|state| Finished::Recorded(state.name()))
+    }
+
+    /// Lets nothing follow where the operation was called off, and would go round again; the state that it is in then.
+    pub(super) fn heed_call_off(&mut self, seq: i64, state: State) -> Result<State> {
+        let goes_on = matches!(state, State::Queued { .. } | State::Waiting { .. });
+        if !goes_on || !self.place(seq)?.is_some_and(|place| place.cancel_asked) {
+            return Ok(state);
         }
-        Ok(Finished::Recorded(state.name()))
+        let head = self.head_of_row(seq)?;
+        Ok(self.apply(&head, Event::Cancel, None, None)?.unwrap_or(state))
     }
 
     fn head_of_row(&self, seq: i64) -> Result<Head> {

@@ -1,17 +1,17 @@
 //! Encrypted answers: what is in the files, whose keys read it, and what becomes of what cannot be read.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use steadfast_core::{Answer, AttemptEnd, OperationId};
+use steadfast_core::{Answer, AttemptEnd, Next, NotSentCause, OperationId, StateName, Timestamp};
 use steadfast_ledger::{
-    Claims as _, Encrypting, Finished, Keys, Occupied, Operations as _, Settlement, Settlements as _,
-    Verdict,
+    Backlog as _, Claims as _, Clock, Conclusion, Encrypting, Finished, KeptRequest, Keys, Occupied,
+    Operations as _, Settlement, Settlements as _, Verdict,
     sqlite::{SqliteLedger, SqliteOptions},
 };
 use tempfile::{TempDir, tempdir};
 
-use crate::request::{granted, request};
+use crate::request::{granted, left_with, request, wish};
 
 const SECRET: &[u8] = b"a secret that nobody may read";
 
@@ -72,6 +72,7 @@ async fn everything_that_holds_answers(folder: &TempDir, keys: &str) {
     let verdict = Verdict::Happened(Some(secret_answer()));
     let settlement = Settlement { verdict, by: "ada".into(), reason: "looked".into() };
     ledger.settle(doubtful.operation, settlement).await.unwrap();
+    left_with(&ledger, "later", SECRET.into()).await.unwrap();
     // In the tables, and in the log alone.
     answered(&ledger, "folded").await;
     ledger.counts().await.unwrap();
@@ -156,4 +157,39 @@ async fn an_end_written_twice_is_one_answer_and_no_case() {
         assert_eq!(finished, Finished::Recorded(steadfast_core::StateName::Completed));
     }
     assert_eq!(ledger.operation(claim.operation).await.unwrap().unwrap().cases_open, 0);
+}
+
+#[tokio::test]
+async fn work_whose_key_is_gone_is_not_handed_out_and_waits_for_it_until_its_time_is_over() {
+    let (folder, old, new) = (tempdir().unwrap(), new_key(), new_key());
+    let clock = Clock::manual(Timestamp::from_millis(0));
+    let open = |keys: &str| {
+        let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.db"), options).unwrap();
+        Encrypting::new(ledger, Keys::parse(keys).unwrap())
+    };
+    let ledger = open(&old);
+    let id = left_with(&ledger, "k", SECRET.into()).await.unwrap();
+    drop(ledger);
+    let ledger = open(&new);
+    assert!(ledger.take(wish(10)).await.unwrap().jobs.is_empty());
+    assert_eq!(ledger.operation(id).await.unwrap().unwrap().state, StateName::Waiting);
+    assert_eq!(ledger.kept_work(id).await.unwrap().unwrap().request, KeptRequest::default());
+    drop(ledger);
+
+    clock.advance(Duration::from_secs(61));
+    let ledger = open(&format!("{new}\n{old}"));
+    let mut jobs = ledger.take(wish(10)).await.unwrap().jobs;
+    let job = jobs.pop().expect("its key is back");
+    assert_eq!((&*job.request.body, job.stamina.tries, job.claim.after_doubt), (SECRET, 1, false));
+    let next = Next::Again { after: Duration::ZERO, counts: false };
+    let end = AttemptEnd::NotSent(NotSentCause::HeldBack);
+    ledger.conclude(&job.claim, Conclusion { end, next, excerpt: None }).await.unwrap();
+    drop(ledger);
+
+    clock.advance(Duration::from_secs(3_600));
+    let ledger = open(&new);
+    assert!(ledger.take(wish(10)).await.unwrap().jobs.is_empty());
+    let found = ledger.operation(id).await.unwrap().unwrap();
+    assert_eq!((found.state, found.doubtful), (StateName::Dead, false));
 }

@@ -55,6 +55,15 @@ pub(crate) async fn replay(ledger: &impl Claims, key: &str) -> Result<Bytes, Occ
 
 /// Leaves work for later, and expects it to be accepted.
 pub(crate) async fn left(ledger: &impl Backlog, key: &str) -> OperationId {
+    left_with(ledger, key, key.to_owned().into()).await.unwrap()
+}
+
+/// The same with this body, as far as the ledger takes it.
+pub(crate) async fn left_with(
+    ledger: &impl Backlog,
+    key: &str,
+    body: Bytes,
+) -> Result<OperationId, LedgerError> {
     let ClaimRequest { name, fingerprint, owner, route, method, path, repeatable_for, retention, .. } =
         request(key);
     let work = Enqueue {
@@ -66,19 +75,15 @@ pub(crate) async fn left(ledger: &impl Backlog, key: &str) -> OperationId {
         path,
         repeatable_for,
         retention,
-        request: KeptRequest {
-            target: "/orders".into(),
-            headers: HeaderFields::default(),
-            body: key.to_owned().into(),
-        },
+        request: KeptRequest { target: "/orders".into(), headers: HeaderFields::default(), body },
         delay: Duration::ZERO,
         priority: Priority::default(),
         lane: None,
         tries_max: 1_000,
         age_max: Duration::from_secs(3_600),
     };
-    match ledger.enqueue(work).await.unwrap() {
-        Enqueued::Accepted { operation, .. } => operation,
+    match ledger.enqueue(work).await? {
+        Enqueued::Accepted { operation, .. } => Ok(operation),
         Enqueued::Occupied(standing) => panic!("{key} is taken: {:?}", standing.occupied),
     }
 }
