@@ -12,6 +12,9 @@ use crate::postgres::{Server, Stop};
 /// How often something is killed.
 const KILLS: usize = 20;
 
+/// For how long nothing new may be sent before everything counts as sent that will be.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
 /// How many callers leave work at once.
 const CALLERS: usize = 16;
 
@@ -94,9 +97,18 @@ impl Work {
         let pieces = self.pieces;
         let began = std::time::Instant::now();
         let chaos = async move {
+            let (mut sent, mut since) = (0, std::time::Instant::now());
             for share in shares {
-                while (notebook.notes().len() as f64) < share * pieces as f64 {
+                while (sent as f64) < share * pieces as f64 {
+                    // What was claimed and not sent when its gateway was killed may be in doubt, and is never sent.
+                    if since.elapsed() > STANDSTILL {
+                        return;
+                    }
                     tokio::time::sleep(Duration::from_millis(1)).await;
+                    let now = notebook.notes().len();
+                    if now > sent {
+                        (sent, since) = (now, std::time::Instant::now());
+                    }
                 }
                 chaos().await;
             }

@@ -76,7 +76,8 @@ fn a_newer_schema_is_refused_and_left_alone() {
 
 /// Takes away again what the fifth version added.
 const BEFORE_THE_BACKLOG: &str = "DROP TABLE background; DROP TABLE ready; DROP TABLE lanes; DROP TABLE duties; \
-                                  DROP TABLE marks; ALTER TABLE attempts DROP COLUMN excerpt;";
+                                  DROP TABLE marks; DROP TABLE redrive_runs; DROP TABLE pauses; \
+                                  ALTER TABLE attempts DROP COLUMN excerpt;";
 
 /// Takes away again what the fourth version added.
 const BEFORE_REQUESTS: &str =
