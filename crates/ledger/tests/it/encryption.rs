@@ -154,7 +154,7 @@ async fn an_end_written_twice_is_one_answer_and_no_case() {
     let claim = granted(&*ledger, "k").await;
     for _ in 0..2 {
         let finished = ledger.finish(&claim, AttemptEnd::Answered(secret_answer())).await.unwrap();
-        assert_eq!(finished, Finished::Recorded(steadfast_core::StateName::Completed));
+        assert_eq!(finished, Finished::Recorded(StateName::Completed));
     }
     assert_eq!(ledger.operation(claim.operation).await.unwrap().unwrap().cases_open, 0);
 }
