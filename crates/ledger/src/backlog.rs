@@ -49,7 +49,8 @@ pub trait Backlog: Send + Sync + 'static {
     fn conclude(&self, claim: &Claim, conclusion: Conclusion)
     -> BoxFuture<'_, Result<Finished, LedgerError>>;
 
-    /// Calls an operation off. Where an attempt is under way, that decides: if it brings nothing, none follows.
+    /// Calls an operation off. Where an attempt is under way, that decides: if it brings nothing, none follows. Nor does one
+    /// where an attempt is in doubt, and it is settled later that it did nothing: then the operation is cancelled.
     ///
     /// # Errors
     /// [`ChangeError`] says why not.
@@ -185,7 +186,8 @@ pub enum LaneTrouble {
     /// They wait until it is settled, redriven and finished, or purged.
     #[default]
     Blocks,
-    /// They go on without it.
+    /// They go on without it. Where it comes back, by a redrive or a settlement, it is the head again, and may be handed
+    /// out beside one that was by then.
     Passes,
 }
 
