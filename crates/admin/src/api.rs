@@ -5,6 +5,7 @@
 
 mod bans;
 mod explain;
+mod letters;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,11 @@ use serde::{Deserialize, Serialize};
 
 pub use bans::{BanRequest, BanView, LiftBanRequest};
 pub use explain::{ExplainView, ExplainedView, LedgerSearched, RefusalView, StepView};
+pub use letters::{
+    ByHandRequest, CancelRequest, ChangedView, EditLetterRequest, EditedView, KeptRequestView, LetterDetail,
+    LetterGroupView, LetterQuery, LetterView, LettersView, PauseRequest, PauseView, PurgeLettersRequest,
+    PurgedLettersView, QueueView, RedriveRequest, RedriveView, RunView,
+};
 pub use limits::{
     LimitChangedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitResetRequest, LimitView,
     LimitsView, RaisedView, RefusedView,
@@ -268,6 +274,9 @@ pub struct AttemptView {
     /// The id of the request that made it, where that is known.
     #[serde(default)]
     pub request_id: Option<String>,
+    /// The beginning of an answer that was not final, or why none came, where a worker made it.
+    #[serde(default)]
+    pub excerpt: Option<String>,
 }
 
 /// A stored answer.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use steadfast_core::{Ban, BanSubject, Timestamp, circuit::CircuitView};
-use steadfast_ledger::BoxFuture;
+use steadfast_core::{Ban, BanSubject, Owner, Timestamp, circuit::CircuitView};
+use steadfast_ledger::{BoxFuture, Enqueue, KeptRequest, Lane, OperationName, Redrive};
 
 use crate::api::{ExplainedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView};
 
@@ -116,6 +116,21 @@ pub trait Control: Send + Sync + 'static {
         order: CircuitOrder,
     ) -> Result<CircuitOrdered, OrderRefused>;
 
+    /// The names of the routes that let something happen in the background.
+    fn work_routes(&self) -> Vec<String>;
+
+    /// What a dead letter of this route gets that goes round again; `None` where nobody can send it.
+    fn chance(&self, route: &str) -> Option<Redrive>;
+
+    /// Counts a dead letter that was sent round again by hand.
+    fn note_redriven(&self, route: &str);
+
+    /// As what an edited letter is accepted, by its route's policy now.
+    ///
+    /// # Errors
+    /// [`EditRefused`]: it is not.
+    fn edited(&self, letter: EditedLetter) -> Result<Enqueue, EditRefused>;
+
     /// What this node remembers of requests with this id, the newest first.
     fn explained(&self, request_id: &str) -> Vec<ExplainedView>;
 
@@ -138,6 +153,34 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`LimitsRefused`]: nothing changed.
     fn raise_limits(&self, order: &LimitRaiseRequest, time: Duration) -> Result<usize, LimitsRefused>;
+}
+
+/// A dead letter as somebody edited it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditedLetter {
+    /// The name of what it is now.
+    pub name: OperationName,
+    /// Who made the original.
+    pub owner: Owner,
+    /// The route it came by.
+    pub route: Box<str>,
+    /// The request's method.
+    pub method: Box<str>,
+    /// What to send.
+    pub request: KeptRequest,
+    /// The lane in which the original stands.
+    pub lane: Option<Lane>,
+}
+
+/// An edited letter is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditRefused {
+    /// Nobody can send it: its route is gone, or lets nothing happen in the background.
+    #[error("nobody can send what came by its route")]
+    NoRoute,
+    /// Its body is longer than its route keeps.
+    #[error("its route keeps bodies of {0} bytes at most")]
+    TooLarge(usize),
 }
 
 /// An order for limits was not carried out.

@@ -13,6 +13,14 @@
 //! | `GET /api/operations?state=&route=&key=&cases=&limit=&before=` | a page of operations, newest first |
 //! | `GET /api/operations/{id}?body=` | one operation with its attempts; its answer's body only where asked for |
 //! | `POST /api/operations/{id}/settle` | settles what is in doubt, or says what would become of it |
+//! | `GET /api/dead-letters?route=&end=&cause=&status=&older_than=&in_doubt=` | dead letters, by what made them dead |
+//! | `GET /api/dead-letters/list` | single ones, asked for likewise, with `limit` and `after` |
+//! | `GET /api/dead-letters/{id}?body=` | one with its request and every attempt, and whether it can be redriven |
+//! | `POST /api/dead-letters/{id}/redrive`, `…/purge`, `…/edit` | sends it round again, removes it, makes another of it |
+//! | `POST /api/dead-letters/redrive`, `…/purge` | begins a run over those that pass a filter, or removes them |
+//! | `GET /api/redrives`, `POST /api/redrives/{run}/stop`, `…/resume` | the runs, and turning them |
+//! | `GET /api/queue` | what each route has to do in the background, and whether it rests |
+//! | `POST /api/queue/pause`, `…/resume`, `…/cancel` | lets a route rest or go on; calls an operation off |
 //! | `GET /api/limits` | the limits on callers, what they did, and what is raised by hand |
 //! | `GET /api/limits/counts` | how the counts of one caller stand |
 //! | `POST /api/limits/reset`, `POST /api/limits/raise` | forgets them, or allows more for a time |
@@ -43,10 +51,12 @@ mod explain;
 mod guard;
 mod health;
 mod instant;
+mod letters;
 mod limits;
 mod operations;
 mod parameters;
 mod problem;
+mod queue;
 mod router;
 mod serve;
 mod settle;
@@ -54,8 +64,9 @@ mod usage;
 mod view;
 
 pub use control::{
-    CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EndpointReport, Forget,
-    LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck, UsageBy, UsageReport,
+    CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control, EditRefused,
+    EditedLetter, EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck,
+    UsageBy, UsageReport,
 };
 pub use instant::rfc3339;
 pub use router::{AdminParts, router};

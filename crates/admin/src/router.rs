@@ -17,10 +17,10 @@ use crate::{
     api::{ConfigView, OverriddenView, ReloadView},
     bans, cache, circuits,
     control::{ConfigOrigin, Control, Readiness, ReloadReport},
-    credentials, erase, explain, guard, health, limits, operations,
+    credentials, erase, explain, guard, health, letters, limits, operations,
     parameters::read_json,
     problem::Problem,
-    settle, usage,
+    queue, settle, usage,
 };
 
 /// The longest body of a request, unless a handler says otherwise.
@@ -54,6 +54,21 @@ pub fn router(parts: AdminParts) -> Router {
         .route("/api/operations", get(operations::list))
         .route("/api/operations/{id}", get(operations::get))
         .route("/api/operations/{id}/settle", post(settle::settle))
+        .route("/api/dead-letters", get(letters::groups))
+        .route("/api/dead-letters/list", get(letters::list))
+        .route("/api/dead-letters/redrive", post(letters::redrive_many))
+        .route("/api/dead-letters/purge", post(letters::purge_many))
+        .route("/api/dead-letters/{id}", get(letters::show))
+        .route("/api/dead-letters/{id}/redrive", post(letters::redrive))
+        .route("/api/dead-letters/{id}/purge", post(letters::purge))
+        .route("/api/dead-letters/{id}/edit", post(letters::edit))
+        .route("/api/redrives", get(letters::runs))
+        .route("/api/redrives/{run}/stop", post(letters::stop))
+        .route("/api/redrives/{run}/resume", post(letters::resume))
+        .route("/api/queue", get(queue::list))
+        .route("/api/queue/pause", post(queue::pause))
+        .route("/api/queue/resume", post(queue::resume))
+        .route("/api/queue/cancel", post(queue::cancel))
         .route("/api/erase", post(erase::erase))
         .route("/api/cache", get(cache::show))
         .route("/api/cache/purge", post(cache::purge))
@@ -113,7 +128,7 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!("There is nothing at {path}."),
-        "There are /livez, /readyz, /metrics, /api/operations, /api/erase, /api/cache, /api/counts, /api/circuits, /api/explain/{request_id}, /api/usage, /api/limits, /api/bans, /api/credentials, /api/reload and /api/config.",
+        "There are /livez, /readyz, /metrics, /api/operations, /api/dead-letters, /api/redrives, /api/queue, /api/erase, /api/cache, /api/counts, /api/circuits, /api/explain/{request_id}, /api/usage, /api/limits, /api/bans, /api/credentials, /api/reload and /api/config.",
     )
 }
 
@@ -123,6 +138,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         format!("{path} does not take {method}."),
-        "Read with GET; settle, erase, purge, order circuits, reset and raise limits, ban, change credentials and reload with POST. The Allow header says which.",
+        "Read with GET; settle, redrive, edit, pause, cancel, erase, purge, order circuits, reset and raise limits, ban, change credentials and reload with POST. The Allow header says which.",
     )
 }

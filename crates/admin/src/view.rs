@@ -53,6 +53,7 @@ pub(crate) fn attempt(record: &AttemptRecord) -> AttemptView {
         status: record.status,
         evidence: record.evidence,
         request_id: record.request_id.as_deref().map(str::to_owned),
+        excerpt: record.excerpt.as_deref().map(str::to_owned),
     }
 }
 

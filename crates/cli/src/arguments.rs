@@ -26,6 +26,10 @@ pub(crate) enum Command {
     Config(ConfigArguments),
     /// List, show and settle operations
     Operations(OperationsArguments),
+    /// Look at dead letters, send them round again, edit or remove them
+    DeadLetters(DeadLettersArguments),
+    /// Say what each route has to do in the background, let it rest, and call operations off
+    Queue(QueueArguments),
     /// Say why a request was refused, or slow
     Explain(ExplainArguments),
     /// Show how much a running gateway keeps of answers, or make it forget some
@@ -294,6 +298,215 @@ pub(crate) struct SettleArguments {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// Why something is done by hand, and by whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ByHandArguments {
+    /// Why; it is logged
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast dead-letters list                                      what died, and of what\n  steadfast dead-letters list --route orders --status 503          each of them\n  steadfast dead-letters show op_…                                 its request and every attempt\n  steadfast dead-letters redrive --route orders --status 503 --dry-run\n  steadfast dead-letters redrive --route orders --status 503 --canary 5 --rate 10/s --reason 'the bank is back'\n  steadfast dead-letters runs                                      how far that is"
+)]
+pub(crate) struct DeadLettersArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: DeadLettersCommand,
+}
+
+/// Which dead letters are meant: those that pass all that is said.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LetterFilterArguments {
+    /// Only those of this route
+    #[arg(long)]
+    pub(crate) route: Option<String>,
+    /// Only those whose last attempt ended so: refused, not_sent or unknown
+    #[arg(long, value_parser = ["refused", "not_sent", "unknown"])]
+    pub(crate) end: Option<String>,
+    /// Only those whose last attempt failed for this reason, as it is listed: timeout, say
+    #[arg(long)]
+    pub(crate) cause: Option<String>,
+    /// Only those whose last attempt was answered with this status
+    #[arg(long)]
+    pub(crate) status: Option<u16>,
+    /// Only those that have been dead for longer than this: 30m, 1h, 7d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<String>,
+    /// Only those of which nobody knows whether they took effect
+    #[arg(long, conflicts_with = "not_in_doubt")]
+    pub(crate) in_doubt: bool,
+    /// Only those that surely took no effect
+    #[arg(long)]
+    pub(crate) not_in_doubt: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// Count dead letters by what made them dead; with --route or --each, list single ones, the oldest first
+    List {
+        #[command(flatten)]
+        filter: LetterFilterArguments,
+        /// List single ones of all routes
+        #[arg(long)]
+        each: bool,
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show one: its request without secrets, every attempt, and whether it can be redriven
+    Show {
+        /// Its id
+        id: String,
+        /// Its request's whole body too (that is logged)
+        #[arg(long)]
+        body: bool,
+    },
+    /// Send dead letters round again under the same key: some by id, or those that pass a filter, as a run
+    Redrive(RedriveArguments),
+    /// Remove what dead letters hold; their keys stay taken. What is in doubt stays
+    Purge(PurgeLettersArguments),
+    /// Make a new operation of one, with a key of its own and another body or header; never of one in doubt
+    Edit(EditLetterArguments),
+    /// Write down what really happened to one: the same as operations settle
+    Settle(SettleArguments),
+    /// List the runs that redrive by a filter, and how far they are
+    Runs,
+    /// Stop a run: what was sent round again goes on
+    Stop {
+        /// Its number
+        run: u64,
+        #[command(flatten)]
+        by_hand: ByHandArguments,
+    },
+    /// Let a run that was stopped go on; what was tried first and died again is tried again first
+    Resume {
+        /// Its number
+        run: u64,
+        #[command(flatten)]
+        by_hand: ByHandArguments,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast dead-letters redrive op_… op_… --reason 'the card was unblocked'\n  steadfast dead-letters redrive --route orders --status 503 --dry-run\n  steadfast dead-letters redrive --route orders --status 503 --canary 5 --rate 10/s --reason 'the bank is back'"
+)]
+pub(crate) struct RedriveArguments {
+    /// Their ids; or say below which are meant
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilterArguments,
+    /// How many at most: 10/s, 100/min, 50/h [default: 10/s]
+    #[arg(long)]
+    pub(crate) rate: Option<String>,
+    /// Try so many first; the rest follows when all of them are completed
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) canary: u32,
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; it is logged
+    #[arg(long, required_unless_present = "dry_run")]
+    pub(crate) reason: Option<String>,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PurgeLettersArguments {
+    /// Their ids; or say below which are meant
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilterArguments,
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Why; it is logged
+    #[arg(long, required_unless_present = "dry_run")]
+    pub(crate) reason: Option<String>,
+    /// Who you are
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditLetterArguments {
+    /// Its id
+    pub(crate) id: String,
+    /// A file with its body from now on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) body: Option<PathBuf>,
+    /// A header field from now on: 'name: value'; it takes the place of those with the same name
+    #[arg(long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+    /// A header field to leave out
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove_header: Vec<String>,
+    /// Remove the original then
+    #[arg(long)]
+    pub(crate) purge: bool,
+    #[command(flatten)]
+    pub(crate) by_hand: ByHandArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  steadfast queue list\n  steadfast queue pause orders --for 2h --reason 'the bank asked for it'\n  steadfast queue resume orders --reason 'the bank is back'\n  steadfast queue cancel op_… --reason 'ordered by mistake'"
+)]
+pub(crate) struct QueueArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: QueueCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// Say what each route has to do, and which rest, by whom and why
+    List,
+    /// Let nothing of a route be sent, on every node: for a time, or until it is resumed
+    Pause {
+        /// The route's name
+        route: String,
+        /// For how long: 30m, 2h, 7d; until it is resumed unless stated
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<String>,
+        #[command(flatten)]
+        by_hand: ByHandArguments,
+    },
+    /// Let a route go on that rests
+    Resume {
+        /// The route's name
+        route: String,
+        #[command(flatten)]
+        by_hand: ByHandArguments,
+    },
+    /// Call operations off that were not sent yet
+    Cancel {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        by_hand: ByHandArguments,
+    },
 }
 
 #[derive(Debug, Args)]

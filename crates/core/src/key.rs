@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::Timestamp;
+
 /// The longest key that is accepted, in characters (the bound Stripe set, which clients rely on).
 pub const KEY_CHARS_MAX: usize = 255;
 
@@ -57,6 +59,12 @@ impl Key {
     #[must_use]
     pub fn erased() -> Self {
         Self("(erased)".into())
+    }
+
+    /// The key of a schedule's tick: the instant, in milliseconds since 1970.
+    #[must_use]
+    pub fn of_tick(tick: Timestamp) -> Self {
+        Self(tick.as_millis().to_string().into())
     }
 
     /// Reads the value of one `Idempotency-Key` header: an RFC 9651 String whose parameters are ignored, or the

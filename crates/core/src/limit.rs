@@ -197,6 +197,10 @@ fn nanos(time: Duration) -> u64 {
 
 /// `dividend / divisor` nanoseconds, rounded up: nobody is told to come too early.
 fn nanos_up(dividend: u128, divisor: u64) -> Duration {
-    let nanos = dividend.div_ceil(u128::from(divisor.max(1)));
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    let divisor = divisor.max(1);
+    // Mostly it is small, and a division in 128 bits is not.
+    Duration::from_nanos(match u64::try_from(dividend) {
+        Ok(dividend) => dividend.div_ceil(divisor),
+        Err(_) => u64::try_from(dividend.div_ceil(u128::from(divisor))).unwrap_or(u64::MAX),
+    })
 }

@@ -129,6 +129,12 @@ impl Namespace {
         Self(format!("route {route}").into())
     }
 
+    /// The namespace of a schedule's ticks.
+    #[must_use]
+    pub fn of_schedule(schedule: &str) -> Self {
+        Self(format!("schedule {schedule}").into())
+    }
+
     /// The namespace of a principal, on every route.
     #[must_use]
     pub fn of_principal(principal: &Principal) -> Self {

@@ -145,6 +145,12 @@ codes! {
     /// The body did not arrive whole, or cannot be read as the route needs it.
     BodyInvalid = "body-invalid", 400, "The request's body cannot be read", No,
         "Send the whole body, in the form that this route asks for.";
+    /// What the request says about being done later cannot be followed.
+    BackgroundHeaderInvalid = "background-header-invalid", 400, "When it is to be done cannot be followed", No,
+        "Send one of Steadfast-Delay (seconds) and Steadfast-Run-At (an instant), within the time that the route allows.";
+    /// The operation is over: it cannot be called off any more.
+    OperationFinished = "operation-finished", 409, "The operation is over", No,
+        "There is nothing left to call off. Look at the operation itself.";
     /// The route asks for a precondition, and none came.
     PreconditionRequired = "precondition-required", 428, "The change must say what it changes", No,
         "Read the resource, and send its ETag as If-Match with the change; to create it, send If-None-Match: *.";

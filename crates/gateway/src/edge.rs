@@ -24,14 +24,18 @@ use steadfast_layers::{
 };
 use steadfast_ledger::{Clock, SharedLedger};
 use steadfast_upstream::BodyError;
+use steadfast_worker::Schedule;
 use tower::Service;
 
 use crate::{
     authenticators::Authenticators,
+    background::JobRoutes,
     caller::{Caller, CallerBody},
     config::{EdgePolicy, Forwarding},
     contract::Document,
+    drain::Drain,
     explain::{Because, Explained, Explanations, Refusal, remembered, remembered_method, remembered_name},
+    forwarding::FIELDS_ADDED,
     framing, grpc,
     limits::{CallerLimits, Limits},
     listed::drop_listed,
@@ -63,6 +67,8 @@ pub(crate) struct Edge {
     pub(crate) abuse: Arc<AbuseGuard>,
     /// Requests that were refused or slow; they outlive a reload too.
     pub(crate) explanations: Explanations,
+    /// When nobody is kept waiting any more.
+    pub(crate) drain: Drain,
 }
 
 /// The routes of one config.
@@ -80,6 +86,10 @@ pub(crate) struct Routes {
     pub(crate) limits: Limits,
     /// Those who find out who is calling.
     pub(crate) authenticators: Arc<Authenticators>,
+    /// What makes the attempts of what they accepted for later.
+    pub(crate) jobs: JobRoutes,
+    /// What is done at certain times.
+    pub(crate) schedules: Arc<[Schedule]>,
 }
 
 impl Routes {
@@ -164,17 +174,7 @@ impl Edge {
         let routed = self.route(request, &request_id, (caller, client), &policy, &mut told.route);
         let mut response = traced(&mut told.trace, routed).await;
         request_id.name_in(response.headers_mut());
-        told.decision = response.extensions_mut().remove::<Decision>();
-        told.tries = response.extensions_mut().remove::<Tries>();
-        told.cache = response.extensions_mut().remove::<CacheOutcome>();
-        if told.route.as_ref().is_some_and(|route| route.is_short) {
-            told.cache = Some(CacheOutcome::Hit);
-        }
-        told.degraded = response.headers().get(DEGRADED_HEADER).cloned();
-        if let (Some(_), Some(route)) = (&told.degraded, &told.route) {
-            // Looked up by its name: that is the rare case's work, and no other's.
-            self.metrics.tallies.route(&route.name).count_degraded(&Rung::used(response.headers()));
-        }
+        told.note_way(&mut response);
         told.status = response.status().as_u16();
         told.judge(&mut response);
         if grpc {
@@ -207,10 +207,10 @@ impl Edge {
         if let Err(unclear) = one_host(&mut request) {
             return no_route(NoRoute::Unclear(unclear), request_id);
         }
-        let routes = self.routes.load();
         if request.uri().path().starts_with(OWN_BASE) {
-            return self.serve_own(&routes, &request, request_id, client).await;
+            return self.serve_own(&request, request_id, client).await;
         }
+        let routes = self.routes.load();
         let route = match routes.find(&request) {
             Ok(route) => route,
             Err(none) => return no_route(none, request_id),
@@ -227,6 +227,8 @@ impl Edge {
         if let Some(kept) = kept {
             return kept;
         }
+        // Once for what is added here and after this.
+        request.headers_mut().reserve(FIELDS_ADDED);
         request_id.give_to(&mut request);
         let mut stack = route.stack.clone();
         // Who speaks gRPC reads no body of a refusal, in whichever words.
@@ -243,13 +245,9 @@ impl Edge {
         response
     }
 
-    async fn serve_own(
-        &self,
-        routes: &Routes,
-        request: &EdgeRequest,
-        request_id: &RequestId,
-        client: IpAddr,
-    ) -> EdgeResponse {
+    async fn serve_own(&self, request: &EdgeRequest, request_id: &RequestId, client: IpAddr) -> EdgeResponse {
+        // Held on to for as long as its caller would wait.
+        let routes = self.routes.load_full();
         let published = routes.document.as_ref().and_then(|document| document.serve(request));
         if let Some(published) = published {
             return published;
@@ -270,7 +268,10 @@ impl Edge {
                 asked: asked.map(|asked| (asked, Head::of(request))),
             }
         };
-        let asks = operations_api::Asks { method: request.method(), path, request_id };
+        let query = request.uri().query();
+        let now = self.clock.wall();
+        let drain = &self.drain;
+        let asks = operations_api::Asks { method: request.method(), path, query, now, drain, request_id };
         operations_api::serve(&self.ledger, &self.abuse, caller, asks).await
     }
 }
@@ -391,6 +392,23 @@ struct Told {
 }
 
 impl Told {
+    /// Notes in which way the answer came about, as those inside tell.
+    fn note_way<R>(&mut self, response: &mut Response<R>) {
+        if self.route.as_ref().is_some_and(|route| route.is_short) {
+            self.cache = Some(CacheOutcome::Hit);
+            return;
+        }
+        self.decision = response.extensions_mut().remove::<Decision>();
+        self.tries = response.extensions_mut().remove::<Tries>();
+        self.cache = response.extensions_mut().remove::<CacheOutcome>();
+        self.degraded = response.headers().get(DEGRADED_HEADER).cloned();
+        if let (Some(_), Some(route)) = (&self.degraded, &self.route) {
+            // Looked up by its name: that is the rare case's work, and no other's.
+            let tally = self.edge.metrics.tallies.route(&route.name);
+            tally.count_degraded(&Rung::used(response.headers()));
+        }
+    }
+
     /// Remembers what was decided about a request that was refused, or is slow, and tells its caller where the route
     /// says so. Nobody asks for what was decided about any other.
     fn judge<R>(&mut self, response: &mut Response<R>) {
@@ -404,7 +422,7 @@ impl Told {
         }
         let because = if problem.is_some() || trace.is_refused_elsewhere() {
             Because::Refused
-        } else if self.edge.explanations.is_slow(took) {
+        } else if self.route.is_some() && self.edge.explanations.is_slow(took) {
             Because::Slow
         } else {
             return;
@@ -463,7 +481,7 @@ impl Drop for Told {
             None => (OWN_ROUTE, u32::MAX),
         };
         edge.metrics.request(number, &self.method, status, duration);
-        if self.status == 0 && edge.explanations.is_slow(duration) {
+        if self.status == 0 && self.route.is_some() && edge.explanations.is_slow(duration) {
             edge.explanations
                 .keep(Because::Left, || self.explained(Because::Left, duration, None, &self.trace));
         }

@@ -34,8 +34,8 @@ pub(crate) fn is_told(name: &HeaderName) -> bool {
     TOLD.contains(name)
 }
 
-/// How many fields a request gets here and after this, about: room for them is made once.
-const FIELDS_ADDED: usize = 6;
+/// How many fields a request gets at the edge and after it, about.
+pub(crate) const FIELDS_ADDED: usize = 7;
 
 impl Forwarding {
     /// Whether this address is that of a proxy that is believed.
@@ -68,7 +68,6 @@ impl Forwarding {
             request.headers().get(header::HOST).filter(|_| self.style != ForwardingStyle::None).cloned();
         let version = request.version();
         let headers = request.headers_mut();
-        headers.reserve(FIELDS_ADDED);
         if !trusted {
             for name in [header::FORWARDED, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                 headers.remove(name);

@@ -26,6 +26,7 @@ use steadfast_worker::WorkerCounters;
 
 use crate::{
     authenticators::Authenticators,
+    background::{Background, JobRoutes},
     ban_keeper::BanKeeper,
     certificates::{self, Certificates},
     config::{Config, LedgerLocation, RouteFallback},
@@ -36,9 +37,10 @@ use crate::{
     explain::{Explained, Explanations},
     handover::{self, Holder},
     key_keeper::KeyKeeper,
+    letters::LettersDesk,
     limits::{CallerLimits, LimitsDesk},
     routing::Table,
-    server, shared,
+    schedules, server, shared,
     stack::{self, Shared},
     telemetry::{AccessLog, Metrics},
     upstreams::{self, CircuitOrder, NotOrdered, Upstreams},
@@ -72,6 +74,7 @@ pub struct Gateway {
     workers: Vec<JoinHandle<()>>,
     keys: KeyKeeper,
     bans: BanKeeper,
+    background: Background,
 }
 
 /// A gateway could not start. Nothing is running.
@@ -163,12 +166,14 @@ pub(crate) async fn open_ledger(config: &Config, clock: &Clock) -> Result<Shared
     let keys = config.encryption.as_ref().map(|encryption| encryption.keys.clone()).unwrap_or_default();
     Ok(match &config.ledger {
         LedgerLocation::Sqlite(path) => {
-            let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
+            let options =
+                SqliteOptions { clock: clock.clone(), lease: config.lease, ..SqliteOptions::default() };
             let ledger = Encrypting::new(SqliteLedger::open(path, options)?, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }
         LedgerLocation::Postgres(url) => {
-            let ledger = PostgresLedger::connect(url, PostgresOptions::default()).await?;
+            let options = PostgresOptions { lease: config.lease, ..PostgresOptions::default() };
+            let ledger = PostgresLedger::connect(url, options).await?;
             let ledger = Encrypting::new(ledger, keys);
             Arc::new(Remembering::new(ledger, clock.clone(), REMEMBERED_BYTES_MAX))
         }
@@ -247,6 +252,7 @@ impl Gateway {
         let bans = BanKeeper::start(&abuse, &ledger).map_err(StartError::Thread)?;
         let store = shared::start(config, &limits.limiter, &metrics);
         let access_log = AccessLog::new(log.writer, log.text).map_err(StartError::Thread)?;
+        let drain = Drain::new();
         let edge = Arc::new(Edge {
             routes: ArcSwap::from_pointee(routes),
             policy: ArcSwap::from_pointee(config.edge.clone()),
@@ -259,8 +265,8 @@ impl Gateway {
             limits,
             abuse,
             explanations: Explanations::new(config.explain, tells_decisions(config)),
+            drain: drain.clone(),
         });
-        let drain = Drain::new();
         let mut addresses = Vec::new();
         let mut certificates = Vec::new();
         let mut doors: Vec<Vec<_>> = (0..config.workers).map(|_| Vec::new()).collect();
@@ -298,6 +304,7 @@ impl Gateway {
                 StartError::Thread(error)
             })?);
         }
+        let background = Background::start(&edge).map_err(StartError::Thread)?;
         Ok(Self {
             addresses,
             edge,
@@ -307,6 +314,7 @@ impl Gateway {
             workers,
             keys,
             bans,
+            background,
         })
     }
 
@@ -402,6 +410,12 @@ impl Gateway {
         LimitsDesk { limiter: Arc::clone(&self.edge.limits.limiter), limits }
     }
 
+    /// What is to be known of its routes about work for later.
+    #[must_use]
+    pub fn letters(&self) -> LettersDesk {
+        LettersDesk::new(Arc::clone(&self.edge))
+    }
+
     /// Returns when every change of credentials that the ledger has is known to this process.
     pub async fn refresh_credentials(&self) {
         self.keys.refresh().await;
@@ -440,6 +454,12 @@ impl Gateway {
     /// Carries what the workers counted into the metrics.
     pub fn note_upkeep(&self, counters: &WorkerCounters) {
         self.edge.metrics.upkeep(counters, self.edge.access_log.lost());
+        if let Some(backlog) = &counters.backlog {
+            self.edge.metrics.jobs.backlog(backlog, self.edge.clock.wall());
+        }
+        if let Some(groups) = &counters.dead_letters {
+            self.edge.metrics.jobs.dead_letters(groups, self.edge.clock.wall());
+        }
     }
 
     /// Notes that a new config could not be put in force.
@@ -500,6 +520,7 @@ impl Gateway {
     pub async fn drain(&self, timeout: Duration) -> usize {
         self.start_draining();
         self.drain.ask();
+        self.background.stop_taking();
         let now = Instant::now();
         let (until, idle_until) = (now + timeout, now + LAST_REQUESTS.min(timeout / 4));
         while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < until {
@@ -508,6 +529,7 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.background.finish(until.into()).await;
         if let Some(store) = &self.shared {
             store.leave().await;
         }
@@ -542,6 +564,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let metrics = shared.metrics;
     let upstreams = upstreams::running(config, before, shared.clock, metrics)?;
     let limits = shared.limits.running(config, metrics);
+    let mut jobs = Vec::new();
     let entries = config.routes.iter().map(|route| {
         let name = || route.name.to_string();
         let running = |upstream: &String| {
@@ -560,6 +583,7 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
         let upstream = running(&route.upstream)?;
         let stack = stack::build(route, upstream, backup, shared, authentication.clone(), of_route, &tally)
             .map_err(|error| ReloadError::Policy { route: name(), error })?;
+        jobs.extend(stack::jobs(route, upstream, shared.authenticators));
         let entry = RouteEntry {
             shortcut: stack::shortcut(route, upstream, shared, &tally),
             name: Arc::clone(&route.name),
@@ -579,5 +603,18 @@ fn routes(config: &Config, before: &Upstreams, shared: &Shared<'_>) -> Result<Ro
     let authenticators = Arc::clone(shared.authenticators);
     let document = Document::of(config);
     let forwarding = config.edge.forwarding.clone();
-    Ok(Routes { table, answer_preflights, forwarding, upstreams, authenticators, limits, document })
+    let jobs = JobRoutes::new(jobs, shared.clock);
+    jobs.names().for_each(|name| metrics.jobs.know(name));
+    let schedules = schedules::of(config);
+    Ok(Routes {
+        table,
+        answer_preflights,
+        forwarding,
+        upstreams,
+        authenticators,
+        limits,
+        document,
+        jobs,
+        schedules,
+    })
 }

@@ -8,6 +8,7 @@ pub mod config;
 
 mod asking;
 mod authenticators;
+mod background;
 mod ban_keeper;
 mod caller;
 mod certificates;
@@ -22,6 +23,7 @@ mod gateway;
 mod grpc;
 mod handover;
 mod key_keeper;
+mod letters;
 mod limits;
 mod listed;
 mod operations_api;
@@ -30,6 +32,7 @@ mod patient;
 mod proxy_protocol;
 mod quiet;
 mod routing;
+mod schedules;
 mod server;
 mod shared;
 mod shortcut;
@@ -41,6 +44,7 @@ mod woken;
 
 pub use explain::{Because, Explained, Refusal};
 pub use gateway::{Gateway, HandedOver, LogTo, ReloadError, StartError};
+pub use letters::{Edited, LettersDesk, NotEdited};
 pub use limits::{LimitReport, LimitsDesk};
 pub use steadfast_layers::trace::{Fact, FactValue, Facts, Part, Step, Verdict};
 pub use steadfast_layers::{

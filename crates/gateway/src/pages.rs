@@ -38,6 +38,8 @@ pages! {
     LedgerUnavailable => "ledger-unavailable",
     BodyTooLarge => "body-too-large",
     BodyInvalid => "body-invalid",
+    BackgroundHeaderInvalid => "background-header-invalid",
+    OperationFinished => "operation-finished",
     PreconditionRequired => "precondition-required",
     Brownout => "brownout",
     VersionGone => "version-gone",

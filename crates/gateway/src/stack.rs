@@ -17,7 +17,7 @@ use steadfast_layers::{
     RouteAuthentication, RouteLimits, RouteTally, SharedRetryBudget, Slot, Spool, VersionGate,
     VersionGateLayer, VersionGateService,
 };
-use steadfast_ledger::{Claims, Clock, SharedLedger};
+use steadfast_ledger::{Backlog, Claims, Clock, SharedLedger};
 use steadfast_upstream::{Upstream, UpstreamBody};
 use tower::ServiceBuilder;
 
@@ -54,6 +54,9 @@ type Bounded = FailureService<DeadlineService<LimitsService<CacheService<Idempot
 
 /// The innermost part, which makes the attempts.
 type Outgoing = OutgoingService<RetryService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>>;
+
+/// What makes the attempts of a route's background operations. The ledger tries them again, so nothing in here does.
+pub(crate) type JobStack = OutgoingService<ConcurrencyService<CourtesyService<Upstream<RequestBody>>>>;
 
 /// What all routes share.
 pub(crate) struct Shared<'a> {
@@ -130,6 +133,7 @@ fn bounded(
     tally: &Arc<RouteTally>,
 ) -> Result<Bounded, InvalidPolicy> {
     let claims: Arc<dyn Claims> = Arc::clone(shared.ledger) as _;
+    let backlog: Arc<dyn Backlog> = Arc::clone(shared.ledger) as _;
     Ok(ServiceBuilder::new()
         // An attempt that failed is answered from here on.
         .layer(FailureLayer)
@@ -139,8 +143,14 @@ fn bounded(
         .layer(LimitsLayer::new(limits))
         // What is kept already is given; what comes is kept where the route says so.
         .layer(cache_layer(route, upstream, shared, tally))
-        // A keyed request is claimed, replayed or refused here, before anything can be sent.
-        .layer(IdempotencyLayer::with_spool(policy, claims, shared.clock.clone(), Arc::clone(shared.spool))?)
+        // A keyed request is claimed, replayed or refused here, before anything can be sent; what is to be done in the
+        // background goes no further, and is taken up by `jobs`.
+        .layer(IdempotencyLayer::with_backlog(
+            policy,
+            (claims, backlog),
+            shared.clock.clone(),
+            Arc::clone(shared.spool),
+        )?)
         // The upstream gets its own path and header; key and fingerprint are those of what the caller sent.
         .layer(outgoing(route, rewrite))
         // What fails is tried again where that is safe; all tries are one attempt of a keyed request.
@@ -150,6 +160,26 @@ fn bounded(
         // What has its place still goes no sooner than the upstream wants to be called.
         .layer(CourtesyLayer::new(upstream.courtesy.clone()))
         .service(upstream.client.clone()))
+}
+
+/// The layers that a route's background operations go through: those of its requests, from the ledger on.
+pub(crate) fn jobs(
+    route: &Route,
+    upstream: &RunningUpstream,
+    authenticators: &Authenticators,
+) -> Option<(IdempotencyPolicy, JobStack)> {
+    let mut policy = route.idempotency.clone().filter(|policy| policy.background.is_some())?;
+    policy.identity = identity(route, authenticators);
+    let rewrite = route.rewrite.clone().map(Arc::new);
+    let stack = ServiceBuilder::new()
+        // The upstream gets its own path and header; what was kept is what the caller sent.
+        .layer(outgoing(route, rewrite))
+        // An attempt takes one of the upstream's places, waits for one, or is put off.
+        .layer(ConcurrencyLayer::new(upstream.bulkhead.clone(), route.priority))
+        // What has its place still goes no sooner than the upstream wants to be called.
+        .layer(CourtesyLayer::new(upstream.courtesy.clone()))
+        .service(upstream.client.clone());
+    Some((policy, stack))
 }
 
 /// What is changed of requests on their way to the upstream.

@@ -22,17 +22,18 @@ use tower_service::Service;
 
 use crate::{
     DEGRADED_HEADER, DEPRECATION, HeldBody, REQUEST_ID_HEADER, SUNSET, idempotency::SENT,
-    trace::DECISION_HEADER,
+    prefer::PREFERENCE_APPLIED, trace::DECISION_HEADER,
 };
 
 /// What pages may read of any answer, beside what browsers always show them and [`SENT`]: what else the layers say
 /// in headers, and where a 202 points.
-const EXPOSED: [HeaderName; 15] = [
+const EXPOSED: [HeaderName; 16] = [
     REQUEST_ID_HEADER,
     DECISION_HEADER,
     DEGRADED_HEADER,
     header::LOCATION,
     header::RETRY_AFTER,
+    PREFERENCE_APPLIED,
     header::LINK,
     DEPRECATION,
     SUNSET,

@@ -28,6 +28,7 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod precondition;
+mod prefer;
 mod principal;
 mod problem;
 mod random;
@@ -78,8 +79,9 @@ pub use fallback::{Fallback, FallbackFuture, FallbackLayer, FallbackService, Fal
 pub use guarded_body::GuardedBody;
 pub use idempotency::{
     AttemptTimes, BackgroundMode, BackgroundPolicy, BodyFingerprint, Decision, IdempotencyFuture,
-    IdempotencyLayer, IdempotencyPolicy, IdempotencyService, InProgress, InvalidPolicy, Kept, KeySource,
-    NamespaceScope, OnLedgerLoss, OperationContext, Ordering, OrderingKey, Protection, Spool, SpoolLimits,
+    IdempotencyLayer, IdempotencyPolicy, IdempotencyService, InProgress, InvalidPolicy, JobAttempt,
+    JobAttempts, Kept, KeySource, LateEnd, NamespaceScope, OnLedgerLoss, OperationContext, Ordering,
+    OrderingKey, Protection, Spool, SpoolLimits, replayed,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use lifecycle::{

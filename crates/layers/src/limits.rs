@@ -26,7 +26,7 @@ pub use limit::{Limit, MostRefused, RefusedSubject};
 pub use limiter::{Limiter, NoSuchSubject};
 pub use local::{LIMITED_KEYS_MAX, LocalLimits};
 pub use per::{ClientAddress, LIMIT_VARIABLES, Per};
-pub(crate) use per::{KeyMaker, Kind as SaidKind, Said};
+pub(crate) use per::{Digested, KeyMaker, Kind as SaidKind, LimitMark, Said};
 pub use policy::{Cost, CostFromAnswer, ENFORCED_ON_ALL, LIMITS_MAX, LimitPolicy};
 pub use raise::Raise;
 pub(crate) use refusal::OwnLimit;

@@ -6,6 +6,8 @@ use std::{fmt, sync::Arc};
 use http::HeaderName;
 use steadfast_core::CredentialId;
 
+use crate::limits::Digested;
+
 /// The attribute that says which plan a principal is on.
 pub const PLAN: &str = "plan";
 
@@ -13,8 +15,14 @@ pub const PLAN: &str = "plan";
 pub const TENANT: &str = "tenant";
 
 /// Who is calling. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Principal(Arc<PrincipalFacts>);
+#[derive(Clone)]
+pub struct Principal(Arc<Held>);
+
+struct Held {
+    facts: PrincipalFacts,
+    /// What limits made of its name.
+    digested: Digested,
+}
 
 /// What is known of a principal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +45,7 @@ impl Principal {
     /// The principal of which this is known.
     #[must_use]
     pub fn new(facts: PrincipalFacts) -> Self {
-        Self(Arc::new(facts))
+        Self(Arc::new(Held { facts, digested: Digested::default() }))
     }
 
     /// A principal of which nothing but its name is known.
@@ -46,34 +54,38 @@ impl Principal {
         Self::new(PrincipalFacts { name: name.into(), ..PrincipalFacts::default() })
     }
 
+    pub(crate) fn digested(&self) -> &Digested {
+        &self.0.digested
+    }
+
     /// Its name, the same whichever credential it comes with.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.0.facts.name
     }
 
     /// Who verified it: the name of an `[authentication.NAME]`.
     #[must_use]
     pub fn by(&self) -> &str {
-        &self.0.by
+        &self.0.facts.by
     }
 
     /// Which credential it came with, where it came with one that can be told from its others.
     #[must_use]
     pub fn credential(&self) -> Option<CredentialId> {
-        self.0.credential
+        self.0.facts.credential
     }
 
     /// The header with the credential, where that goes no further than the gateway.
     #[must_use]
     pub fn hidden(&self) -> Option<&HeaderName> {
-        self.0.hidden.as_ref()
+        self.0.facts.hidden.as_ref()
     }
 
     /// What is said of it under this name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.0.attributes.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
+        self.0.facts.attributes.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
     }
 
     /// Which plan it is on.
@@ -90,24 +102,32 @@ impl Principal {
 
     /// All attributes.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.attributes.iter().map(|(name, value)| (&**name, &**value))
+        self.0.facts.attributes.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// What it may do.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        self.0.scopes.iter().map(|scope| &**scope)
+        self.0.facts.scopes.iter().map(|scope| &**scope)
     }
 
     /// Whether it may do what `scope` names.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.0.scopes.iter().any(|held| **held == *scope)
+        self.0.facts.scopes.iter().any(|held| **held == *scope)
     }
 }
 
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.facts == other.0.facts
+    }
+}
+
+impl Eq for Principal {}
+
 impl fmt::Debug for Principal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        self.0.facts.fmt(formatter)
     }
 }
 

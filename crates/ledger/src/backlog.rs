@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use steadfast_core::{
-    AttemptEnd, Fingerprint, HeaderFields, Next, OperationId, Owner, Refused, Stamina, StateName, Timestamp,
+    AttemptEnd, Backoff, Fingerprint, HeaderFields, Next, OperationDigest, OperationId, Owner, Refused,
+    Stamina, StateName, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -68,7 +69,7 @@ pub trait Backlog: Send + Sync + 'static {
     /// [`ChangeError`] says why not.
     fn purge(&self, id: OperationId) -> BoxFuture<'_, Result<StateName, ChangeError>>;
 
-    /// The request that an operation keeps for its attempts, and how it stands in the backlog; `None` where there is no
+    /// The request that an operation keeps for its attempts, as far as it can be read, and how it stands in the backlog; `None` where there is no
     /// such operation (any more), or where the request that brought it made its attempts.
     ///
     /// # Errors
@@ -123,6 +124,34 @@ pub struct Enqueue {
     pub tries_max: u32,
     /// For how long after it is due attempts begin.
     pub age_max: Duration,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl Enqueue {
+    /// Says anew what was erased of an operation, where it is the one that is asked for.
+    pub(crate) fn recall(&self, name: &mut OperationName, fingerprint: &mut Fingerprint) {
+        if name.is_erased() && name.digest() == self.name.digest() {
+            name.clone_from(&self.name);
+            *fingerprint = self.fingerprint;
+        }
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl Conclusion {
+    /// The excerpt, as far as it is kept.
+    pub(crate) fn kept_excerpt(&self) -> Option<&str> {
+        let excerpt = self.excerpt.as_deref()?;
+        let end = (0..=excerpt.len().min(EXCERPT_BYTES_MAX)).rev().find(|end| excerpt.is_char_boundary(*end));
+        Some(&excerpt[..end.unwrap_or(0)])
+    }
+}
+
+/// How long an operation rests whose worker was lost, after so many attempts: whatever killed it may do so again.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn pause_after_loss(tries: u32) -> Duration {
+    const AFTER_LOSS: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(10) };
+    AFTER_LOSS.ceiling(tries.saturating_sub(1))
 }
 
 /// A request, kept until it is sent.
@@ -270,10 +299,16 @@ pub enum ChangeError {
 /// What is kept of an operation for its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptWork {
-    /// The request.
+    /// The digest of the operation's name.
+    pub digest: OperationDigest,
+    /// The request; empty where it cannot be read.
     pub request: KeptRequest,
     /// What it has left.
     pub stamina: Stamina,
+    /// When its first attempt was claimed, or when it was accepted, before that.
+    pub first_sent: Timestamp,
+    /// For how long from then on its upstream repeats safely, by the policy with which it was accepted.
+    pub repeatable_for: Option<Duration>,
     /// When the next attempt is due; `None` where none is to come, and for one behind another of its lane.
     pub due_at: Option<Timestamp>,
     /// Its priority.

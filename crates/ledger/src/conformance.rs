@@ -5,15 +5,21 @@
 //! claim, each on a fresh, empty ledger.
 
 mod answers;
+mod backlog;
 mod bans;
 mod claiming;
 mod credentials;
+mod dead_letters;
 mod doubt;
+mod duties;
 mod erasing;
 mod finishing;
 mod fixture;
+mod lanes;
 mod leases;
+mod pauses;
 mod reading;
+mod redrives;
 mod retention;
 mod settling;
 
@@ -168,5 +174,52 @@ claims! { $
         keeps_headers_in_order_and_byte_for_byte,
         tells_an_empty_body_from_one_that_is_unavailable,
         keeps_a_body_of_five_megabytes,
+    }
+    backlog {
+        hands_out_accepted_work_once_after_a_restart,
+        accepts_a_name_once_and_tells_how_it_stands,
+        accepts_what_is_released_or_expired_afresh,
+        hands_out_each_operation_to_one_of_many_workers,
+        hands_out_what_is_due_by_priority_and_time,
+        tells_that_something_arrived,
+        waits_for_the_time_of_the_next_attempt,
+        holds_what_nobody_knows_until_it_is_settled,
+        keeps_doubt_through_later_attempts,
+        holds_instead_of_taking_when_the_time_to_repeat_is_over,
+        completes_what_waits_in_doubt_with_a_late_answer,
+        heeds_no_end_of_a_stale_attempt,
+        runs_the_work_of_a_dead_worker_again_where_that_is_safe,
+        gives_up_on_what_kills_its_workers,
+        calls_off_what_has_not_been_done,
+        sweeps_work_with_what_was_kept_for_it,
+        tells_what_is_kept_and_how_much_there_is_to_do,
+    }
+    lanes {
+        hands_out_the_head_of_a_lane_alone,
+        blocks_behind_trouble_until_it_is_settled,
+        passes_trouble_by_where_that_is_said,
+        goes_on_past_what_is_called_off,
+        keeps_its_order_when_a_worker_dies,
+    }
+    dead_letters {
+        groups_dead_letters_by_route_and_end,
+        sends_a_dead_letter_round_again,
+        sends_doubt_round_again_only_where_that_is_safe,
+        removes_dead_letters_and_never_doubt,
+    }
+    redrives {
+        finds_dead_letters_that_pass_a_filter,
+        sends_each_letter_of_a_run_round_again_once,
+        leaves_what_is_not_a_run_s_own_and_counts_what_stays,
+        stops_a_run_and_resumes_it_where_it_was,
+        bounds_runs_and_forgets_the_oldest,
+    }
+    pauses {
+        keeps_a_route_at_rest_over_a_restart,
+        ends_a_pause_by_its_time_or_by_hand,
+    }
+    duties {
+        gives_a_duty_to_one_node_at_a_time,
+        moves_marks_on_and_never_back,
     }
 }

@@ -1,4 +1,5 @@
-//! Answers encrypted before a ledger sees them, and decrypted after it gives them back. Wrapped round any ledger:
+//! Answers, and requests that are kept for later, encrypted before a ledger sees them, and decrypted after it gives them
+//! back. Wrapped round any ledger:
 //! neither its tables nor its logs, evidence or backups ever hold a plain answer.
 
 use std::{
@@ -8,22 +9,30 @@ use std::{
 };
 
 use steadfast_core::{
-    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, HeaderFields, OperationDigest,
-    OperationId, Timestamp,
+    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, HeaderFields, Next, NotSentCause,
+    OperationDigest, OperationId, StateName, Timestamp,
 };
 
+use tokio::sync::watch;
+
 use crate::{
-    AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts,
-    CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue,
-    Keys, LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision,
-    SettleError, Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Verdict, Watch,
+    AttemptRecord, Backlog, BanChanges, BanError, Bans, BoxFuture, Cancelled, ChangeError, Claim,
+    ClaimOutcome, ClaimRequest, Claims, Conclusion, Counts, CredentialChanges, CredentialError, Credentials,
+    Cursor, DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue,
+    KeptRequest, KeptWork, Keys, LedgerError, LetterFilter, Letters, LiveClaims, Occupied, OperationRecord,
+    Operations, Page, PauseError, PauseOrder, Pauses, Reaped, Redrive, RedriveRun, Redrives, Revision,
+    RouteBacklog, RoutePause, RunError, RunId, RunOrder, RunTurn, SettleError, Settled, Settlement,
+    Settlements, Standing, Step, Swept, Taken, TooManyWaiters, Upkeep, Verdict, Watch, Wish,
     sealing::{self, Unreadable, Whose},
 };
 
 /// How many different reasons for an unreadable answer are told; the rest would be noise.
 const TOLD_MAX: usize = 100;
 
-/// A ledger whose answers are encrypted.
+/// How long a request that cannot be decrypted rests before it is looked at again: its key may be put back.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// A ledger whose answers and kept requests are encrypted.
 #[derive(Debug)]
 pub struct Encrypting<L> {
     ledger: L,
@@ -79,15 +88,44 @@ impl<L> Encrypting<L> {
 
     fn opened_outcome(&self, outcome: ClaimOutcome) -> ClaimOutcome {
         match outcome {
-            ClaimOutcome::Occupied(standing) if has_sealed_answer(&standing) => {
-                let mut standing = Arc::unwrap_or_clone(standing);
-                let whose = Whose { operation: standing.operation, digest: standing.name.digest() };
-                if let Occupied::Completed { answer, .. } = &mut standing.occupied {
-                    *answer = answer.take().map(|answer| self.opened(whose, answer));
-                }
-                ClaimOutcome::Occupied(Arc::new(standing))
+            ClaimOutcome::Occupied(standing) => ClaimOutcome::Occupied(self.opened_standing(standing)),
+            granted @ ClaimOutcome::Granted(_) => granted,
+        }
+    }
+
+    fn opened_standing(&self, standing: Arc<Standing>) -> Arc<Standing> {
+        if !has_sealed_answer(&standing) {
+            return standing;
+        }
+        let mut standing = Arc::unwrap_or_clone(standing);
+        let whose = Whose { operation: standing.operation, digest: standing.name.digest() };
+        if let Occupied::Completed { answer, .. } = &mut standing.occupied {
+            *answer = answer.take().map(|answer| self.opened(whose, answer));
+        }
+        Arc::new(standing)
+    }
+
+    fn sealed_end(&self, claim: &Claim, end: AttemptEnd) -> AttemptEnd {
+        match end {
+            AttemptEnd::Answered(answer) => {
+                let whose = Whose { operation: claim.operation, digest: claim.digest };
+                AttemptEnd::Answered(self.sealed(whose, answer))
             }
-            other => other,
+            AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => end,
+        }
+    }
+}
+
+impl<L: Backlog> Encrypting<L> {
+    /// Gives back what was taken and cannot be sent.
+    async fn put_off(&self, claim: &Claim) {
+        let conclusion = Conclusion {
+            end: AttemptEnd::NotSent(NotSentCause::HeldBack),
+            next: Next::Again { after: UNREADABLE_PAUSE, counts: false },
+            excerpt: Some("the kept request cannot be decrypted".into()),
+        };
+        if let Err(error) = self.ledger.conclude(claim, conclusion).await {
+            tracing::warn!(operation = %claim.operation, %error, "what cannot be decrypted waits for its lease to end");
         }
     }
 }
@@ -107,14 +145,7 @@ impl<L: Claims> Claims for Encrypting<L> {
     }
 
     fn finish(&self, claim: &Claim, end: AttemptEnd) -> BoxFuture<'_, Result<Finished, LedgerError>> {
-        let end = match end {
-            AttemptEnd::Answered(answer) => {
-                let whose = Whose { operation: claim.operation, digest: claim.digest };
-                AttemptEnd::Answered(self.sealed(whose, answer))
-            }
-            AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => end,
-        };
-        self.ledger.finish(claim, end)
+        self.ledger.finish(claim, self.sealed_end(claim, end))
     }
 
     fn watch(&self, digest: OperationDigest) -> Result<Watch, TooManyWaiters> {
@@ -218,6 +249,167 @@ impl<L: Bans> Bans for Encrypting<L> {
 
     fn bans(&self, since: Revision) -> BoxFuture<'_, Result<BanChanges, LedgerError>> {
         self.ledger.bans(since)
+    }
+}
+
+impl<L: Backlog> Backlog for Encrypting<L> {
+    fn enqueue(&self, mut work: Enqueue) -> BoxFuture<'_, Result<Enqueued, LedgerError>> {
+        if let Some(key) = self.keys.first() {
+            work.request = sealing::seal_request(key, work.name.digest(), &work.request);
+        }
+        Box::pin(async move {
+            Ok(match self.ledger.enqueue(work).await? {
+                Enqueued::Occupied(standing) => Enqueued::Occupied(self.opened_standing(standing)),
+                accepted @ Enqueued::Accepted { .. } => accepted,
+            })
+        })
+    }
+
+    /// What cannot be decrypted is not handed out: it waits for its key.
+    fn take(&self, wishes: Vec<Wish>) -> BoxFuture<'_, Result<Taken, LedgerError>> {
+        Box::pin(async move {
+            let mut taken = self.ledger.take(wishes).await?;
+            let mut readable = Vec::with_capacity(taken.jobs.len());
+            for mut job in taken.jobs {
+                let whose = Whose { operation: job.claim.operation, digest: job.claim.digest };
+                match sealing::open_request(&self.keys, whose.digest, job.request) {
+                    Ok(request) => {
+                        job.request = request;
+                        readable.push(job);
+                    }
+                    Err(unreadable) => {
+                        self.tell_once(whose, &unreadable);
+                        self.put_off(&job.claim).await;
+                    }
+                }
+            }
+            taken.jobs = readable;
+            Ok(taken)
+        })
+    }
+
+    fn conclude(
+        &self,
+        claim: &Claim,
+        mut conclusion: Conclusion,
+    ) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        conclusion.end = self.sealed_end(claim, conclusion.end);
+        self.ledger.conclude(claim, conclusion)
+    }
+
+    fn cancel(&self, id: OperationId) -> BoxFuture<'_, Result<Cancelled, ChangeError>> {
+        self.ledger.cancel(id)
+    }
+
+    fn redrive(&self, id: OperationId, order: Redrive) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        self.ledger.redrive(id, order)
+    }
+
+    fn purge(&self, id: OperationId) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        self.ledger.purge(id)
+    }
+
+    fn kept_work(&self, id: OperationId) -> BoxFuture<'_, Result<Option<KeptWork>, LedgerError>> {
+        Box::pin(async move {
+            let Some(mut work) = self.ledger.kept_work(id).await? else { return Ok(None) };
+            let digest = work.digest;
+            work.request =
+                sealing::open_request(&self.keys, digest, work.request).unwrap_or_else(|unreadable| {
+                    self.tell_once(Whose { operation: id, digest }, &unreadable);
+                    KeptRequest::default()
+                });
+            Ok(Some(work))
+        })
+    }
+
+    fn backlog(&self) -> BoxFuture<'_, Result<Vec<RouteBacklog>, LedgerError>> {
+        self.ledger.backlog()
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.dead_letters()
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.ledger.arrivals()
+    }
+}
+
+impl<L: Redrives> Redrives for Encrypting<L> {
+    fn letters(
+        &self,
+        of: LetterFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Letters, LedgerError>> {
+        self.ledger.letters(of, after, limit)
+    }
+
+    fn count_letters(&self, of: LetterFilter) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.count_letters(of)
+    }
+
+    fn begin_run(&self, order: RunOrder) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.begin_run(order)
+    }
+
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RedriveRun>, LedgerError>> {
+        self.ledger.runs()
+    }
+
+    fn redrive_next(
+        &self,
+        run: RunId,
+        letter: OperationId,
+        chance: Option<Redrive>,
+        is_canary: bool,
+    ) -> BoxFuture<'_, Result<Step, LedgerError>> {
+        self.ledger.redrive_next(run, letter, chance, is_canary)
+    }
+
+    fn turn_run(&self, run: RunId, turn: RunTurn) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.turn_run(run, turn)
+    }
+}
+
+impl<L: Pauses> Pauses for Encrypting<L> {
+    fn pause(&self, order: PauseOrder) -> BoxFuture<'_, Result<RoutePause, PauseError>> {
+        self.ledger.pause(order)
+    }
+
+    fn resume(&self, route: Box<str>) -> BoxFuture<'_, Result<Option<RoutePause>, LedgerError>> {
+        self.ledger.resume(route)
+    }
+
+    fn pauses(&self) -> BoxFuture<'_, Result<Vec<RoutePause>, LedgerError>> {
+        self.ledger.pauses()
+    }
+}
+
+impl<L: Duties> Duties for Encrypting<L> {
+    fn take_on(
+        &self,
+        duty: Box<str>,
+        node: Fence,
+        time: Duration,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        self.ledger.take_on(duty, node, time)
+    }
+
+    fn lay_down(&self, duty: Box<str>, node: Fence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.lay_down(duty, node)
+    }
+
+    fn mark(&self, of: Box<str>) -> BoxFuture<'_, Result<Option<Timestamp>, LedgerError>> {
+        self.ledger.mark(of)
+    }
+
+    fn set_mark(&self, of: Box<str>, at: Timestamp) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.set_mark(of, at)
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, LedgerError>> {
+        self.ledger.now()
     }
 }
 

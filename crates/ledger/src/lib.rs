@@ -3,7 +3,10 @@
 //! A claim is on disk before anything is sent, and an outcome is on disk before anybody sees it. The traits are
 //! split by who uses them: [`Claims`] by whoever makes attempts, [`Operations`] by whoever reads, [`Settlements`]
 //! by whoever finds out what happened, [`Erasure`] by whoever must forget, [`Credentials`] by whoever knows callers, [`Bans`]
-//! by whoever keeps some out, [`Upkeep`] by what runs without one. Every store implements all seven and passes the same conformance suite. States change only by [`steadfast_core::transition`].
+//! by whoever keeps some out, [`Backlog`] by whoever leaves work and whoever does it, [`Redrives`] by whoever sends dead
+//! letters round again, [`Pauses`] by whoever lets routes rest, [`Duties`] by what one node does for all, [`Upkeep`] by what
+//! runs without a caller. Every store implements all of them and passes the same conformance suite. States change only by
+//! [`steadfast_core::transition`].
 
 mod backlog;
 mod bans;
@@ -22,6 +25,8 @@ mod keys;
 mod live;
 mod memory;
 mod operation;
+mod pauses;
+mod redrives;
 #[cfg(feature = "encryption")]
 mod sealing;
 mod settle;
@@ -64,6 +69,11 @@ pub use memory::Remembering;
 pub use operation::{
     AttemptRecord, Counts, Cursor, Filter, OperationRecord, Operations, PAGE_ROWS_MAX, Page, SettlementRecord,
 };
+pub use pauses::{PAUSES_MAX, PauseError, PauseOrder, Pauses, RoutePause};
+pub use redrives::{
+    CANARIES_MAX, Letter, LetterFilter, Letters, RUNS_GOING_MAX, RUNS_KEPT, RedriveRun, Redrives, RunError,
+    RunId, RunOrder, RunState, RunTurn, Step,
+};
 pub use settle::{SettleError, Settled, Settlement, Settlements, Verdict};
 pub use upkeep::{Reaped, Swept, Upkeep};
 pub use watch::{TooManyWaiters, Watch, WatchHub};
@@ -72,9 +82,35 @@ pub use watch::{TooManyWaiters, Watch, WatchHub};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A whole ledger: everything that a gateway wires together.
-pub trait Ledger: Claims + Operations + Settlements + Erasure + Credentials + Bans + Upkeep {}
+pub trait Ledger:
+    Claims
+    + Operations
+    + Settlements
+    + Erasure
+    + Credentials
+    + Bans
+    + Backlog
+    + Redrives
+    + Pauses
+    + Duties
+    + Upkeep
+{
+}
 
-impl<L: Claims + Operations + Settlements + Erasure + Credentials + Bans + Upkeep> Ledger for L {}
+impl<L> Ledger for L where
+    L: Claims
+        + Operations
+        + Settlements
+        + Erasure
+        + Credentials
+        + Bans
+        + Backlog
+        + Redrives
+        + Pauses
+        + Duties
+        + Upkeep
+{
+}
 
 /// A ledger chosen at start.
 pub type SharedLedger = Arc<dyn Ledger>;

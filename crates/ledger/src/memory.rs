@@ -13,15 +13,20 @@ use std::{
 
 use quick_cache::{Weighter, sync::Cache};
 use steadfast_core::{
-    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, OperationDigest, OperationId, Timestamp,
+    Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, OperationDigest, OperationId,
+    StateName, Timestamp,
 };
 
+use tokio::sync::watch;
+
 use crate::{
-    BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Clock, Counts,
-    CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue,
-    LedgerError, LiveClaims, Occupied, OperationRecord, Operations, Page, Reaped, Revision, SettleError,
-    Settled, Settlement, Settlements, Standing, Swept, TooManyWaiters, Upkeep, Watch,
-    operation::AttemptRecord,
+    Backlog, BanChanges, BanError, Bans, BoxFuture, Cancelled, ChangeError, Claim, ClaimOutcome,
+    ClaimRequest, Claims, Clock, Conclusion, Counts, CredentialChanges, CredentialError, Credentials, Cursor,
+    DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue, KeptWork,
+    LedgerError, LetterFilter, Letters, LiveClaims, Occupied, OperationName, OperationRecord, Operations,
+    Page, PauseError, PauseOrder, Pauses, Reaped, Redrive, RedriveRun, Redrives, Revision, RouteBacklog,
+    RoutePause, RunError, RunId, RunOrder, RunTurn, SettleError, Settled, Settlement, Settlements, Standing,
+    Step, Swept, Taken, TooManyWaiters, Upkeep, Watch, Wish, operation::AttemptRecord,
 };
 
 /// How long before its row a copy expires, so that no clock's haste lets it outlive the row.
@@ -66,13 +71,13 @@ impl<L: Claims> Remembering<L> {
         }
     }
 
-    /// The copy of the operation that `request` names, if it is still good.
-    fn recall(&self, request: &ClaimRequest) -> Option<Arc<Standing>> {
-        let standing = self.completed.get(&request.name.digest())?;
+    /// The copy of the operation of this name, if it is still good.
+    fn recall(&self, name: &OperationName) -> Option<Arc<Standing>> {
+        let standing = self.completed.get(&name.digest())?;
         let Occupied::Completed { expires_at, .. } = &standing.occupied else { return None };
-        let good = standing.name == request.name && self.clock.wall().after(EXPIRY_MARGIN) < *expires_at;
+        let good = standing.name == *name && self.clock.wall().after(EXPIRY_MARGIN) < *expires_at;
         if !good {
-            self.completed.remove(&request.name.digest());
+            self.completed.remove(&name.digest());
         }
         good.then_some(standing)
     }
@@ -80,7 +85,7 @@ impl<L: Claims> Remembering<L> {
 
 impl<L: Claims> Claims for Remembering<L> {
     fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<ClaimOutcome, LedgerError>> {
-        if let Some(standing) = self.recall(&request) {
+        if let Some(standing) = self.recall(&request.name) {
             return Box::pin(std::future::ready(Ok(ClaimOutcome::Occupied(standing))));
         }
         Box::pin(async move {
@@ -202,11 +207,144 @@ impl<L: Bans> Bans for Remembering<L> {
     }
 }
 
-impl<L: Upkeep> Upkeep for Remembering<L> {
-    fn renew(
+impl<L: Backlog + Claims + Operations> Backlog for Remembering<L> {
+    fn enqueue(&self, work: Enqueue) -> BoxFuture<'_, Result<Enqueued, LedgerError>> {
+        match self.recall(&work.name) {
+            Some(standing) => Box::pin(std::future::ready(Ok(Enqueued::Occupied(standing)))),
+            None => self.ledger.enqueue(work),
+        }
+    }
+
+    fn take(&self, wishes: Vec<Wish>) -> BoxFuture<'_, Result<Taken, LedgerError>> {
+        self.ledger.take(wishes)
+    }
+
+    fn conclude(
         &self,
-        claims: Vec<(steadfast_core::Fence, OperationId)>,
-    ) -> BoxFuture<'_, Result<Vec<steadfast_core::Fence>, LedgerError>> {
+        claim: &Claim,
+        conclusion: Conclusion,
+    ) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        self.ledger.conclude(claim, conclusion)
+    }
+
+    fn cancel(&self, id: OperationId) -> BoxFuture<'_, Result<Cancelled, ChangeError>> {
+        self.ledger.cancel(id)
+    }
+
+    fn redrive(&self, id: OperationId, order: Redrive) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        self.ledger.redrive(id, order)
+    }
+
+    /// Forgets the copy of a completed one.
+    fn purge(&self, id: OperationId) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        Box::pin(async move {
+            let found = self.ledger.operation(id).await?;
+            let purged = self.ledger.purge(id).await;
+            if let Some(found) = found {
+                self.forgotten.fetch_add(1, Ordering::SeqCst);
+                self.completed.remove(&found.name.digest());
+            }
+            purged
+        })
+    }
+
+    fn kept_work(&self, id: OperationId) -> BoxFuture<'_, Result<Option<KeptWork>, LedgerError>> {
+        self.ledger.kept_work(id)
+    }
+
+    fn backlog(&self) -> BoxFuture<'_, Result<Vec<RouteBacklog>, LedgerError>> {
+        self.ledger.backlog()
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.dead_letters()
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.ledger.arrivals()
+    }
+}
+
+impl<L: Redrives> Redrives for Remembering<L> {
+    fn letters(
+        &self,
+        of: LetterFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Letters, LedgerError>> {
+        self.ledger.letters(of, after, limit)
+    }
+
+    fn count_letters(&self, of: LetterFilter) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.count_letters(of)
+    }
+
+    fn begin_run(&self, order: RunOrder) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.begin_run(order)
+    }
+
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RedriveRun>, LedgerError>> {
+        self.ledger.runs()
+    }
+
+    fn redrive_next(
+        &self,
+        run: RunId,
+        letter: OperationId,
+        chance: Option<Redrive>,
+        is_canary: bool,
+    ) -> BoxFuture<'_, Result<Step, LedgerError>> {
+        self.ledger.redrive_next(run, letter, chance, is_canary)
+    }
+
+    fn turn_run(&self, run: RunId, turn: RunTurn) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.turn_run(run, turn)
+    }
+}
+
+impl<L: Pauses> Pauses for Remembering<L> {
+    fn pause(&self, order: PauseOrder) -> BoxFuture<'_, Result<RoutePause, PauseError>> {
+        self.ledger.pause(order)
+    }
+
+    fn resume(&self, route: Box<str>) -> BoxFuture<'_, Result<Option<RoutePause>, LedgerError>> {
+        self.ledger.resume(route)
+    }
+
+    fn pauses(&self) -> BoxFuture<'_, Result<Vec<RoutePause>, LedgerError>> {
+        self.ledger.pauses()
+    }
+}
+
+impl<L: Duties> Duties for Remembering<L> {
+    fn take_on(
+        &self,
+        duty: Box<str>,
+        node: Fence,
+        time: Duration,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        self.ledger.take_on(duty, node, time)
+    }
+
+    fn lay_down(&self, duty: Box<str>, node: Fence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.lay_down(duty, node)
+    }
+
+    fn mark(&self, of: Box<str>) -> BoxFuture<'_, Result<Option<Timestamp>, LedgerError>> {
+        self.ledger.mark(of)
+    }
+
+    fn set_mark(&self, of: Box<str>, at: Timestamp) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.set_mark(of, at)
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, LedgerError>> {
+        self.ledger.now()
+    }
+}
+
+impl<L: Upkeep> Upkeep for Remembering<L> {
+    fn renew(&self, claims: Vec<(Fence, OperationId)>) -> BoxFuture<'_, Result<Vec<Fence>, LedgerError>> {
         self.ledger.renew(claims)
     }
 

@@ -125,6 +125,8 @@ pub struct AttemptRecord {
     pub evidence: bool,
     /// The id of the request that made it, where that is known.
     pub request_id: Option<Box<str>>,
+    /// The beginning of an answer that was not final, or why none came, where a worker made the attempt.
+    pub excerpt: Option<Box<str>>,
 }
 
 /// Which operations to list.

@@ -10,19 +10,27 @@
 //! Promises hold over a failover only with synchronous standbys: a commit is as durable as
 //! `synchronous_commit` and the standbys make it.
 
+mod accepting;
+mod backlog;
 mod backoff;
 mod bans;
 mod batch;
+mod changing;
 mod credentials;
 mod decide;
+mod duties;
 mod erasing;
 mod failure;
+mod letters;
 mod listener;
 mod options;
+mod pauses;
+mod places;
 mod pool;
 mod queue;
 mod reading;
 mod record;
+mod redrives;
 mod schema;
 mod session;
 mod settle;
@@ -30,7 +38,9 @@ mod shared;
 mod stall;
 mod statements;
 mod take_back;
+mod taking;
 mod upkeep;
+mod vacuuming;
 mod worker;
 mod writes;
 
@@ -39,7 +49,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use steadfast_core::{AttemptEnd, OperationDigest};
+use steadfast_core::{AttemptEnd, Next, OperationDigest};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -64,6 +74,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// How many sessions serve reads, reaping, sweeping and settling.
 const GENERAL_SESSIONS: usize = 2;
 
+/// How many sessions hand out work. Opened when work is first taken.
+const TAKER_SESSIONS: usize = 2;
+
 /// A ledger on Postgres. Dropping it closes its connections; calls that still wait get
 /// [`LedgerError::Closed`].
 #[derive(Debug)]
@@ -72,6 +85,8 @@ pub struct PostgresLedger {
     /// For renewals and checks, so that no slow read stands before them.
     heartbeat: Arc<Pool>,
     general: Pool,
+    /// For handing out work.
+    takers: Pool,
     bans: Mutex<Counted>,
     // Everything that runs beside the callers; ends with the ledger.
     _tasks: JoinSet<()>,
@@ -95,6 +110,7 @@ impl PostgresLedger {
         shared.seen(&first.server);
         let heartbeat = Arc::new(Pool::new(Arc::clone(&shared), 1));
         let general = Pool::new(Arc::clone(&shared), GENERAL_SESSIONS);
+        let takers = Pool::new(Arc::clone(&shared), TAKER_SESSIONS);
         let mut tasks = JoinSet::new();
         let mut first = Some(first);
         for _ in 0..shared.options.connections {
@@ -102,8 +118,9 @@ impl PostgresLedger {
         }
         tasks.spawn(listener::run(Arc::clone(&shared), notices_receiver));
         tasks.spawn(take_back::run(Arc::clone(&shared), orphans_receiver));
+        tasks.spawn(vacuuming::run(Arc::clone(&shared)));
         tasks.spawn(upkeep::pulse(Arc::clone(&shared), Arc::clone(&heartbeat)));
-        Ok(Self { shared, heartbeat, general, bans: Mutex::default(), _tasks: tasks })
+        Ok(Self { shared, heartbeat, general, takers, bans: Mutex::default(), _tasks: tasks })
     }
 
     /// Where the database is, without credentials.
@@ -113,7 +130,7 @@ impl PostgresLedger {
     }
 
     /// Puts a command in the queue.
-    fn enqueue(&self, name: (steadfast_core::Bucket, OperationDigest), work: Work) -> Arc<AtomicBool> {
+    fn put(&self, name: (steadfast_core::Bucket, OperationDigest), work: Work) -> Arc<AtomicBool> {
         let started = Arc::new(AtomicBool::new(false));
         self.shared.queue.push(Command {
             bucket: name.0,
@@ -146,6 +163,27 @@ impl PostgresLedger {
             Ok(Err(_)) => Err(LedgerError::Closed),
             Err(_) => Err(self.shared.down()),
         }
+    }
+
+    /// Writes how an attempt ended, and, where a worker says it, what follows.
+    fn end_attempt(
+        &self,
+        claim: &Claim,
+        end: AttemptEnd,
+        (next, excerpt): (Option<Next>, Option<Box<str>>),
+    ) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        let name = (claim.operation.bucket(), claim.digest);
+        let claim = Box::new(claim.clone());
+        Box::pin(async move {
+            let answer = match &end {
+                AttemptEnd::Answered(answer) => Some(answer.digest()),
+                AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => None,
+            };
+            let (reply, receiver) = oneshot::channel();
+            let work = Work::Finish { claim, end: Box::new(end), answer, next, excerpt, reply };
+            let started = self.put(name, work);
+            self.word(receiver, &started).await
+        })
     }
 
     /// Admits one more claim, unless as many as are admitted wait or are under way.
@@ -184,24 +222,13 @@ impl Claims for PostgresLedger {
             let name = (request.name.bucket(), request.name.digest());
             let (reply, receiver) = oneshot::channel();
             let work = Work::Claim { request: Box::new(request), lock: false, reply };
-            let started = self.enqueue(name, work);
+            let started = self.put(name, work);
             self.word(receiver, &started).await
         })
     }
 
     fn finish(&self, claim: &Claim, end: AttemptEnd) -> BoxFuture<'_, Result<Finished, LedgerError>> {
-        let name = (claim.operation.bucket(), claim.digest);
-        let claim = Box::new(claim.clone());
-        Box::pin(async move {
-            let answer = match &end {
-                AttemptEnd::Answered(answer) => Some(answer.digest()),
-                AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => None,
-            };
-            let (reply, receiver) = oneshot::channel();
-            let work = Work::Finish { claim, end: Box::new(end), answer, reply };
-            let started = self.enqueue(name, work);
-            self.word(receiver, &started).await
-        })
+        self.end_attempt(claim, end, (None, None))
     }
 
     fn watch(&self, digest: OperationDigest) -> Result<Watch, TooManyWaiters> {

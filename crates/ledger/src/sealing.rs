@@ -13,7 +13,10 @@ use chacha20poly1305::{
 };
 use steadfast_core::{Answer, HeaderFields, OperationDigest, OperationId};
 
-use crate::keys::{ID_BYTES_MAX, Key, Keys};
+use crate::{
+    KeptRequest,
+    keys::{ID_BYTES_MAX, Key, Keys},
+};
 
 /// The one field that an encrypted answer has; HTTP has none of this name.
 const SEALED: &str = ":sealed";
@@ -30,11 +33,13 @@ pub(crate) struct Whose {
     pub(crate) digest: OperationDigest,
 }
 
-/// Which part of an answer.
+/// Which part of an answer, or of a kept request.
 #[derive(Clone, Copy)]
 enum Part {
     Headers = 1,
     Body = 2,
+    RequestHead = 3,
+    RequestBody = 4,
 }
 
 /// Why an answer cannot be decrypted.
@@ -71,6 +76,49 @@ pub(crate) fn open(keys: &Keys, whose: Whose, answer: Answer) -> Result<Answer, 
     let body = answer.body.as_deref().map(|body| part(Part::Body, body)).transpose()?;
     let headers = headers.map_err(|_| Unreadable::Changed)?;
     Ok(Answer { status: answer.status, headers, body: body.map(Into::into) })
+}
+
+/// Encrypts a request that is kept. How long its body is stays as it is.
+pub(crate) fn seal_request(key: &Key, digest: OperationDigest, request: &KeptRequest) -> KeptRequest {
+    let part = |part, plain: &[u8]| seal_part(key, &request_context(digest, part), plain);
+    let target = request.target.as_bytes();
+    let target_bytes = u32::try_from(target.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let head = [&target_bytes, target, request.headers.as_packed()].concat();
+    KeptRequest {
+        target: "".into(),
+        headers: [(SEALED, part(Part::RequestHead, &head))].into_iter().collect(),
+        body: part(Part::RequestBody, &request.body).into(),
+    }
+}
+
+/// Decrypts a request; one that was never encrypted is returned as it is.
+pub(crate) fn open_request(
+    keys: &Keys,
+    digest: OperationDigest,
+    request: KeptRequest,
+) -> Result<KeptRequest, Unreadable> {
+    let Some((_, head)) = request.headers.iter().next().filter(|(name, _)| *name == SEALED) else {
+        return Ok(request);
+    };
+    let part = |part, sealed: &[u8]| open_part(keys, &request_context(digest, part), sealed);
+    let head = part(Part::RequestHead, &head)?;
+    let split = || {
+        let (target_bytes, rest) = head.split_first_chunk::<4>()?;
+        let target_bytes = usize::try_from(u32::from_le_bytes(*target_bytes)).ok()?;
+        let (target, headers) = rest.split_at_checked(target_bytes)?;
+        let headers = HeaderFields::from_packed(Bytes::copy_from_slice(headers)).ok()?;
+        Some((std::str::from_utf8(target).ok()?.into(), headers))
+    };
+    let (target, headers) = split().ok_or(Unreadable::Changed)?;
+    Ok(KeptRequest { target, headers, body: part(Part::RequestBody, &request.body)?.into() })
+}
+
+/// What a part of a request belongs to: its operation has no id yet when it is encrypted.
+fn request_context(digest: OperationDigest, part: Part) -> [u8; 18] {
+    let mut context = [0; 18];
+    (context[0], context[1]) = (VERSION, part as u8);
+    context[2..].copy_from_slice(digest.as_bytes());
+    context
 }
 
 /// What a part belongs to, always as long.
@@ -157,6 +205,27 @@ mod tests {
             assert!(!written.windows(6).any(|window| window == b"secret"));
             assert_eq!(open(&keys, whose, sealed), Ok(plain.clone()));
             assert_eq!(open(&keys, whose, plain.clone()), Ok(plain));
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_kept_is_read_for_its_own_operation_alone_and_nothing_of_it_shows() {
+        let keys = keys(&["one"]);
+        let (here, there) = (whose("k", 1).digest, whose("l", 1).digest);
+        for body in ["", "a secret body"] {
+            let plain = KeptRequest {
+                target: "/secret?x=1".into(),
+                headers: [("x-secret", "secret")].into_iter().collect(),
+                body: body.into(),
+            };
+            let sealed = seal_request(keys.first().expect("a key"), here, &plain);
+            let written = [sealed.target.as_bytes(), sealed.headers.as_packed(), &sealed.body].concat();
+            assert!(!written.windows(6).any(|window| window == b"secret"));
+            assert_eq!(open_request(&keys, here, sealed.clone()), Ok(plain.clone()));
+            assert_eq!(open_request(&keys, there, sealed.clone()), Err(Unreadable::Changed));
+            let other = self::keys(&["two"]);
+            assert_eq!(open_request(&other, here, sealed), Err(Unreadable::NoKey("one".into())));
+            assert_eq!(open_request(&keys, here, plain.clone()), Ok(plain));
         }
     }
 

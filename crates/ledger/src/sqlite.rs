@@ -6,7 +6,10 @@
 //! lets the tables catch up, and then resolves what its former owner had claimed: before [`SqliteLedger::open`]
 //! returns, those operations are in doubt.
 
+mod accepting;
+mod backlog;
 mod bans;
+mod changing;
 mod checkpoint;
 mod claiming;
 mod credentials;
@@ -19,16 +22,21 @@ mod fold;
 mod inbox;
 mod job;
 mod leases;
+mod letters;
 mod log;
 mod opening;
+mod pauses;
+mod places;
 mod reading;
 mod recent;
 mod recover;
+mod redrives;
 mod reply;
 mod row;
 mod rows;
 mod sweeping;
 mod syncer;
+mod working;
 mod writer;
 
 use std::{
@@ -127,6 +135,7 @@ pub struct SqliteLedger {
     tally: Arc<Tally>,
     lease: Duration,
     open_max: usize,
+    arrivals: tokio::sync::watch::Receiver<u64>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -161,6 +170,7 @@ impl SqliteLedger {
         resolve_former(&mut desk).map_err(failed)?;
         let reads = owned.another(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
 
+        let arrivals = desk.arrivals.subscribe();
         let (hub, tally) = (WatchHub::new(options.waiters_max), Arc::new(Tally::default()));
         let inbox = Inbox::new();
         let syncer = Syncer::start(desk.log.file(), hub.clone(), options.lease / 3);
@@ -188,6 +198,7 @@ impl SqliteLedger {
             tally,
             lease: options.lease,
             open_max: options.open_max,
+            arrivals,
             threads: Mutex::new(Some(Threads { reader: reading, writer: writing, _owned: owned })),
         })
     }

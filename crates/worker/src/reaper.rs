@@ -9,6 +9,9 @@ use crate::{SharedGrace, Tally};
 /// How many claims one call ends at most.
 const BATCH_CLAIMS_MAX: u32 = 500;
 
+/// How long it is from one round to the next at most.
+const INTERVAL_MAX: Duration = Duration::from_secs(2);
+
 /// Ends claims whose lease ran out, unless the store stalled.
 #[derive(Clone)]
 pub struct Reaper {
@@ -37,10 +40,10 @@ impl Reaper {
     }
 
     /// How long it is from one round to the next: a quarter of a lease, so that an idle store is asked often
-    /// enough for a gap to be seen.
+    /// enough for a gap to be seen, and two seconds at most, so that nobody waits much longer than a lease.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        (self.ledger.lease() / 4).max(Duration::from_millis(1))
+        (self.ledger.lease() / 4).clamp(Duration::from_millis(1), INTERVAL_MAX)
     }
 
     /// Asks whether the store answers, and ends claims in batches until none is left or grace begins again.

@@ -5,10 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use steadfast_ledger::Counts;
+use steadfast_ledger::{Counts, DeadLetters, RouteBacklog};
 
 /// What the workers have done since they started, at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerCounters {
     /// Claims ended because their lease ran out.
     pub reaped: u64,
@@ -24,6 +24,10 @@ pub struct WorkerCounters {
     pub restarts: u64,
     /// How many operations need attention; `None` before the first count, and where the last one failed.
     pub counts: Option<Counts>,
+    /// How much each route has to do in the background; `None` likewise.
+    pub backlog: Option<Vec<RouteBacklog>>,
+    /// The dead letters, by what made them dead; `None` likewise.
+    pub dead_letters: Option<Vec<DeadLetters>>,
 }
 
 /// Where the workers count what they do.
@@ -36,6 +40,8 @@ pub struct Tally {
     sweeps_suspended: AtomicU64,
     restarts: AtomicU64,
     counts: Mutex<Option<Counts>>,
+    backlog: Mutex<Option<Vec<RouteBacklog>>>,
+    dead_letters: Mutex<Option<Vec<DeadLetters>>>,
 }
 
 impl Tally {
@@ -51,6 +57,8 @@ impl Tally {
             sweeps_suspended: read(&self.sweeps_suspended),
             restarts: read(&self.restarts),
             counts: *self.counts.lock().unwrap_or_else(PoisonError::into_inner),
+            backlog: self.backlog.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            dead_letters: self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -80,5 +88,13 @@ impl Tally {
 
     pub(crate) fn counted(&self, counts: Option<Counts>) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    pub(crate) fn counted_backlog(&self, backlog: Option<Vec<RouteBacklog>>) {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
+    }
+
+    pub(crate) fn counted_dead_letters(&self, groups: Option<Vec<DeadLetters>>) {
+        *self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner) = groups;
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a test that fails must tell its seed")]
 
 mod abuse;
+mod background;
 mod bounded;
 mod cache_suite;
 mod circuits;
@@ -10,6 +11,7 @@ mod contract;
 mod crash;
 mod crash_points;
 mod credentials;
+mod dead_letters;
 mod deploying;
 mod explain;
 mod fairness;

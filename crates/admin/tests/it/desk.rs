@@ -13,17 +13,19 @@ use bytes::Bytes;
 use serde_json::Value;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, UsageBy, UsageReport,
+    EditRefused, EditedLetter, EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport,
+    UsageBy, UsageReport,
     api::{ExplainedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitView, LimitsView},
     router, serve,
 };
 use steadfast_core::{
-    Answer, AttemptEnd, Ban, BanSource, BanSubject, Fence, Fingerprint, Key, Namespace, OperationId, Owner,
-    Principal, Timestamp, UnknownCause,
+    Answer, AttemptEnd, Ban, BanSource, BanSubject, Fence, Fingerprint, Key, Namespace, Next, OperationId,
+    Owner, Principal, Timestamp, UnknownCause,
     circuit::{Circuit, CircuitPolicy},
 };
 use steadfast_ledger::{
-    Claim, ClaimOutcome, ClaimRequest, Claims, Durability, KeepFrom, OperationName, Retention,
+    Backlog, Claim, ClaimOutcome, ClaimRequest, Claims, Conclusion, Durability, Enqueue, Enqueued, KeepFrom,
+    KeptRequest, OperationName, Priority, Redrive, Retention, Wish,
     sqlite::{SqliteLedger, SqliteOptions},
 };
 use tempfile::TempDir;
@@ -46,6 +48,8 @@ pub(crate) struct Gateway {
     /// What was done about limits.
     pub(crate) limits_changed: Mutex<Vec<String>>,
     pub(crate) key_prefixes: Mutex<Vec<(String, String)>>,
+    /// The routes of letters that were sent round again by hand.
+    pub(crate) redriven: Mutex<Vec<String>>,
     /// How often it was told that bans changed.
     pub(crate) bans_changed: std::sync::atomic::AtomicUsize,
     /// How often it was told that credentials changed.
@@ -120,6 +124,27 @@ impl Control for Gateway {
         let order = format!("raise {} x{} for {} s", order.subject, order.factor, time.as_secs());
         self.limits_changed.lock().unwrap().push(order);
         Ok(1)
+    }
+
+    fn work_routes(&self) -> Vec<String> {
+        vec!["orders".to_owned()]
+    }
+
+    fn chance(&self, route: &str) -> Option<Redrive> {
+        let (tries_max, age_max) = (1, Duration::from_secs(3_600));
+        (route == "orders").then_some(Redrive { tries_max, age_max, repeatable_for: None })
+    }
+
+    fn note_redriven(&self, route: &str) {
+        self.redriven.lock().unwrap().push(route.to_owned());
+    }
+
+    fn edited(&self, letter: EditedLetter) -> Result<Enqueue, EditRefused> {
+        if letter.request.body.len() > 100 {
+            return Err(EditRefused::TooLarge(100));
+        }
+        let EditedLetter { name, owner, method, request, lane, .. } = letter;
+        Ok(Enqueue { name, owner, method, request, lane, ..work("any") })
     }
 
     fn effective_config(&self) -> String {
@@ -229,6 +254,31 @@ impl Control for Gateway {
     }
 }
 
+/// Work for later on the route `orders`.
+pub(crate) fn work(key: &str) -> Enqueue {
+    let headers = [("authorization", "Bearer secret"), ("content-type", "application/json")];
+    Enqueue {
+        name: OperationName::new(Namespace::of_route("orders"), Key::new(key).unwrap()),
+        fingerprint: Fingerprint::from_bytes([1; 16]),
+        owner: Owner { principal: Some(Principal::new("ada")), credential: None },
+        route: "orders".into(),
+        method: "POST".into(),
+        path: "/orders".into(),
+        repeatable_for: None,
+        retention: Retention { keep: Duration::from_secs(3_600), from: KeepFrom::Finish, tombstone: None },
+        request: KeptRequest {
+            target: "/orders?x=1".into(),
+            headers: headers.into_iter().collect(),
+            body: Bytes::from_static(b"{\"item\":1}"),
+        },
+        delay: Duration::ZERO,
+        priority: Priority::default(),
+        lane: None,
+        tries_max: 3,
+        age_max: Duration::from_secs(3_600),
+    }
+}
+
 pub(crate) struct Desk {
     pub(crate) address: SocketAddr,
     pub(crate) ledger: Arc<SqliteLedger>,
@@ -275,6 +325,7 @@ impl Desk {
             explained: Mutex::default(),
             limits_changed: Mutex::default(),
             key_prefixes: Mutex::new(vec![("customers".to_owned(), "sf".to_owned())]),
+            redriven: Mutex::default(),
             bans_changed: std::sync::atomic::AtomicUsize::new(0),
             credentials_changed: std::sync::atomic::AtomicUsize::new(0),
         });
@@ -364,5 +415,24 @@ impl Desk {
         let answer = Answer { status: 201, headers, body: Some(Bytes::from_static(body)) };
         self.ledger.finish(&claim, AttemptEnd::Answered(answer)).await.unwrap();
         claim.operation
+    }
+
+    pub(crate) async fn left(&self, work: Enqueue) -> OperationId {
+        match self.ledger.enqueue(work).await.unwrap() {
+            Enqueued::Accepted { operation, .. } => operation,
+            Enqueued::Occupied(standing) => panic!("it is taken: {standing:?}"),
+        }
+    }
+
+    /// Leaves work, and lets its one attempt be its last.
+    pub(crate) async fn dead(&self, work: Enqueue, end: AttemptEnd) -> OperationId {
+        let id = self.left(work).await;
+        let wishes = vec![Wish { route: "orders".into(), limit: 10, repeatable_for: None }];
+        let jobs = self.ledger.take(wishes).await.unwrap().jobs;
+        let job = jobs.iter().find(|job| job.claim.operation == id).unwrap();
+        let excerpt = Some("closed for today".into());
+        let conclusion = Conclusion { end, next: Next::GiveUp, excerpt };
+        self.ledger.conclude(&job.claim, conclusion).await.unwrap();
+        id
     }
 }

@@ -7,6 +7,7 @@ mod circuits;
 mod config;
 mod config_diff;
 mod credentials;
+mod dead_letters;
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
@@ -16,6 +17,7 @@ mod limits;
 mod limits_desk;
 mod operations;
 mod print;
+mod queue;
 mod serve;
 mod status;
 mod up;
@@ -36,6 +38,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Operations(arguments) => operations::run(arguments),
+        Command::DeadLetters(arguments) => dead_letters::run(arguments),
+        Command::Queue(arguments) => queue::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Circuits(arguments) => circuits::run(arguments),

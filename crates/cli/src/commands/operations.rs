@@ -197,7 +197,11 @@ fn described_answer(answer: &AnswerView, with_body: bool) -> String {
     text
 }
 
-fn settle(client: &AdminClient, arguments: &SettleArguments, output: Output) -> anyhow::Result<()> {
+pub(super) fn settle(
+    client: &AdminClient,
+    arguments: &SettleArguments,
+    output: Output,
+) -> anyhow::Result<()> {
     let path = format!("/api/operations/{}/settle", escaped(&arguments.id));
     let mut order = SettleRequest {
         happened: arguments.happened,

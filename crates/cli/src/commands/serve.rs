@@ -11,15 +11,16 @@ use std::{
 use anyhow::Context;
 use steadfast_admin::{
     AdminParts, BoxFuture, CacheHolds, CircuitOrder, CircuitOrdered, CircuitReport, ConfigOrigin, Control,
-    EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport, SharedCheck, UsageBy,
-    UsageReport,
+    EditRefused, EditedLetter, EndpointReport, Forget, LimitsRefused, OrderRefused, Readiness, ReloadReport,
+    SharedCheck, UsageBy, UsageReport,
     api::{ExplainedView, LimitCountView, LimitCountsQuery, LimitRaiseRequest, LimitsView},
 };
 use steadfast_core::{Ban, BanSubject, Timestamp};
 use steadfast_gateway::{
-    CacheStats, Gateway, LogTo, NotOrdered, Purge, UsageLine, VersionCaller,
+    CacheStats, Edited, Gateway, LogTo, NotEdited, NotOrdered, Purge, UsageLine, VersionCaller,
     config::{self, Config, Environment, Loaded, Overrides},
 };
+use steadfast_ledger::{Enqueue, Redrive};
 use steadfast_worker::Workers;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -335,6 +336,27 @@ impl Control for Running {
             NotOrdered::NoSuchUpstream => OrderRefused::NoSuchUpstream,
             NotOrdered::NoCircuit => OrderRefused::NoCircuit,
             NotOrdered::NoSuchEndpoint => OrderRefused::NoSuchEndpoint,
+        })
+    }
+
+    fn work_routes(&self) -> Vec<String> {
+        self.gateway.letters().routes().iter().map(ToString::to_string).collect()
+    }
+
+    fn chance(&self, route: &str) -> Option<Redrive> {
+        self.gateway.letters().chance(route)
+    }
+
+    fn note_redriven(&self, route: &str) {
+        self.gateway.letters().note_redriven(route);
+    }
+
+    fn edited(&self, letter: EditedLetter) -> Result<Enqueue, EditRefused> {
+        let EditedLetter { name, owner, route, method, request, lane } = letter;
+        let edited = Edited { name, owner, route, method, request, lane };
+        self.gateway.letters().work(edited).map_err(|refused| match refused {
+            NotEdited::NoRoute => EditRefused::NoRoute,
+            NotEdited::TooLarge(max) => EditRefused::TooLarge(max),
         })
     }
 

@@ -1,7 +1,9 @@
 //! Everything in force, written as a config file: what `config show --effective` prints.
 
 mod abuse;
+mod background;
 mod limits;
+mod schedules;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
@@ -51,6 +53,7 @@ pub fn effective(config: &Config) -> String {
         admin: some(config.admin.to_string()),
         ledger: some(plain(&ledger(&config.ledger))),
         ledger_file: None,
+        lease: some(Time(config.lease)),
         shared: config.shared.as_ref().and_then(shared),
         shared_password_file: config.shared.as_ref().and_then(|shared| {
             let file = shared.password_file.as_ref()?;
@@ -84,6 +87,7 @@ pub fn effective(config: &Config) -> String {
             .collect(),
         limits: limits::limits(config),
         routes: config.routes.iter().map(|route| At::nowhere(raw_route(route))).collect(),
+        schedules: schedules::schedules(config),
     };
     // Tables of texts and numbers: there is nothing in them that TOML could not say.
     toml::to_string(&raw).unwrap_or_else(|error| format!("# {error}\n"))
@@ -501,6 +505,11 @@ fn raw_route(route: &Route) -> RawRoute {
             Priority::Low => RawPriority::Low,
         }),
         idempotency: route.idempotency.as_ref().and_then(|policy| some(idempotency(policy))),
+        background: route
+            .idempotency
+            .as_ref()
+            .and_then(|policy| policy.background.as_ref())
+            .and_then(|policy| some(background::background(policy))),
         retry: route.retry.as_ref().and_then(|policy| some(raw_retry(policy))),
         cache: route.cache.as_ref().and_then(|policy| some(cache(policy))),
         fallback: route.fallback.as_ref().and_then(|answer| some(fallback(answer))),

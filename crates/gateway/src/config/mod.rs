@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use steadfast_core::AnswerPolicy;
 use steadfast_layers::{
@@ -43,6 +43,7 @@ use steadfast_layers::{
 use steadfast_ledger::Keys;
 use steadfast_shared::{Location, OnLoss};
 use steadfast_upstream::UpstreamPolicy;
+use steadfast_worker::Missed;
 
 use crate::routing::{Matching, Rule};
 
@@ -77,6 +78,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the ledger is.
     pub ledger: LedgerLocation,
+    /// For how long a claim is its node's alone without a sign of life from it.
+    pub lease: Duration,
     /// Where nodes count limits together; nothing where each counts for itself.
     pub shared: Option<SharedStore>,
     /// What becomes of the limits that are counted there while it is lost, by their names.
@@ -110,6 +113,8 @@ pub struct Config {
     pub limits: BTreeMap<String, LimitPolicy>,
     /// The routes. The most specific one wins, whatever their order.
     pub routes: Vec<Route>,
+    /// What is done at certain times, by name.
+    pub schedules: BTreeMap<String, ScheduleConfig>,
 }
 
 impl Config {
@@ -395,6 +400,39 @@ pub enum RouteFallback {
     Fixed(FixedAnswer),
     /// What the upstream of this name answers; one of [`Config::upstreams`].
     Upstream(String),
+}
+
+/// Something that is done at certain times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// When.
+    pub times: ScheduleTimes,
+    /// What becomes of times that passed while no node was there.
+    pub missed: Missed,
+    /// The name of the route on which it is accepted, which does things in the background.
+    pub route: String,
+    /// The request's method.
+    pub method: Method,
+    /// The request's path and query.
+    pub path: String,
+    /// The request's header fields.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The request's body.
+    pub body: String,
+}
+
+/// When something is done; checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleTimes {
+    /// At the times that a crontab expression names.
+    Cron {
+        /// The expression.
+        expression: String,
+        /// The time zone that it is meant in.
+        time_zone: String,
+    },
+    /// Once in each interval of this length.
+    Every(Duration),
 }
 
 impl Route {

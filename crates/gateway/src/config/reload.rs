@@ -6,10 +6,11 @@ use super::{Config, EdgePolicy};
 type Differs = fn(&Config, &Config) -> bool;
 
 /// The settings that only a restart takes over: what a process has bound, opened or started by them.
-const RESTART_ONLY: [(&str, Differs); 15] = [
+const RESTART_ONLY: [(&str, Differs); 16] = [
     ("listeners", |old, new| old.listeners != new.listeners),
     ("admin", |old, new| old.admin != new.admin),
     ("ledger", |old, new| old.ledger != new.ledger),
+    ("lease", |old, new| old.lease != new.lease),
     ("shared", |old, new| old.shared != new.shared),
     ("shared_password_file", |old, new| {
         let file = |config: &Config| config.shared.as_ref().map(|shared| shared.password_file.clone());
@@ -51,6 +52,7 @@ pub fn after_reload(started: &Config, new: Config) -> Config {
         listeners: started.listeners.clone(),
         admin: started.admin,
         ledger: started.ledger.clone(),
+        lease: started.lease,
         shared: started.shared.clone(),
         encryption: started.encryption.clone(),
         workers: started.workers,

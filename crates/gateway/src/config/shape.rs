@@ -74,6 +74,9 @@ impl Shape<'_> {
             }
             return self.quantity(value.get_ref(), &span, schema, kind, path);
         }
+        if let Some(key) = schema.get("x-word").and_then(Value::as_str) {
+            return self.word_or_table(value, schema, key, path);
+        }
         if let Some(choices) = choices(schema) {
             return self.choice(value, choices, path);
         }
@@ -99,6 +102,25 @@ impl Shape<'_> {
             (Some(wanted), other) => {
                 let (found, wanted) = (kind_of(other), words_for(wanted));
                 self.fatal(&span, format!("`{path}` is {found}"), format!("give it {wanted}"));
+            }
+        }
+    }
+
+    /// A table, or the value of its one key that must be said: then it becomes a table.
+    fn word_or_table(&mut self, value: &mut Spanned<DeValue<'_>>, schema: &Value, key: &str, path: &str) {
+        let span = value.span();
+        if let DeValue::String(_) = value.get_ref() {
+            let word = std::mem::replace(value.get_mut(), DeValue::Table(DeTable::new()));
+            if let DeValue::Table(table) = value.get_mut() {
+                let name = Spanned::new(span.clone(), key.to_owned().into());
+                table.insert(name, Spanned::new(span.clone(), word));
+            }
+        }
+        match value.get_mut() {
+            DeValue::Table(table) => self.table(table, &span, schema, path),
+            other => {
+                let what = format!("`{path}` is {}", kind_of(other));
+                self.fatal(&span, what, format!("give it a word, or a table: {{ {key} = … }}"));
             }
         }
     }

@@ -7,6 +7,7 @@
 
 mod annotate;
 mod annotating;
+mod background;
 mod callers;
 mod openapi;
 mod operation;
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use steadfast_layers::{AbusePolicy, IdempotencyPolicy, LimitPolicy, PRECONDITION_METHODS};
+use steadfast_layers::{AbusePolicy, BackgroundPolicy, IdempotencyPolicy, LimitPolicy, PRECONDITION_METHODS};
 
 use crate::{
     config::{AuthenticationConfig, Config, EdgePolicy, Route, UpstreamConfig},
@@ -74,6 +75,11 @@ impl<'c> RouteContract<'c> {
     /// What it says of keys on requests with this method.
     fn keyed(&self, method: &Method) -> Option<&'c IdempotencyPolicy> {
         self.route.idempotency.as_ref().filter(|policy| policy.methods.contains(method))
+    }
+
+    /// How requests with this method are done in the background.
+    fn background(&self, method: &Method) -> Option<&'c BackgroundPolicy> {
+        self.keyed(method)?.background.as_ref()
     }
 
     fn requires_precondition(&self, method: &Method) -> bool {

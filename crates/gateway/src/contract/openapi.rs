@@ -49,6 +49,8 @@ fn operation_item() -> Value {
             "number": { "type": "integer", "description": "Which one it is, from 1." },
             "began_at": instant("When it began."),
             "end": { "description": "How it ended; null while it runs." },
+            "status": { "description": "With which status, where there was an answer." },
+            "excerpt": text("The beginning of what the API itself said, where that was not final."),
         },
     });
     let schema = json!({
@@ -56,7 +58,8 @@ fn operation_item() -> Value {
         "required": ["id", "state", "in_doubt", "key", "method", "path", "created_at", "changed_at", "attempts"],
         "properties": {
             "id": text("Its id."),
-            "state": text("claimed, completed, in_doubt, released, dead or cancelled."),
+            "state": text("queued, claimed, waiting, completed, in_doubt, released, dead or cancelled."),
+            "mode": text("synchronous where the request made its attempt itself, asynchronous where it was left for later."),
             "in_doubt": { "type": "boolean", "description": "Whether the outcome of some attempt is unknown." },
             "key": text("Its key."),
             "method": text("The request's method."),
@@ -64,30 +67,90 @@ fn operation_item() -> Value {
             "created_at": instant("When it was first claimed."),
             "changed_at": instant("When its state last changed."),
             "expires_at": instant("When it is forgotten."),
+            "next_attempt_at": instant("When it is tried next, or for the first time."),
+            "attempts_left": { "type": "integer", "description": "How many attempts it has left." },
+            "gives_up_at": instant("From when on it is not tried any more."),
+            "cancel_asked": { "type": "boolean", "description": "Whether it was called off while an attempt was under way." },
             "answer_status": { "type": "integer", "description": "The status of its answer." },
+            "result": text("Where its answer is."),
             "attempts": { "type": "array", "items": attempt },
         },
     });
-    let problem = |description: &str| {
-        let schema = json!({ "$ref": "#/components/schemas/SteadfastProblem" });
-        json!({ "description": description, "content": { "application/problem+json": { "schema": schema } } })
-    };
+    let content = || json!({ "application/json": { "schema": schema } });
     json!({
-        "parameters": [{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }],
+        "parameters": [id_parameter()],
         "get": {
+            "parameters": [wait_parameter()],
             "operationId": "get_steadfast_operation",
             "description": "What became of a request with a key. Its id is in `Steadfast-Operation`, its link in the `operation` of \
                             refusals and in the `Location` of a 202. It is shown to who made the request: send the same \
                             credential.",
             "responses": {
-                "200": {
-                    "description": "The operation.",
-                    "content": { "application/json": { "schema": schema } },
-                },
-                "404": problem("There is no such operation, or it is another caller's (`operation-not-found`)."),
-                "503": problem("The ledger cannot be reached (`ledger-unavailable`)."),
+                "200": { "description": "The operation.", "content": content() },
+                "404": problem(NOT_FOUND),
+                "503": problem(LEDGER_LOST),
             },
         },
+        "delete": {
+            "operationId": "cancel_steadfast_operation",
+            "description": "Calls an operation off that was left for later and is not over. Who made it may.",
+            "responses": {
+                "200": { "description": "It is called off.", "content": content() },
+                "202": {
+                    "description": "An attempt is under way, which decides: if it brings nothing, none follows.",
+                    "content": content(),
+                },
+                "404": problem(NOT_FOUND),
+                "409": problem(
+                    "It is over, or cannot be called off (`operation-finished`, `operation-dead`, `outcome-in-doubt`, \
+                     `operation-in-progress`)."
+                ),
+                "503": problem(LEDGER_LOST),
+            },
+        },
+    })
+}
+
+/// Where the result of an operation is.
+fn result_item() -> Value {
+    json!({
+        "parameters": [id_parameter()],
+        "get": {
+            "operationId": "get_steadfast_operation_result",
+            "description": "What came of an operation: the API's own answer, marked `Idempotent-Replayed: true`.",
+            "parameters": [wait_parameter()],
+            "responses": {
+                "404": problem(NOT_FOUND),
+                "409": problem(
+                    "There is none: not yet (`operation-in-progress`, with Retry-After), or not any more or never \
+                     (`operation-dead`, `operation-cancelled`, `outcome-in-doubt`, `replay-unavailable`)."
+                ),
+                "503": problem(LEDGER_LOST),
+                "default": { "description": "What the API itself answered." },
+            },
+        },
+    })
+}
+
+const NOT_FOUND: &str = "There is no such operation, or it is another caller's (`operation-not-found`).";
+const LEDGER_LOST: &str = "The ledger cannot be reached (`ledger-unavailable`).";
+
+fn problem(description: &str) -> Value {
+    let schema = json!({ "$ref": "#/components/schemas/SteadfastProblem" });
+    json!({ "description": description, "content": { "application/problem+json": { "schema": schema } } })
+}
+
+fn id_parameter() -> Value {
+    json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } })
+}
+
+fn wait_parameter() -> Value {
+    json!({
+        "name": "wait",
+        "in": "query",
+        "required": false,
+        "description": "How long to wait for the end, `20s` say; a minute at most.",
+        "schema": { "type": "string" },
     })
 }
 
@@ -95,9 +158,11 @@ fn paths(contracts: &[RouteContract<'_>], components: &mut Components) -> Map<St
     // Two templates that differ in their parameters' names only are one path.
     let mut names: BTreeMap<String, Template> = BTreeMap::new();
     let mut paths: Map<String, Value> = Map::new();
-    let mut ids = BTreeSet::from(["get_steadfast_operation".to_owned()]);
+    let own = ["get_steadfast_operation", "cancel_steadfast_operation", "get_steadfast_operation_result"];
+    let mut ids = BTreeSet::from(own.map(str::to_owned));
     if contracts.iter().any(|contract| contract.route.idempotency.is_some()) {
         paths.insert(OPERATION_PATH.to_owned(), operation_item());
+        paths.insert(format!("{OPERATION_PATH}/result"), result_item());
     }
     for contract in contracts {
         let template = Template::of(&contract.route.path);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use steadfast_core::{Brownout, Code, Resend};
 use steadfast_layers::{IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy};
 
-use super::{RouteContract, callers, problems::problems, words};
+use super::{RouteContract, background, callers, problems::problems, words};
 use crate::config::{HeaderSays, write_instant};
 
 /// Where the schema of refusals is, among a document's components.
@@ -69,6 +69,10 @@ fn parameters(contract: &RouteContract<'_>, method: &Method) -> Vec<Value> {
         let description = "A new random value for every new request, and the same with every retry of it.";
         parameters.push(header("Idempotency-Key", required, description, schema));
     }
+    if let Some(policy) = contract.background(method) {
+        let said = background::parameters(policy);
+        parameters.extend(said.into_iter().map(|(name, said, schema)| header(name, false, said, schema)));
+    }
     if contract.requires_precondition(method) {
         let text = || json!({ "type": "string" });
         let description = "The ETag of what the change is based on. Required, unless If-None-Match says that nothing is there.";
@@ -104,7 +108,9 @@ fn responses(contract: &RouteContract<'_>, method: &Method) -> Map<String, Value
         responses.insert(status.to_string(), response);
     }
     let runs = contract.keyed(method).map(|policy| policy.in_progress);
-    if runs == Some(InProgress::Accepted) {
+    if let Some(policy) = contract.background(method) {
+        responses.insert("202".to_owned(), background::response(policy));
+    } else if runs == Some(InProgress::Accepted) {
         let location = json!({ "description": "The operation.", "schema": { "type": "string" } });
         let response =
             json!({ "description": "The first request still runs.", "headers": { "Location": location } });
@@ -237,6 +243,9 @@ fn extension(contract: &RouteContract<'_>, method: &Method) -> Value {
     }
     if let Some(policy) = contract.keyed(method) {
         put("idempotency", idempotency(policy));
+    }
+    if let Some(policy) = contract.background(method) {
+        put("background", background::extension(policy));
     }
     if contract.requires_precondition(method) {
         put("precondition_required", true.into());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use steadfast_core::{Code, Lifecycle};
-use steadfast_layers::{InProgress, KeySource, OnLedgerLoss};
+use steadfast_layers::{BackgroundMode, InProgress, KeySource, OnLedgerLoss};
 
 use super::RouteContract;
 
@@ -70,7 +70,14 @@ pub(super) fn problems(contract: &RouteContract<'_>, method: &Method) -> BTreeMa
             add(Code::LedgerUnavailable);
         }
     }
-    if contract.keyed(method).is_none_or(|policy| !policy.required) {
+    let background = contract.background(method);
+    if background.is_some() {
+        for code in [Code::BackgroundHeaderInvalid, Code::OperationDead, Code::OperationCancelled] {
+            add(code);
+        }
+    }
+    let is_always = background.is_some_and(|policy| policy.mode == BackgroundMode::Always);
+    if !is_always && contract.keyed(method).is_none_or(|policy| !policy.required) {
         // By a broken connection, or after a time.
         found.extend(
             [Code::UpstreamAnswerLost.status(), 504].map(|status| (status, Code::UpstreamAnswerLost)),

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use steadfast_core::Brownout;
-use steadfast_layers::{BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy};
+use steadfast_layers::{
+    BackgroundMode, BodyFingerprint, IdempotencyPolicy, InProgress, KeySource, LifecyclePolicy,
+};
 
-use super::{RouteContract, callers};
+use super::{RouteContract, background, callers};
 use crate::config::write_instant;
 
 /// What is said of requests with `method`, a paragraph each, with code in backticks.
@@ -28,6 +30,7 @@ pub(super) fn paragraphs(contract: &RouteContract<'_>, method: &Method) -> Vec<S
         Some(policy) => {
             said.push(how_to_make_keys(policy));
             said.push(expiry(policy));
+            said.extend(policy.background.as_ref().map(background::paragraph));
             said.push(while_it_runs(policy));
             said.push(retry_keyed());
         }
@@ -108,6 +111,9 @@ fn how_to_make_keys(policy: &IdempotencyPolicy) -> String {
                 value with every retry of it";
     let otherwise = match policy.required {
         true => "Without one it is refused.",
+        false if policy.background.is_some() => {
+            "Without one nobody can tell a retry from a new request, and it may take effect twice."
+        }
         false => "Without one it is not protected, and a retry may take effect twice.",
     };
     let key = match &policy.key {
@@ -173,6 +179,9 @@ fn expiry(policy: &IdempotencyPolicy) -> String {
 /// What a retry gets while the first request still runs.
 fn while_it_runs(policy: &IdempotencyPolicy) -> String {
     let first = "While the first request still runs, a retry";
+    if policy.background.as_ref().is_some_and(|background| background.mode == BackgroundMode::Always) {
+        return "While it is not over, a retry gets the same 202.".to_owned();
+    }
     match policy.in_progress {
         InProgress::Wait(wait) => {
             format!(

@@ -20,7 +20,7 @@ use prometheus_client::{
 use steadfast_layers::{CacheStats, Protection, Spool, UsageTable, VersionUsage};
 use steadfast_worker::WorkerCounters;
 
-use super::{shared::SharedMetrics, tallies::Tallies};
+use super::{jobs::JobMetrics, shared::SharedMetrics, tallies::Tallies};
 
 /// The bounds of duration buckets, in seconds (OpenTelemetry's advice for HTTP).
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -55,6 +55,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// What the policies of upstreams and routes count.
     pub(crate) tallies: Arc<Tallies>,
+    /// What is counted of background operations.
+    pub(crate) jobs: JobMetrics,
     /// What is counted of the store that nodes share.
     pub(crate) shared: Arc<SharedMetrics>,
     /// Who calls which version: shown to who runs the gateway, and not among the metrics.
@@ -138,6 +140,7 @@ impl Metrics {
             "steadfast_limited_keys_evicted",
             "Counts of limits that were forgotten before they were idle, because there were too many",
         );
+        let jobs = JobMetrics::new(&mut registry);
         let tallies = Arc::new(Tallies::default());
         registry.register_collector(Box::new(Arc::clone(&tallies)));
         let shared = Arc::new(SharedMetrics::default());
@@ -145,6 +148,7 @@ impl Metrics {
         Self {
             registry,
             tallies,
+            jobs,
             shared,
             usage: UsageTable::default(),
             durations,

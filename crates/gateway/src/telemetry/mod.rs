@@ -2,6 +2,7 @@
 //! answer has been sent.
 
 mod access_log;
+mod jobs;
 mod metrics;
 mod shared;
 mod tallies;

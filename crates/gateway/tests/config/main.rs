@@ -1,6 +1,7 @@
 //! The config: what is accepted, what is refused and in which words, and that its papers tell the truth.
 
 mod abuse;
+mod background;
 mod caching;
 mod golden;
 mod lifecycle;

@@ -63,7 +63,7 @@ fn every_default_in_the_schema_is_the_one_in_force() {
                     [limits.bank]\nper = \"ip\"\nrate = \"1/s\"\nplans = { bank = { rate = \"2/s\" } }\n\n[[routes]]";
     let smallest = SMALLEST.replacen("[[routes]]", smallest, 1);
     let routed = format!(
-        "{smallest}cors = {{ origins = [\"*\"] }}\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
+        "{smallest}cors = {{ origins = [\"*\"] }}\nasync = \"allowed\"\nretry = {{}}\ncache = {{}}\nlimits = [\"bank\"]\n"
     );
     let routed =
         format!("{routed}authentication = {{ by = [\"bank\"] }}\n\n[authentication.bank]\napi_keys = {{}}\n");
@@ -83,7 +83,10 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
         if let Some(named) =
             property.get("additionalProperties").filter(|inner| inner.get("properties").is_some())
         {
-            compare_defaults(named, &value["bank"], &path, compared);
+            // Where there is none, none has defaults.
+            if key != "schedules" {
+                compare_defaults(named, &value["bank"], &path, compared);
+            }
         } else if let Some(item) = property.get("items").filter(|item| item.get("properties").is_some()) {
             compare_defaults(item, &value[0], &path, compared);
         } else if property.get("properties").is_some() {
@@ -141,6 +144,8 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "max",
                 "cost_from_answer",
                 "header",
+                "ordering",
+                "order_trouble",
             ];
             // What depends on the machine, on another key, or on what is wanted.
             let stated = [
@@ -165,6 +170,7 @@ fn compare_defaults(schema: &Value, in_force: &Value, path: &str, compared: &mut
                 "by",
                 "attributes",
                 "namespace",
+                "mode",
             ];
             assert_eq!(value.is_null(), unset.contains(&key.as_str()), "{path}");
             assert!(
@@ -230,6 +236,9 @@ fn kind(property: &Value) -> String {
     if let Some(kind) = property.get("x-kind").and_then(Value::as_str) {
         return kind.into();
     }
+    if property.get("x-word").is_some() {
+        return "word or table".into();
+    }
     if property.get("oneOf").is_some() {
         return "one of".into();
     }
@@ -268,6 +277,7 @@ fn choices(property: &Value) -> String {
     for choice in property.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
         let written = match choice["properties"].as_object().and_then(|properties| properties.iter().next()) {
             None => format!("\"{}\"", choice["const"].as_str().unwrap_or_default()),
+            Some((key, _)) if key == "header" => "{ header = \"X-Account\" }".to_owned(),
             Some((key, inner)) => format!("{{ {key} = {} }}", example(inner)),
         };
         let _ = write!(choices, "<br>`{written}`: {}", flat(choice.get("description")));

@@ -30,6 +30,7 @@ path = "/*"
 upstream = "bank"
 limits = ["per-address"]
 idempotency = { anonymous = true }
+async = "allowed"
 lifecycle = { version = "v1" }
 "#;
 

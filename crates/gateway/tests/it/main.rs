@@ -8,6 +8,7 @@ mod contract;
 mod abuse;
 mod authentication;
 mod authorities;
+mod background_operations;
 mod bounded;
 mod caching;
 mod circuits;

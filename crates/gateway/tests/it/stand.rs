@@ -53,11 +53,15 @@ pub(crate) fn configured(config: Config, backend: Backend) -> Stand {
 
 /// A gateway that runs on the config file `text`, whose upstreams are at `UPSTREAM`.
 pub(crate) fn from_file(text: &str, upstream: &Upstream) -> Stand {
+    configured(loaded(text, upstream), upstream.backend().clone())
+}
+
+/// The config file `text`, whose upstreams are at `UPSTREAM`.
+pub(crate) fn loaded(text: &str, upstream: &Upstream) -> Config {
     let text = format!("listen = \"{ANY}\"\nadmin = \"{ANY}\"\nworkers = 1\n{text}");
     let text = text.replace("UPSTREAM", &upstream.address().to_string());
     let loaded = parse("steadfast.toml", &text, &Environment::default(), &Overrides::default());
-    let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
-    configured(loaded.config, upstream.backend().clone())
+    loaded.unwrap_or_else(|errors| panic!("{errors}")).config
 }
 
 /// The contract's routes, and `/*`, which streams straight through.
@@ -75,6 +79,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         on_loss: [].into(),
         encryption: None,
         ledger: LedgerLocation::Sqlite(PathBuf::from("not looked at")),
+        lease: Duration::from_secs(30),
         workers: 1,
         edge: EdgePolicy::default(),
         spool: SpoolLimits::default(),
@@ -88,6 +93,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         upstreams: BTreeMap::from([("upstream".to_owned(), UpstreamConfig::new(policy))]),
         limits: BTreeMap::new(),
         routes: all,
+        schedules: BTreeMap::new(),
     }
 }
 

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     BanTally, BaselineTally, LimitClock, LimitStore, LocalLimits, Principal, Problem, RequestId, Take, Taken,
-    limits::{KeyMaker, Said, SaidKind},
+    limits::{KeyMaker, LimitMark, Said, SaidKind},
 };
 
 /// How many callers are counted at the most.
@@ -56,6 +56,8 @@ pub struct AbuseGuard {
     counts: LocalLimits,
     names: CountNames,
     keys: KeyMaker,
+    /// What stands in keys for what is usual.
+    baseline: LimitMark,
     usual: UsualUse,
     log: SecurityLog,
     clock: Clock,
@@ -70,13 +72,15 @@ impl AbuseGuard {
     #[must_use]
     pub fn new(clock: Clock, tallies: AbuseTallies) -> Self {
         let limit_clock = LimitClock::new(clock.clone());
+        let keys = KeyMaker::default();
         Self {
             list: BanList::default(),
             policy: ArcSwap::default(),
             counts_some: AtomicBool::new(false),
             counts: LocalLimits::new(limit_clock.clone(), COUNTED_MAX),
             names: CountNames::default(),
-            keys: KeyMaker::default(),
+            baseline: keys.mark("baseline"),
+            keys,
             usual: UsualUse::new(BASELINES_MAX),
             log: SecurityLog::default(),
             clock,
@@ -233,7 +237,7 @@ impl AbuseGuard {
             return None;
         }
         let said = Said::Text(SaidKind::Principal, name.as_bytes());
-        let key = self.keys.local("baseline", std::iter::once(said));
+        let key = self.keys.local(self.baseline, std::iter::once(said));
         let now = self.limit_clock.now();
         let (compared, evicted) = self.usual.compare(key, &rule.policy(), !rule.is_shadow, now);
         let tally = &self.tallies.baseline;
@@ -292,7 +296,7 @@ impl AbuseGuard {
     fn reaches(&self, name: &Arc<str>, rule: &AutomaticBan, said: Said<'_>) -> bool {
         let take = Take {
             limit: name,
-            key: self.keys.local(name, std::iter::once(said)),
+            key: self.keys.local(self.keys.mark(name), std::iter::once(said)),
             cost: 1,
             quota: rule.quota(),
             enforced: true,
@@ -313,7 +317,7 @@ impl AbuseGuard {
             BanSubject::Principal(name) => Said::Text(SaidKind::Principal, name.as_bytes()),
         };
         for name in [&self.names.unauthenticated, &self.names.limit_storm] {
-            self.counts.forget(self.keys.local(name, std::iter::once(said())));
+            self.counts.forget(self.keys.local(self.keys.mark(name), std::iter::once(said())));
         }
     }
 

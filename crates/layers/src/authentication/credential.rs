@@ -36,6 +36,8 @@ impl CredentialSource {
         let token = match self {
             Self::Header(_) => value,
             Self::Bearer => match value.split_at_checked(7) {
+                // Nearly everybody writes it like this.
+                Some((b"Bearer ", token)) => token.trim_ascii(),
                 Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
                 _ => return Found::OtherScheme,
             },

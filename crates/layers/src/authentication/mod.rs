@@ -35,6 +35,7 @@ pub use introspection::{Introspection, IntrospectionPolicy, form_encoded};
 pub use jwt::{Algorithm, InvalidKeySet, Jwt, JwtPolicy, KeySet, Keys};
 pub use known::{Known, NamedAs};
 pub use outbound::Outbound;
+pub(crate) use reserved::is_told_of_callers;
 pub use reserved::{PRINCIPAL as PRINCIPAL_HEADER, Reserved};
 pub use route::{RouteAuthentication, RouteAuthenticationPolicy, Verified};
 

@@ -11,6 +11,9 @@ pub(super) const SCOPES: HeaderName = HeaderName::from_static("steadfast-scopes"
 const PLAN: HeaderName = HeaderName::from_static("steadfast-plan");
 const TENANT: HeaderName = HeaderName::from_static("steadfast-tenant");
 
+/// What the gateway's own names begin with.
+const OWN: &str = "steadfast";
+
 /// What the header of any other attribute begins with.
 const ATTRIBUTE: &str = "steadfast-attribute-";
 
@@ -41,11 +44,8 @@ impl Reserved {
     /// no further, is the business of whoever passes requests on.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
         // Nearly every request has none, and a look over its few fields is quicker than a search for each name.
-        let mut found = false;
-        for name in headers.keys() {
-            found |= self.is_reserved(name.as_str());
-        }
-        if !found {
+        let may_be = |name: &HeaderName| name.as_str().starts_with(OWN) || !self.also.is_empty();
+        if !headers.keys().any(may_be) {
             return;
         }
         let forged: Vec<HeaderName> =
@@ -59,12 +59,20 @@ impl Reserved {
     /// on as variables (CGI, WSGI, Rack) cannot tell `-` from `_`, and some no other sign either.
     fn is_reserved(&self, name: &str) -> bool {
         let name = name.as_bytes();
-        let is_own = name.len() > 9 && &name[..9] == b"steadfast" && is_sign(name[9]) && {
-            let rest = &name[10..];
-            [&b"principal"[..], b"scopes", b"plan", b"tenant"].iter().any(|own| alike(rest, own))
-                || rest.get(..10).is_some_and(|start| alike(start, b"attribute-"))
-        };
-        is_own || self.also.iter().any(|also| alike(name, also.as_str().as_bytes()))
+        is_own(name) || self.also.iter().any(|also| alike(name, also.as_str().as_bytes()))
+    }
+}
+
+/// Whether it is in this header that upstreams are told something of callers.
+pub(crate) fn is_told_of_callers(name: &HeaderName) -> bool {
+    is_own(name.as_str().as_bytes())
+}
+
+fn is_own(name: &[u8]) -> bool {
+    name.len() > 9 && &name[..9] == OWN.as_bytes() && is_sign(name[9]) && {
+        let rest = &name[10..];
+        [&b"principal"[..], b"scopes", b"plan", b"tenant"].iter().any(|own| alike(rest, own))
+            || rest.get(..10).is_some_and(|start| alike(start, b"attribute-"))
     }
 }
 

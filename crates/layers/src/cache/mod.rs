@@ -31,7 +31,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, header};
 use http_body::Body;
 use steadfast_ledger::Clock;
 use tower_layer::Layer;
@@ -104,11 +104,16 @@ impl CacheLayer {
 impl Shared {
     /// What a request for an answer asks for, and how; `None` where it is none for the cache.
     fn asked<'a, B: Body>(&'a self, request: &'a Request<B>) -> Option<(KeyRef<'a>, Asks)> {
-        if !is_plain(request) {
+        if !request.body().is_end_stream() {
             return None;
         }
-        let key = KeyRef::of(&self.policy, request.uri(), request.headers())?;
-        Some((key, Asks::of(self, request.headers())))
+        let headers = request.headers();
+        let asks = match self.policy.matters_to_it(headers) {
+            false => Asks::default(),
+            true if tells_more(headers) => return None,
+            true => Asks::of(self, headers),
+        };
+        Some((KeyRef::of(&self.policy, request.uri(), headers)?, asks))
     }
 }
 
@@ -209,13 +214,11 @@ fn host_of<B>(request: &Request<B>) -> Option<String> {
     }
 }
 
-/// Whether nothing about a request but its header tells what its answer is.
-fn is_plain<B: Body>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.body().is_end_stream()
-        && ![header::UPGRADE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE]
-            .iter()
-            .any(|name| headers.contains_key(name))
+/// Whether a request is for more than an answer that may be kept.
+fn tells_more(headers: &HeaderMap) -> bool {
+    [header::UPGRADE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE]
+        .iter()
+        .any(|name| headers.contains_key(name))
 }
 
 type Asked<R, E> = Pin<Box<dyn Future<Output = Result<Response<HeldBody<CacheBody<R>>>, E>> + Send>>;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// The largest answer that is kept, unless stated: 1 MB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -56,8 +56,61 @@ impl CachePolicy {
         self.ttl.is_some() || !self.stale_while_revalidate.is_zero() || !self.stale_if_error.is_zero()
     }
 
+    /// Whether anything in `headers` has a say in how a request is answered from here, beside what tells answers apart. Nearly
+    /// every request has nothing of it, and a look over its few fields is quicker than a search for each.
+    pub(super) fn matters_to_it(&self, headers: &HeaderMap) -> bool {
+        const ASKED_ABOUT: [HeaderName; 8] = [
+            header::CACHE_CONTROL,
+            header::PRAGMA,
+            header::RANGE,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_MATCH,
+            header::IF_UNMODIFIED_SINCE,
+            header::UPGRADE,
+        ];
+        headers.keys().any(|name| ASKED_ABOUT.contains(name) || self.credential_headers.contains(name))
+    }
+
     /// Whether `headers` say who is calling.
-    pub(super) fn has_credential(&self, headers: &http::HeaderMap) -> bool {
+    pub(super) fn has_credential(&self, headers: &HeaderMap) -> bool {
         self.credential_headers.iter().any(|name| headers.contains_key(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn whatever_the_cache_asks_about_matters_to_it_and_nothing_else() {
+        let with = |name: &str| {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            HeaderMap::from_iter([
+                (header::HOST, HeaderValue::from_static("a")),
+                (name, "1".parse().expect("a value")),
+            ])
+        };
+        let mut policy = CachePolicy::default();
+        policy.credential_headers.push(HeaderName::from_static("x-api-key"));
+        for name in [
+            "cache-control",
+            "pragma",
+            "range",
+            "if-none-match",
+            "if-modified-since",
+            "if-match",
+            "if-unmodified-since",
+            "upgrade",
+            "authorization",
+            "x-api-key",
+        ] {
+            assert!(policy.matters_to_it(&with(name)), "{name}");
+        }
+        for name in ["accept", "accept-language", "if-range", "x-other"] {
+            assert!(!policy.matters_to_it(&with(name)), "{name}");
+        }
     }
 }

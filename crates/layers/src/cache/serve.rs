@@ -47,7 +47,7 @@ const BEFORE_DEADLINE: Duration = Duration::from_millis(10);
 const BODY_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What matters of a request's header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Asks {
     pub(super) wishes: Wishes,
     has_credential: bool,

@@ -18,6 +18,8 @@ pub struct Decision {
 pub enum Protection {
     /// A new attempt was made, and its outcome is known.
     New,
+    /// It is kept, and a worker will send it.
+    Accepted,
     /// The stored answer was given again.
     Replayed,
     /// The first request is still running.
@@ -44,6 +46,7 @@ impl Protection {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
+            Self::Accepted => "accepted",
             Self::Replayed => "replayed",
             Self::Conflict => "conflict",
             Self::Mismatch => "mismatch",
@@ -59,6 +62,7 @@ impl Protection {
     /// Every outcome there is.
     pub const ALL: &[Self] = &[
         Self::New,
+        Self::Accepted,
         Self::Replayed,
         Self::Conflict,
         Self::Mismatch,

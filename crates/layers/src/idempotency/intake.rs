@@ -35,6 +35,20 @@ impl Kept {
             Self::Spooled(_) => &[],
         }
     }
+
+    /// The same bytes once more; none where they are on disk.
+    pub(super) fn shared(&self) -> Option<Bytes> {
+        match self {
+            Self::Memory(bytes) => Some(bytes.clone()),
+            Self::Spooled(_) => None,
+        }
+    }
+}
+
+impl From<Bytes> for Kept {
+    fn from(bytes: Bytes) -> Self {
+        Self::Memory(bytes)
+    }
 }
 
 impl Default for Kept {
@@ -54,11 +68,14 @@ impl<B> From<Kept> for RequestBody<B> {
 
 /// Reads the body of a request with this head; what it is, and the request's fingerprint.
 ///
+/// `kept_max` is how large it may be where it is kept for a worker: it stays in memory then.
+///
 /// A body that broke off, stalled, is too large or has no room is a refusal, and leaves nothing behind.
 pub(super) async fn take_in<B>(
     shared: &Shared,
     parts: &Parts,
     body: B,
+    kept_max: Option<usize>,
 ) -> Result<(Kept, Fingerprint), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -66,10 +83,11 @@ where
 {
     let policy = &shared.policy;
     let announced = body.size_hint().lower();
-    if announced > policy.request_bytes_max as u64 {
-        return Err(too_large(policy.request_bytes_max as u64));
+    let bytes_max = kept_max.unwrap_or(policy.request_bytes_max);
+    if announced > bytes_max as u64 {
+        return Err(too_large(bytes_max as u64));
     }
-    let memory_max = policy.request_memory_max.min(policy.request_bytes_max);
+    let memory_max = kept_max.unwrap_or(policy.request_memory_max).min(bytes_max);
     let mut memory: Option<Share> = None;
     let (read, rest) = if announced > memory_max as u64 {
         (Vec::new(), body)
@@ -92,10 +110,13 @@ where
         }
     };
     let read_bytes = read.iter().map(Bytes::len).sum::<usize>();
-    if read_bytes > policy.request_bytes_max {
-        return Err(too_large(policy.request_bytes_max as u64));
+    if read_bytes > bytes_max {
+        return Err(too_large(bytes_max as u64));
     }
     let announced = announced.max(read_bytes as u64);
+    if kept_max.is_some() {
+        return Err(no_room());
+    }
     if let Some(why) = why_in_memory(shared, parts) {
         let has_room = announced <= memory_max as u64;
         return Err(if has_room { no_room() } else { too_large_for_memory(memory_max, why) });
@@ -199,7 +220,7 @@ fn why_in_memory(shared: &Shared, parts: &Parts) -> Option<&'static str> {
 
 fn too_large(bytes_max: u64) -> Problem {
     Problem::new(Code::BodyTooLarge)
-        .detail(format!("Keyed requests here may have bodies of {bytes_max} bytes."))
+        .detail(format!("Such requests may have bodies of {bytes_max} bytes here."))
 }
 
 fn too_large_for_memory(memory_max: usize, why: &str) -> Problem {

@@ -128,7 +128,7 @@ fn is_the_answers_own(name: &HeaderName) -> bool {
 }
 
 /// Whether `Connection` lists this field as one of this connection's own.
-fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+pub(super) fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.get_all(header::CONNECTION).iter().any(|value| {
         value
             .to_str()

@@ -4,20 +4,26 @@
 //! anything is sent, and its outcome is written before the caller sees it. A duplicate gets the stored answer, or
 //! waits for it, or learns why not. What nobody knows is recorded as in doubt, and never run again on a guess.
 
+mod accept;
 mod background;
 mod collect;
 mod decision;
 mod detach;
+mod due;
 mod fingerprint;
 mod intake;
 mod kept;
+mod kept_request;
+mod lane;
 mod naming;
 mod policy;
+mod receipt;
 mod replay;
 mod run;
 mod serve;
 mod spool;
 mod standing;
+mod work;
 
 use std::{
     pin::Pin,
@@ -28,10 +34,11 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use steadfast_ledger::{Claims, Clock};
+use steadfast_ledger::{Backlog, Claims, Clock};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use accept::Leaving;
 pub use background::{BackgroundMode, BackgroundPolicy, Ordering, OrderingKey};
 pub use decision::{Decision, OperationContext, Protection};
 pub use kept::Kept;
@@ -40,6 +47,8 @@ pub use policy::{
     OnLedgerLoss,
 };
 pub(crate) use replay::SENT;
+pub use replay::replayed;
+pub use work::{JobAttempt, JobAttempts, LateEnd};
 
 pub(crate) use spool::{CHUNK_BYTES, Spooled};
 pub use spool::{Spool, SpoolLimits};
@@ -58,6 +67,8 @@ struct Shared {
     ledger: Arc<dyn Claims>,
     clock: Clock,
     spool: Arc<Spool>,
+    /// What the route's background needs, where it has one.
+    leaving: Option<Leaving>,
 }
 
 impl IdempotencyLayer {
@@ -84,8 +95,26 @@ impl IdempotencyLayer {
         clock: Clock,
         spool: Arc<Spool>,
     ) -> Result<Self, InvalidPolicy> {
+        if policy.background.is_some() {
+            return Err(InvalidPolicy::NoBacklog);
+        }
         policy.check()?;
-        Ok(Self { shared: Arc::new(Shared { policy, ledger, clock, spool }) })
+        Ok(Self { shared: Arc::new(Shared { policy, ledger, clock, spool, leaving: None }) })
+    }
+
+    /// The same with a backlog, in the same ledger, in which requests are left for a worker as the policy's background says.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`] where the policy contradicts itself.
+    pub fn with_backlog(
+        policy: IdempotencyPolicy,
+        (ledger, backlog): (Arc<dyn Claims>, Arc<dyn Backlog>),
+        clock: Clock,
+        spool: Arc<Spool>,
+    ) -> Result<Self, InvalidPolicy> {
+        policy.check()?;
+        let leaving = policy.background.clone().map(|policy| Leaving { policy, backlog });
+        Ok(Self { shared: Arc::new(Shared { policy, ledger, clock, spool, leaving }) })
     }
 }
 
@@ -127,7 +156,11 @@ where
         let applies = policy.methods.contains(request.method())
             && (policy.required
                 || !matches!(policy.key, KeySource::Header)
-                || request.headers().contains_key(naming::KEY_HEADER));
+                || request.headers().contains_key(naming::KEY_HEADER)
+                || policy
+                    .background
+                    .as_ref()
+                    .is_some_and(|policy| accept::applies(policy, request.headers())));
         if !applies {
             let request = request.map(RequestBody::passed);
             return IdempotencyFuture { way: Way::Passing { future: self.inner.call(request) } };

@@ -11,7 +11,7 @@ use steadfast_core::{
 use steadfast_ledger::{KeepFrom, OperationName, Retention};
 
 use super::policy::{IdempotencyPolicy, KeySource, NamespaceScope};
-use crate::Problem;
+use crate::{Problem, random::next_random};
 
 /// The header that carries a key, both ways.
 pub(super) const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -35,7 +35,7 @@ fn invalid_key(detail: impl Into<String>) -> Problem {
 }
 
 /// What an operation is called, and what goes with that.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Named {
     pub(super) name: OperationName,
     pub(super) retention: Retention,
@@ -49,6 +49,8 @@ pub(super) enum KeyOrigin {
     Field,
     Fields,
     Window,
+    /// It had none, and got one.
+    Generated,
 }
 
 impl KeyOrigin {
@@ -59,6 +61,7 @@ impl KeyOrigin {
             Self::Field => Some("body-field"),
             Self::Fields => Some("derived"),
             Self::Window => Some("window"),
+            Self::Generated => Some("generated"),
         }
     }
 }
@@ -107,6 +110,24 @@ pub(super) fn name(
     }
 }
 
+/// Names the operation of a request that has no key, and needs none because nobody but its operation will be asked for.
+pub(super) fn generated(policy: &IdempotencyPolicy, owner: &Owner, host: &str) -> Result<Named, Problem> {
+    let room = namespace(policy, owner, host)
+        .map_err(|problem| problem.detail("Who leaves work for later must say who they are."))?;
+    let digits = u128::from(next_random()) << 64 | u128::from(next_random());
+    let key = key_of_digits(&format!("{digits:032x}"))?;
+    Ok(Named {
+        name: OperationName::new(room, key),
+        retention: policy.retention,
+        origin: KeyOrigin::Generated,
+    })
+}
+
+/// Whether there is a room for what this caller asks: not for nobody's, unless the route says so.
+pub(super) fn has_room(policy: &IdempotencyPolicy, owner: &Owner) -> bool {
+    namespace(policy, owner, "").is_ok()
+}
+
 /// Derived keys live in a room of their own, where no caller's key can meet them.
 fn own_room(room: &Namespace, what: &str) -> Result<Namespace, Problem> {
     Namespace::new(&format!("{what} {}", room.as_str())).map_err(|_| unauthenticated())
@@ -152,7 +173,7 @@ fn namespace(policy: &IdempotencyPolicy, owner: &Owner, host: &str) -> Result<Na
 }
 
 /// The value at a dotted path of a JSON body, as it is written there: a number too large for a float stays itself.
-fn field<'a>(body: &'a [u8], path: &str) -> Option<&'a RawValue> {
+pub(super) fn field<'a>(body: &'a [u8], path: &str) -> Option<&'a RawValue> {
     let root: &RawValue = serde_json::from_slice(body).ok()?;
     let found = path.split('.').try_fold(root, |value, name| {
         let members: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
@@ -202,13 +223,19 @@ fn hexadecimal(bytes: &[u8; 16]) -> String {
 /// The key that the upstream gets. The caller's own goes on only where its own credential does; where something
 /// in front speaks for the caller, or where the key was derived, it gets one of ours.
 pub(super) fn forwarded_key(named: &Named, owner: &Owner, operation: OperationId) -> String {
+    lasting_key(named, owner.principal.is_none())
+        .unwrap_or_else(|| ForwardedKey::of_window(operation).as_str().to_owned())
+}
+
+/// The same, where it is known before the operation has its id: not for a window's. `is_own_caller` says whether the
+/// upstream sees the caller's own credential.
+pub(super) fn lasting_key(named: &Named, is_own_caller: bool) -> Option<String> {
+    let (namespace, key) = (named.name.namespace(), named.name.key());
     match named.origin {
-        KeyOrigin::Window => ForwardedKey::of_window(operation).as_str().to_owned(),
-        KeyOrigin::Header | KeyOrigin::Field if owner.principal.is_none() => {
-            named.name.key().as_str().to_owned()
-        }
-        KeyOrigin::Header | KeyOrigin::Field | KeyOrigin::Fields => {
-            ForwardedKey::of(named.name.namespace(), named.name.key()).as_str().to_owned()
+        KeyOrigin::Window => None,
+        KeyOrigin::Header | KeyOrigin::Field if is_own_caller => Some(key.as_str().to_owned()),
+        KeyOrigin::Header | KeyOrigin::Field | KeyOrigin::Fields | KeyOrigin::Generated => {
+            Some(ForwardedKey::of(namespace, key).as_str().to_owned())
         }
     }
 }

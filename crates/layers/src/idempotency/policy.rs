@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
-use steadfast_core::AnswerPolicy;
+use steadfast_core::{ATTEMPTS_MAX, AnswerPolicy};
 use steadfast_ledger::{KeepFrom, Retention};
 
 use super::{BackgroundPolicy, Kept};
@@ -144,6 +144,12 @@ pub enum InvalidPolicy {
     /// There are no fields to derive a key from.
     #[error("there are no fields to derive a key from")]
     NoFields,
+    /// Nothing can be left to a worker where there is no backlog to leave it in.
+    #[error("a background needs a ledger with a backlog")]
+    NoBacklog,
+    /// An operation has one attempt at least, and a bounded number of them.
+    #[error("1 to {ATTEMPTS_MAX} attempts are possible")]
+    Attempts,
     /// A duration must be longer than zero.
     #[error("{0} must be longer than zero")]
     Zero(&'static str),
@@ -194,6 +200,14 @@ impl IdempotencyPolicy {
             KeySource::Window(window) if window.is_zero() => return Err(InvalidPolicy::Zero("the window")),
             KeySource::Fields(fields) if fields.is_empty() => return Err(InvalidPolicy::NoFields),
             _ => {}
+        }
+        if let Some(background) = &self.background {
+            if !(1..=ATTEMPTS_MAX).contains(&background.tries_max) {
+                return Err(InvalidPolicy::Attempts);
+            }
+            if background.age_max.is_zero() {
+                return Err(InvalidPolicy::Zero("age_max"));
+            }
         }
         for (duration, name) in [(self.times.total, "total"), (self.retention.keep, "keep")] {
             if duration.is_zero() {

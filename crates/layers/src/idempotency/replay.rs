@@ -23,8 +23,9 @@ pub(super) const KEY_SOURCE: HeaderName = HeaderName::from_static("steadfast-key
 pub(crate) const SENT: [HeaderName; 6] =
     [REPLAYED, OPERATION, OUTCOME, PROTECTION, KEY_SOURCE, HeaderName::from_static(kept::REDACTED)];
 
-/// The stored answer as a response, or `None` where it has no body to give, or cannot be read.
-pub(super) fn response<B: From<Bytes>>(answer: &Answer, operation: OperationId) -> Option<Response<B>> {
+/// The stored answer as a response, marked as a replay; `None` where it has no body to give, or cannot be read.
+#[must_use]
+pub fn replayed<B: From<Bytes>>(answer: &Answer, operation: OperationId) -> Option<Response<B>> {
     let mut response = Response::new(B::from(answer.body.clone()?));
     *response.status_mut() = StatusCode::from_u16(answer.status).ok()?;
     let headers = response.headers_mut();
@@ -78,7 +79,7 @@ mod tests {
         let headers = [("link", "<1>"), ("link", "<2>")].into_iter().collect();
         let answer = Answer { status: 201, headers, body: Some(Bytes::from_static(b"x")) };
         let operation = "op_00000000000000000000000000".parse().expect("an id");
-        let response: Response<Bytes> = response(&answer, operation).expect("a body");
+        let response: Response<Bytes> = replayed(&answer, operation).expect("a body");
         let links: Vec<_> = response.headers().get_all("link").iter().collect();
         assert_eq!(links, ["<1>", "<2>"]);
         assert_eq!(response.headers()["idempotent-replayed"], "true");
@@ -89,6 +90,6 @@ mod tests {
         let headers = [(":sealed", "x")].into_iter().collect();
         let answer = Answer { status: 201, headers, body: Some(Bytes::from_static(b"x")) };
         let operation = "op_00000000000000000000000000".parse().expect("an id");
-        assert!(response::<Bytes>(&answer, operation).is_none());
+        assert!(replayed::<Bytes>(&answer, operation).is_none());
     }
 }

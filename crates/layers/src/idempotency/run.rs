@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use steadfast_core::{AttemptEnd, Code, NotSentCause, Reading, Resend, StateName, UnknownCause};
-use steadfast_ledger::{BootInstant, Claim, Finished, Held, LedgerError};
+use steadfast_ledger::{BootInstant, Claim, Clock, Finished, Held, LedgerError};
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
     Shared,
+    accept::Undone,
     collect::{Collected, collect},
     decision::{OperationContext, Protection},
     detach, naming,
@@ -31,7 +32,7 @@ use crate::{
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How long after its last moment an exchange is given up: one that has a conclusive head ends by itself.
-const LAST_WORD_AFTER: Duration = Duration::from_millis(100);
+pub(super) const LAST_WORD_AFTER: Duration = Duration::from_millis(100);
 
 /// A granted claim and what it was granted for.
 pub(super) struct Attempt {
@@ -43,13 +44,13 @@ pub(super) struct Attempt {
 }
 
 /// What an exchange with the inner service came to.
-struct Exchanged<R> {
-    end: AttemptEnd,
-    reply: Reply<R>,
+pub(super) struct Exchanged<R> {
+    pub(super) end: AttemptEnd,
+    pub(super) reply: Reply<R>,
 }
 
 /// What the caller would see of it.
-enum Reply<R> {
+pub(super) enum Reply<R> {
     /// The inner service's own answer.
     Response(Response<HeldBody<R>>),
     /// Its head came, its body broke off.
@@ -81,7 +82,9 @@ where
     let (shared, after_doubt, send_by) =
         (Arc::clone(&attempt.shared), attempt.claim.after_doubt, attempt.claim.send_by);
     let until = began + times.total + times.late;
-    let exchange = async move { exchange(&shared, after_doubt, send_by, until, inner, request).await };
+    let exchange = async move {
+        exchange((&shared.policy, &shared.clock), after_doubt, send_by, until, inner, request).await
+    };
     // Boxed only so that a late one can be moved into a task of its own.
     let mut exchange: Pin<Box<dyn Future<Output = Exchanged<R>> + Send>> = Box::pin(exchange);
     match tokio::time::timeout_at(began + times.total, &mut exchange).await {
@@ -159,8 +162,9 @@ fn may_be_sent_again(policy: &IdempotencyPolicy, claim: &Claim) -> bool {
     !claim.after_doubt && policy.repeatable_for.is_some_and(|remembers| remembers >= lasts)
 }
 
-async fn exchange<S, B, R>(
-    shared: &Shared,
+/// Hands the request over, and reads what comes.
+pub(super) async fn exchange<S, B, R>(
+    (policy, clock): (&IdempotencyPolicy, &Clock),
     after_doubt: bool,
     send_by: BootInstant,
     until: Instant,
@@ -177,7 +181,7 @@ where
         return failed_exchange(error.into());
     }
     // A client of an upstream looks again, just before it hands the bytes over; a handler has only this.
-    if shared.clock.boot() >= send_by {
+    if clock.boot() >= send_by {
         return failed_exchange(AttemptFailed::NotSent {
             cause: NotSentCause::SendByPassed,
             detail: "the claim's time to send had passed".into(),
@@ -189,8 +193,8 @@ where
     };
     let status = response.status().as_u16();
     let reading = response.extensions().get::<Reading>().copied();
-    match reading.unwrap_or_else(|| shared.policy.answers.read(status, after_doubt)) {
-        Reading::Completed => take_in(response, &shared.policy, until).await,
+    match reading.unwrap_or_else(|| policy.answers.read(status, after_doubt)) {
+        Reading::Completed => take_in(response, policy, until).await,
         Reading::Refused => Exchanged {
             end: AttemptEnd::Refused { status },
             reply: Reply::Response(response.map(HeldBody::Passed)),
@@ -251,6 +255,7 @@ where
 {
     let Attempt { shared, claim, held, request } = attempt;
     let answered = matches!(exchanged.end, AttemptEnd::Answered(_));
+    let undone = Undone::leaves(&exchanged.end);
     let mark = trace::begin(Part::Outcome, || Facts::None);
     let finished = finish_surely(&shared, &claim, exchanged.end).await;
     let (verdict, state) = match &finished {
@@ -295,6 +300,9 @@ where
     };
     replay::mark_operation(response.headers_mut(), operation);
     standing::mark_origin(&mut response, &request);
+    if let Some(undone) = undone.filter(|_| state == StateName::Released) {
+        response.extensions_mut().insert(undone);
+    }
     decided(response, protection, Some(operation))
 }
 

@@ -8,13 +8,14 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header, request::Parts};
 use http_body::Body;
-use steadfast_core::{Code, Fence, Fingerprint, OperationId, Owner, Resend, StateName};
+use steadfast_core::{Code, Fence, Fingerprint, Mode, OperationId, Owner, Resend, StateName};
 use steadfast_ledger::{ClaimOutcome, ClaimRequest, Durability, LedgerError, Occupied, Standing};
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
-    InProgress, KeySource, OnLedgerLoss, Shared,
+    IdempotencyPolicy, InProgress, KeySource, OnLedgerLoss, Shared,
+    accept::{self, Asked, Undone, When},
     decision::{Decision, Protection},
     detach::Detach,
     intake::{self, Kept},
@@ -42,6 +43,15 @@ pub(super) struct KeyedRequest {
     pub(super) fingerprint: Fingerprint,
     pub(super) request_id: Option<RequestId>,
     pub(super) deadline: Option<Deadline>,
+    /// How it is to be done in the background, if at all.
+    pub(super) asked: Option<Asked>,
+}
+
+impl KeyedRequest {
+    /// What of its path is written down.
+    pub(super) fn kept_path(&self, policy: &IdempotencyPolicy) -> Box<str> {
+        if policy.kept.path { self.parts.uri.path().into() } else { Box::default() }
+    }
 }
 
 /// Serves a request that the policy applies to.
@@ -62,7 +72,13 @@ where
     let request_id = request_id_of(request.extensions());
     let read = read_and_name(&shared, request).await;
     match read {
-        Ok(Read::Keyed(keyed)) => Ok(execute(shared, inner, keyed).await),
+        Ok(Read::Keyed(keyed)) => Ok(match (&shared.leaving, keyed.asked) {
+            (Some(leaving), Some(asked)) if asked.when == When::AtOnce => {
+                // Boxed: most requests are none of these.
+                Box::pin(accept::accept(&shared, leaving, &keyed, asked)).await
+            }
+            _ => execute(shared, inner, keyed).await,
+        }),
         Ok(Read::Unkeyed(request)) => {
             std::future::poll_fn(|context| inner.poll_ready(context)).await?;
             Ok(inner.call(*request).await?.map(HeldBody::Passed))
@@ -92,25 +108,39 @@ where
     let policy = &shared.policy;
     // The key is checked before anything is read or looked up.
     let header_key = naming::key_in_header(request.headers())?;
-    if header_key.is_none() && policy.key == KeySource::Header {
+    let asked = match &shared.leaving {
+        Some(leaving) => accept::asked(&leaving.policy, request.headers(), shared.clock.wall())?,
+        None => None,
+    };
+    if header_key.is_none() && policy.key == KeySource::Header && (policy.required || asked.is_none()) {
         return Err(Problem::new(Code::IdempotencyKeyMissing));
     }
     let owner = owner_of(&request, &policy.identity);
     let (mut parts, body) = request.into_parts();
-    let (body, fingerprint) = intake::take_in(shared, &parts, body).await?;
+    let when = asked.map(|asked| asked.when);
+    // Nothing was promised to it: it passes as it would if there were no background.
+    let is_nobodys = header_key.is_none() && policy.key == KeySource::Header;
+    if is_nobodys && when == Some(When::OnFailure) && !naming::has_room(policy, &owner) {
+        return Ok(Read::Unkeyed(Box::new(Request::from_parts(parts, RequestBody::passed(body)))));
+    }
+    let kept_max = shared.leaving.as_ref().filter(|_| when == Some(When::AtOnce));
+    let kept_max = kept_max.map(|leaving| leaving.policy.request_bytes_max);
+    let (body, fingerprint) = intake::take_in(shared, &parts, body, kept_max).await?;
     // The body is whole now: how it was framed, and whether to ask before sending it, is settled.
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.remove(header::EXPECT);
     let room = naming::host_of(&parts);
-    let Some(named) = naming::name(policy, header_key, &owner, room, fingerprint, body.in_memory())? else {
-        if policy.required {
+    let named = match naming::name(policy, header_key, &owner, room, fingerprint, body.in_memory())? {
+        Some(named) => named,
+        None if policy.required => {
             return Err(Problem::new(Code::IdempotencyKeyMissing).detail(missing_key(&policy.key)));
         }
-        return Ok(Read::Unkeyed(Box::new(Request::from_parts(parts, body.into()))));
+        None if asked.is_some() => naming::generated(policy, &owner, room)?,
+        None => return Ok(Read::Unkeyed(Box::new(Request::from_parts(parts, body.into())))),
     };
     let request_id = request_id_of(&parts.extensions);
     let deadline = parts.extensions.get::<Deadline>().copied();
-    let keyed = KeyedRequest { parts, body, named, owner, fingerprint, request_id, deadline };
+    let keyed = KeyedRequest { parts, body, named, owner, fingerprint, request_id, deadline, asked };
     Ok(Read::Keyed(Box::new(keyed)))
 }
 
@@ -154,6 +184,7 @@ where
     let arrived = Instant::now();
     let deadline = request.deadline.map(|deadline| deadline.0);
     let mut watch = None;
+    let spare = accept::spare(shared.leaving.as_ref(), &request);
     loop {
         let operation = Arc::new(OnceLock::new());
         let claiming = claim_and_run(Arc::clone(&shared), inner, request, Arc::clone(&operation));
@@ -167,7 +198,15 @@ where
             Err(_) => return left_behind(operation.get().copied(), request_id.as_ref()),
         };
         let standing = match step {
-            Step::Answered(response) => return response,
+            Step::Answered(response) => {
+                let spare = spare.filter(|_| response.extensions().get::<Undone>().is_some());
+                return match (&shared.leaving, spare) {
+                    (Some(leaving), Some(spare)) => {
+                        Box::pin(accept::accept_instead(&shared, leaving, &spare, response)).await
+                    }
+                    _ => response,
+                };
+            }
             Step::Lost(error, inner, request) => return ledger_lost(&shared, error, inner, request).await,
             Step::Occupied(standing, service, back) => {
                 (inner, request) = (service, back);
@@ -176,7 +215,7 @@ where
         };
         let wait_until = match (&standing.occupied, shared.policy.in_progress) {
             (Occupied::Claimed { .. }, InProgress::Wait(wait))
-                if standing.fingerprint == request.fingerprint =>
+                if standing.fingerprint == request.fingerprint && standing.mode == Mode::Synchronous =>
             {
                 let until = arrived + wait;
                 deadline.map_or(until, |deadline| until.min(deadline))
@@ -243,7 +282,7 @@ fn noted(claimed: &Result<ClaimOutcome, LedgerError>, request: &KeyedRequest) ->
 
 /// What is noted of an operation that has the key already. How it stands is told to nobody else than whose it is, and
 /// only of the same request.
-fn noted_standing(standing: &Standing, request: &KeyedRequest) -> (Verdict, Facts) {
+pub(super) fn noted_standing(standing: &Standing, request: &KeyedRequest) -> (Verdict, Facts) {
     let operation = Some(standing.operation);
     let is_the_same = standing.fingerprint == request.fingerprint;
     if !is_the_same || !standing.owner.discloses_to(&request.owner) {
@@ -273,7 +312,7 @@ fn claim_request(shared: &Shared, request: &KeyedRequest) -> ClaimRequest {
         fence: Fence::random(),
         route: Arc::clone(&policy.route),
         method: request.parts.method.as_str().into(),
-        path: if policy.kept.path { request.parts.uri.path().into() } else { Box::default() },
+        path: request.kept_path(policy),
         request_id: request.request_id.as_ref().map(|id| id.as_str().into()),
         repeatable_for: policy.repeatable_for,
         retention: request.named.retention,

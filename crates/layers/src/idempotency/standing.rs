@@ -1,24 +1,20 @@
 //! What a duplicate is told: how the operation that already has its name stands.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response};
 use http_body::Body;
-use steadfast_core::Code;
+use steadfast_core::{Code, Mode, StateName};
 use steadfast_ledger::{Occupied, Standing};
 
 use super::{
     InProgress,
     decision::Protection,
     policy::IdempotencyPolicy,
+    receipt::{COME_AGAIN, Receipt},
     replay,
     serve::{KeyedRequest, decided},
 };
 use crate::{HeldBody, Problem};
-
-/// When a duplicate of a running operation should come again.
-const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// Answers a duplicate.
 pub(super) fn answer<R: Body<Data = Bytes>>(
@@ -43,7 +39,7 @@ pub(super) fn answer<R: Body<Data = Bytes>>(
             if !standing.owner.discloses_to(&request.owner) {
                 return refuse(Problem::new(Code::ReplayWithheld), Protection::Unavailable);
             }
-            match answer.as_ref().and_then(|answer| replay::response(answer, operation)) {
+            match answer.as_ref().and_then(|answer| replay::replayed(answer, operation)) {
                 Some(mut response) => {
                     mark_origin(&mut response, request);
                     decided(response, Protection::Replayed, Some(operation))
@@ -70,23 +66,23 @@ fn in_progress<R: Body<Data = Bytes>>(
     standing: &Standing,
     refuse: impl Fn(Problem, Protection) -> Response<HeldBody<R>>,
 ) -> Response<HeldBody<R>> {
+    // Who left work is told where it is as often as they ask; nothing comes by waiting for it here.
+    let told = match standing.mode {
+        Mode::Asynchronous => InProgress::Accepted,
+        Mode::Synchronous => policy.in_progress,
+    };
     let problem = Problem::new(Code::OperationInProgress).retry_after(COME_AGAIN);
-    match policy.in_progress {
+    match told {
         InProgress::Wait(_) | InProgress::Conflict => refuse(problem, Protection::Conflict),
         InProgress::TooManyRequests => refuse(problem.status(429), Protection::Conflict),
         InProgress::Accepted => {
-            let location = format!("/.steadfast/operations/{}", standing.operation);
-            let body = format!("{{\"operation\":\"{location}\",\"state\":\"claimed\"}}");
-            let mut response = Response::new(HeldBody::whole(Bytes::from(body)));
-            *response.status_mut() = StatusCode::ACCEPTED;
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(COME_AGAIN.as_secs()));
-            if let Ok(location) = HeaderValue::from_str(&location) {
-                headers.insert(header::LOCATION, location);
-            }
-            replay::mark_operation(headers, standing.operation);
-            decided(response, Protection::Conflict, Some(standing.operation))
+            let state = match &standing.occupied {
+                Occupied::Queued => StateName::Queued,
+                _ => StateName::Claimed,
+            };
+            let operation = standing.operation;
+            let receipt = Receipt { operation, state, due_at: None, look_after: COME_AGAIN };
+            receipt.into_response(Protection::Conflict)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::time::Sleep;
 use tower_layer::Layer;
@@ -19,7 +19,6 @@ use super::{
     per::Facts,
     refusal::Refusal,
     route::{Admitted, AdmittedLater, Decided, RouteLimits, Told},
-    telling::{Stand, tell},
 };
 use crate::{
     Deadline, HeldBody,
@@ -76,7 +75,7 @@ where
             return LimitsFuture { way: Way::Passing { future: self.inner.call(request) } };
         };
         // Nobody looks at the clock for it where nobody waits.
-        let deadline = request.extensions().get::<Deadline>().filter(|_| limits.may_wait);
+        let deadline = if limits.may_wait { request.extensions().get::<Deadline>() } else { None };
         let wait_max = deadline.map_or(WAIT_MAX, |deadline| deadline.remaining());
         let decided = limits.decide(&Facts::of(&request, &limits.route), wait_max);
         let way = match decided {
@@ -166,29 +165,11 @@ impl After {
         Self { limits: Arc::clone(&self.limits), told, unsettled: self.unsettled.take() }
     }
 
-    fn tell(&self, headers: &mut HeaderMap) {
-        let limits = &*self.limits;
-        let policy = |index: u8| &limits.limits[usize::from(index)].policy;
-        match &self.told {
-            Told::Nothing => {}
-            Told::One { index, remaining, reset_s } => {
-                let policy = policy(*index);
-                let stand =
-                    Stand { index: *index, remaining: *remaining, reset_s: *reset_s, quota: policy.quota };
-                tell(headers, limits.headers, std::iter::once((policy, stand)), || limits.usual_policies());
-            }
-            Told::Several(stands) => {
-                let each = stands.iter().map(|stand| (policy(stand.index), *stand));
-                tell(headers, limits.headers, each, || limits.policies(stands));
-            }
-        }
-    }
-
     fn finish<R: Body<Data = Bytes> + Unpin>(
         &mut self,
         mut response: Response<HeldBody<R>>,
     ) -> Response<HeldBody<LimitedBody<R>>> {
-        self.tell(response.headers_mut());
+        self.limits.tell(response.headers_mut(), &self.told);
         let unsettled = self.unsettled.take().and_then(|mut unsettled| {
             unsettled.answered(&response);
             unsettled.is_needed().then_some(unsettled)

@@ -9,11 +9,11 @@ use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use cel::{Context, Env, Value};
-use http::{HeaderMap, HeaderName, Request};
+use http::{Extensions, HeaderMap, HeaderName, Request};
 use steadfast_core::LimitDigest;
 
 use super::{store::LimitedKey, text::Text};
@@ -52,7 +52,7 @@ pub enum Per {
 pub(crate) struct Facts<'a> {
     pub(crate) route: &'a Arc<str>,
     pub(crate) principal: Option<&'a Principal>,
-    pub(crate) address: Option<IpAddr>,
+    extensions: &'a Extensions,
     pub(crate) method: &'a http::Method,
     pub(crate) uri: &'a http::Uri,
     pub(crate) headers: &'a HeaderMap,
@@ -65,11 +65,16 @@ impl<'a> Facts<'a> {
             route,
             // One without a name is nobody: all of them would share one count.
             principal: extensions.get::<Principal>().filter(|principal| !principal.name().is_empty()),
-            address: extensions.get().map(|ClientAddress(address)| *address),
+            extensions,
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
         }
+    }
+
+    /// Where it comes from, looked up by whoever needs it.
+    fn address(&self) -> Option<IpAddr> {
+        self.extensions.get().map(|ClientAddress(address)| *address)
     }
 
     /// What `asking` is evaluated in. What it does not ask about, and costs more than a word, is not there.
@@ -83,7 +88,7 @@ impl<'a> Facts<'a> {
         }
         context.add_variable_from_value("route", &**self.route);
         if asking.asks_about("address") {
-            let address = self.address.map_or_else(String::new, |address| address.to_string());
+            let address = self.address().map_or_else(String::new, |address| address.to_string());
             context.add_variable_from_value("address", address);
         }
         if asking.asks_about("principal") {
@@ -100,6 +105,8 @@ impl<'a> Facts<'a> {
 
 /// One thing as it is digested, and as an operator asks for it.
 pub(crate) enum Said<'a> {
+    /// By the name; its digests are remembered with it.
+    Principal(&'a Principal),
     Text(Kind, &'a [u8]),
     /// Without regard to case.
     Folded(&'a [u8]),
@@ -124,8 +131,7 @@ pub(crate) enum Kind {
 
 impl Per {
     pub(crate) fn said<'a>(&self, facts: &Facts<'a>, env: &Arc<Env>) -> Said<'a> {
-        let address = Said::Address(facts.address);
-        let principal = facts.principal.map(|who| Said::Text(Kind::Principal, who.name().as_bytes()));
+        let principal = facts.principal.map(Said::Principal);
         match self {
             Self::Principal => principal,
             Self::Tenant => {
@@ -150,7 +156,7 @@ impl Per {
                 text.map(|text| Said::Owned(Kind::Expression, text))
             }
         }
-        .unwrap_or(address)
+        .unwrap_or_else(|| Said::Address(facts.address()))
     }
 
     /// What an operator means by `text` where this is what a limit is per.
@@ -205,6 +211,7 @@ impl Said<'_> {
     /// What it is for people.
     pub(crate) fn shown(&self) -> String {
         match self {
+            Self::Principal(principal) => principal.name().to_owned(),
             Self::Text(_, bytes) | Self::Folded(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Self::Path(path) => (*path).to_owned(),
             Self::Owned(_, text) => text.clone(),
@@ -220,6 +227,7 @@ impl Said<'_> {
     /// Adds the bytes by which it is counted.
     fn write_to(&self, text: &mut Text) {
         let kind = match self {
+            Self::Principal(_) => Kind::Principal,
             Self::Text(kind, _) | Self::Owned(kind, _) => *kind,
             Self::Folded(_) => Kind::Header,
             Self::Path(_) => Kind::Path,
@@ -228,6 +236,7 @@ impl Said<'_> {
         text.put(&[kind as u8]);
         let before = text.len();
         match self {
+            Self::Principal(principal) => text.put(principal.name().as_bytes()),
             Self::Text(_, bytes) => text.put(bytes),
             Self::Owned(_, owned) => text.put(owned.as_bytes()),
             Self::Folded(bytes) => bytes.iter().for_each(|byte| text.put(&[byte.to_ascii_lowercase()])),
@@ -280,53 +289,98 @@ fn plain_path(path: &[u8], mut put: impl FnMut(u8)) {
 
 /// Makes the keys of counts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeyMaker {
-    /// With keys that were drawn when the process began: nobody can choose what meets in one count.
+pub(crate) struct KeyMaker(Arc<Secrets>);
+
+/// Keys that were drawn when the process began: nobody can choose what meets in one count.
+#[derive(Debug, Default)]
+struct Secrets {
     subject: RandomState,
     rest: RandomState,
+    limit: RandomState,
 }
 
+/// What stands for a limit's name in the keys of its counts in this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LimitMark(u64);
+
+/// The digests of the first thing that a limit is per, which are the same for all limits in this process.
+#[derive(Clone, Copy, Debug)]
+struct Subject {
+    /// By which all that is counted of it is found.
+    found_by: u64,
+    /// What goes into the rest of its keys.
+    rest: u64,
+}
+
+/// A subject's digests, remembered with it, and who made them.
+#[derive(Debug, Default)]
+pub(crate) struct Digested(OnceLock<(KeyMaker, Subject)>);
+
 impl KeyMaker {
-    /// The key of a count in this process: of the limit of this name, per all of this.
-    pub(crate) fn local<'a>(&self, limit: &str, mut said: impl Iterator<Item = Said<'a>>) -> LimitedKey {
-        let (mut subject, mut rest) = (self.subject.build_hasher(), self.rest.build_hasher());
-        digest_all(limit, &mut said, &mut subject, &mut rest);
-        LimitedKey { subject: subject.finish(), rest: rest.finish() }
+    /// What stands for the limit of this name.
+    pub(crate) fn mark(&self, limit: &str) -> LimitMark {
+        LimitMark(self.0.limit.hash_one(limit))
+    }
+
+    /// The key of a count in this process: of the limit of this mark, per all of this.
+    pub(crate) fn local<'a>(&self, limit: LimitMark, mut said: impl Iterator<Item = Said<'a>>) -> LimitedKey {
+        let Some(first) = said.next() else { return LimitedKey { subject: 0, rest: limit.0 } };
+        let subject = match first {
+            Said::Principal(principal) => self.remembered(principal),
+            first => self.digested(&first),
+        };
+        let rest = match said.next() {
+            None => subject.rest,
+            Some(second) => {
+                let mut text = Text::default();
+                text.put(&subject.rest.to_le_bytes());
+                second.write_to(&mut text);
+                said.for_each(|more| more.write_to(&mut text));
+                written_at_once(self.0.rest.build_hasher(), &text)
+            }
+        };
+        // Of one subject no two limits have the same, and of two subjects the other half is not the same.
+        LimitedKey { subject: subject.found_by, rest: rest ^ limit.0 }
+    }
+
+    fn digested(&self, said: &Said<'_>) -> Subject {
+        let text = said.text();
+        let [found_by, rest] =
+            [&self.0.subject, &self.0.rest].map(|secret| written_at_once(secret.build_hasher(), &text));
+        Subject { found_by, rest }
+    }
+
+    /// The digests of a principal, made once for all requests with the same credential.
+    fn remembered(&self, principal: &Principal) -> Subject {
+        let Digested(digested) = principal.digested();
+        let made = || (self.clone(), self.digested(&Said::Principal(principal)));
+        let (maker, subject) = digested.get_or_init(made);
+        if Arc::ptr_eq(&maker.0, &self.0) { *subject } else { self.digested(&Said::Principal(principal)) }
     }
 
     /// The key of a count that nodes share.
     pub(crate) fn shared<'a>(limit: &str, mut said: impl Iterator<Item = Said<'a>>) -> LimitedKey {
-        let (mut subject, mut rest) = (LimitDigest::default(), LimitDigest::default());
-        digest_all(limit, &mut said, &mut subject, &mut rest);
-        LimitedKey { subject: subject.finish(), rest: rest.finish() }
+        let mut text = Text::default();
+        said.next().into_iter().for_each(|first| first.write_to(&mut text));
+        let subject = written_at_once(LimitDigest::default(), &text);
+        said.for_each(|more| more.write_to(&mut text));
+        text.put(limit.as_bytes());
+        text.put(&(limit.len() as u64).to_le_bytes());
+        LimitedKey { subject, rest: written_at_once(LimitDigest::default(), &text) }
     }
 
     /// The subject alone, in both ways.
     pub(crate) fn subjects(&self, said: &Said<'_>) -> [u64; 2] {
-        let (mut local, mut shared) = (self.subject.build_hasher(), LimitDigest::default());
         let text = said.text();
-        local.write(text.bytes());
-        shared.write(text.bytes());
-        [local.finish(), shared.finish()]
+        let local = written_at_once(self.0.subject.build_hasher(), &text);
+        [local, written_at_once(LimitDigest::default(), &text)]
     }
 }
 
-/// Each hasher is given all that it digests at once: small pieces cost it several times as much.
-fn digest_all<'a, H: Hasher>(
-    limit: &str,
-    said: &mut impl Iterator<Item = Said<'a>>,
-    subject: &mut H,
-    rest: &mut H,
-) {
-    let mut text = Text::default();
-    if let Some(first) = said.next() {
-        first.write_to(&mut text);
-        subject.write(text.bytes());
-    }
-    said.for_each(|more| more.write_to(&mut text));
-    text.put(limit.as_bytes());
-    text.put(&(limit.len() as u64).to_le_bytes());
-    rest.write(text.bytes());
+/// Small pieces cost a hasher several times as much.
+fn written_at_once(mut hasher: impl Hasher, text: &Text) -> u64 {
+    hasher.write(text.bytes());
+    hasher.finish()
 }
 
 /// Where, from nothing to one in 65,536 parts, the first thing that a limit is per lies among all that there are: for
@@ -362,7 +416,7 @@ mod tests {
     }
 
     fn key(maker: &KeyMaker, said: Vec<Said<'_>>) -> LimitedKey {
-        maker.local("per-caller", said.into_iter())
+        maker.local(maker.mark("per-caller"), said.into_iter())
     }
 
     #[test]
@@ -409,11 +463,31 @@ mod tests {
     #[test]
     fn keys_in_memory_are_another_process_s_secret_and_shared_ones_are_not() {
         let said = || [Said::Text(Kind::Principal, b"acme")].into_iter();
-        assert_ne!(KeyMaker::default().local("a", said()), KeyMaker::default().local("a", said()));
+        let local = |maker: &KeyMaker, limit| maker.local(maker.mark(limit), said());
+        assert_ne!(local(&KeyMaker::default(), "a"), local(&KeyMaker::default(), "a"));
+        let maker = KeyMaker::default();
+        assert_eq!(local(&maker, "a"), local(&maker, "a"));
+        assert_ne!(local(&maker, "a"), local(&maker, "b"));
         assert_eq!(KeyMaker::shared("a", said()), KeyMaker::shared("a", said()));
         assert_ne!(KeyMaker::shared("a", said()), KeyMaker::shared("b", said()));
         // Pinned: after an upgrade that changed it, nodes would count apart.
         assert_eq!(format!("{:032x}", KeyMaker::shared("a", said()).digest()), PINNED);
+    }
+
+    #[test]
+    fn what_is_remembered_with_a_principal_is_what_its_name_comes_to_for_whoever_asks() {
+        let acme = Principal::named("acme");
+        let other = || Said::Text(Kind::Route, b"orders");
+        for maker in [KeyMaker::default(), KeyMaker::default()] {
+            for limit in ["a", "b", "a"] {
+                let key = |said: Vec<Said<'_>>| maker.local(maker.mark(limit), said.into_iter());
+                let by_name = || Said::Text(Kind::Principal, b"acme");
+                assert_eq!(key(vec![Said::Principal(&acme)]), key(vec![by_name()]));
+                assert_eq!(key(vec![Said::Principal(&acme), other()]), key(vec![by_name(), other()]));
+                assert_ne!(key(vec![by_name()]), key(vec![by_name(), other()]));
+                assert_eq!(key(vec![by_name()]).subject, maker.subjects(&Said::Principal(&acme))[0]);
+            }
+        }
     }
 
     const PINNED: &str = "9432551aeb5ab90dd4640e6fa4f30506";

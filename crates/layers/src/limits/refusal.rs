@@ -10,7 +10,7 @@ use super::{
     policy::{LimitPolicy, told_quota},
     route::RouteLimits,
     store::Taken,
-    telling::{Stand, tell},
+    telling::Stand,
 };
 use crate::{HeldBody, Problem, RequestId};
 
@@ -45,9 +45,7 @@ impl Refusal {
         if self.violated.iter().any(is_own) {
             response.extensions_mut().insert(OwnLimit);
         }
-        let stands =
-            self.stands.iter().map(|stand| (&limits.limits[usize::from(stand.index)].policy, *stand));
-        tell(response.headers_mut(), limits.headers, stands, || limits.policies(&self.stands));
+        limits.tell_several(response.headers_mut(), &self.stands);
         response
     }
 

@@ -2,18 +2,18 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use steadfast_core::{LimitAlgorithm, LimitDecision, Quota};
 
 use super::{
     ending::Charged,
     limit::Limit,
     limiter::Limiter,
-    per::{Facts, KeyMaker, share_of},
+    per::{Facts, KeyMaker, LimitMark, share_of},
     policy::{Cost, ENFORCED_ON_ALL, LIMITS_MAX},
     refusal::Refusal,
     store::{LimitStore, LimitedKey, Take, Taken},
-    telling::{LimitHeaders, Stand, policies_value, told_seconds},
+    telling::{LimitHeaders, Stand, Untroubled, policies_value, standings_value, tell, told_seconds},
 };
 use crate::trace::{self, Part, Verdict};
 
@@ -23,10 +23,14 @@ pub struct RouteLimits {
     pub(crate) route: Arc<str>,
     /// At most [`LIMITS_MAX`].
     pub(crate) limits: Vec<Arc<Limit>>,
+    /// What stands for each in the keys of its counts.
+    marks: Vec<LimitMark>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) headers: LimitHeaders,
     /// What `RateLimit-Policy` says to whom all limits are enforced on and allow what they allow everybody.
     policies: Option<HeaderValue>,
+    /// What `RateLimit` says to most, where there is one limit.
+    untroubled: Option<Untroubled>,
     /// Whether a write may turn out to be a replay, which costs nothing.
     has_replays: bool,
     /// Whether any limit waits for the answer.
@@ -94,15 +98,22 @@ impl RouteLimits {
             return None;
         }
         let policies = policies_value(limits.iter().map(|limit| (&limit.policy, limit.policy.quota)));
+        let untroubled = match &*limits {
+            [only] => Untroubled::of(&only.policy),
+            _ => None,
+        };
         let is_settled_later =
             limits.iter().any(|limit| limit.policy.holds_places() || limit.policy.cost_from_answer.is_some());
         let may_wait = limits.iter().any(|limit| limit.policy.quota.algorithm == LimitAlgorithm::LeakyBucket);
+        let marks = limits.iter().map(|limit| limiter.keys.mark(&limit.policy.name)).collect();
         Some(Arc::new(Self {
             route,
             limits,
+            marks,
             limiter,
             headers,
             policies,
+            untroubled,
             has_replays,
             is_settled_later,
             may_wait,
@@ -175,7 +186,7 @@ impl RouteLimits {
         let key = if is_elsewhere {
             KeyMaker::shared(&policy.name, said)
         } else {
-            self.limiter.keys.local(&policy.name, said)
+            self.limiter.keys.local(self.marks[usize::from(index)], said)
         };
         let mut quota = policy.quota_of(facts.principal);
         let now = || self.limiter.local.clock().now();
@@ -331,8 +342,10 @@ impl RouteLimits {
                     }
                     Taken::Uncounted | Taken::Lost => (None, None, Duration::ZERO),
                 };
-                let seconds =
-                    |time: Duration| u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+                let seconds = |time: Duration| {
+                    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_millis() > 0));
+                    u32::try_from(seconds).unwrap_or(u32::MAX)
+                };
                 let reset_s =
                     reset.map(|reset| told.map_or_else(|| seconds(reset), |stand| stand.reset_s.max(1)));
                 let policy = Arc::clone(&self.limits[usize::from(asked.index)].policy.name);
@@ -366,19 +379,41 @@ impl RouteLimits {
     }
 
     /// What `RateLimit-Policy` says beside these.
-    pub(crate) fn policies(&self, stands: &[Stand]) -> Option<HeaderValue> {
+    fn policies(&self, stands: &[Stand]) -> Option<HeaderValue> {
         let policy = |stand: &Stand| &self.limits[usize::from(stand.index)].policy;
         if stands.len() == self.limits.len() && stands.iter().all(|stand| stand.quota == policy(stand).quota)
         {
-            return self.usual_policies();
+            return self.policies.clone();
         }
         let mut stands: Vec<&Stand> = stands.iter().collect();
         stands.sort_by_key(|stand| stand.index);
         policies_value(stands.into_iter().map(|stand| (policy(stand), stand.quota)))
     }
 
-    pub(crate) fn usual_policies(&self) -> Option<HeaderValue> {
-        self.policies.clone()
+    /// Tells a caller how limits stand.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, told: &Told) {
+        match told {
+            Told::Nothing => {}
+            Told::One { index, remaining, reset_s } => {
+                let (index, remaining, reset_s) = (*index, *remaining, *reset_s);
+                let policy = &self.limits[usize::from(index)].policy;
+                let stand = Stand { index, remaining, reset_s, quota: policy.quota };
+                let standings = || {
+                    let untroubled = self.untroubled.as_ref();
+                    let written = untroubled.and_then(|untroubled| untroubled.value(remaining, reset_s));
+                    written.or_else(|| standings_value(std::iter::once((policy, stand))))
+                };
+                tell(headers, self.headers, &stand, standings, || self.policies.clone());
+            }
+            Told::Several(stands) => self.tell_several(headers, stands),
+        }
+    }
+
+    /// Tells how these stand, the strictest first.
+    pub(crate) fn tell_several(&self, headers: &mut HeaderMap, stands: &[Stand]) {
+        let Some(strictest) = stands.first() else { return };
+        let each = stands.iter().map(|stand| (&self.limits[usize::from(stand.index)].policy, *stand));
+        tell(headers, self.headers, strictest, || standings_value(each), || self.policies(stands));
     }
 
     fn refusal(self: &Arc<Self>, asked: &[Asked], taken: &[Taken]) -> Refusal {

@@ -4,10 +4,10 @@
 use std::{fmt::Write as _, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use steadfast_core::Quota;
+use steadfast_core::{LimitAlgorithm, LimitDecision, LimitState, Quota};
 
 use super::{
-    policy::{LimitPolicy, told_quota},
+    policy::{Cost, LimitPolicy, told_quota},
     text::Text,
 };
 use crate::random::next_random;
@@ -51,39 +51,75 @@ pub(crate) fn told_seconds(time: Duration) -> u32 {
     u32::try_from(seconds.saturating_add(later)).unwrap_or(u32::MAX)
 }
 
-/// Puts how limits stand into `headers`, the strictest first. What the upstream says of limits of its own there is
-/// replaced: the caller cannot tell whose they are.
-pub(crate) fn tell<'a>(
+/// Puts how limits stand into `headers`, of which this is the strictest. What the upstream says of limits of its own there
+/// is replaced: the caller cannot tell whose they are.
+pub(crate) fn tell(
     headers: &mut HeaderMap,
     which: LimitHeaders,
-    stands: impl Iterator<Item = (&'a LimitPolicy, Stand)>,
+    strictest: &Stand,
+    standings: impl FnOnce() -> Option<HeaderValue>,
     policies: impl FnOnce() -> Option<HeaderValue>,
 ) {
+    if which.older {
+        headers.insert(X_LIMIT, HeaderValue::from(told_quota(&strictest.quota).0));
+        headers.insert(X_REMAINING, HeaderValue::from(strictest.remaining));
+        headers.insert(X_RESET, HeaderValue::from(strictest.reset_s));
+    }
+    if which.standard {
+        if let Some(standings) = standings() {
+            headers.insert(RATE_LIMIT, standings);
+        }
+        if let Some(policies) = policies() {
+            headers.insert(RATE_LIMIT_POLICY, policies);
+        }
+    }
+}
+
+/// What `RateLimit` says of limits that stand like this, the strictest first.
+pub(crate) fn standings_value<'a>(
+    stands: impl Iterator<Item = (&'a LimitPolicy, Stand)>,
+) -> Option<HeaderValue> {
     let mut text = Text::default();
     for (number, (policy, stand)) in stands.enumerate() {
-        if which.standard {
-            text.put(if number == 0 { b"\"" } else { b", \"" });
-            text.put(policy.name.as_bytes());
-            text.put(b"\";r=");
-            text.put_number(stand.remaining);
-            text.put(b";t=");
-            text.put_number(u64::from(stand.reset_s));
-        }
-        if which.older && number == 0 {
-            headers.insert(X_LIMIT, HeaderValue::from(told_quota(&stand.quota).0));
-            headers.insert(X_REMAINING, HeaderValue::from(stand.remaining));
-            headers.insert(X_RESET, HeaderValue::from(stand.reset_s));
-        }
-    }
-    if text.bytes().is_empty() {
-        return;
+        text.put(if number == 0 { b"\"" } else { b", \"" });
+        text.put(policy.name.as_bytes());
+        text.put(b"\";r=");
+        text.put_number(stand.remaining);
+        text.put(b";t=");
+        text.put_number(u64::from(stand.reset_s));
     }
     // A limit's name is plain.
-    if let Ok(value) = HeaderValue::from_bytes(text.bytes()) {
-        headers.insert(RATE_LIMIT, value);
+    HeaderValue::from_bytes(text.bytes()).ok()
+}
+
+/// How a limit stands with whoever has used nothing of it but one request, and how that is told. Most who never come near
+/// their limit are told this every time, so it is written once.
+#[derive(Debug)]
+pub(crate) struct Untroubled {
+    remaining: u64,
+    reset_s: u32,
+    value: HeaderValue,
+}
+
+impl Untroubled {
+    /// That of this limit; nothing where it depends on the request, or on when it comes.
+    pub(crate) fn of(policy: &LimitPolicy) -> Option<Self> {
+        let (LimitAlgorithm::TokenBucket, Cost::Constant(cost)) = (policy.quota.algorithm, &policy.cost)
+        else {
+            return None;
+        };
+        let mut unused = LimitState::new(policy.quota.algorithm);
+        let decision = unused.ask(&policy.quota, *cost, Duration::ZERO, Duration::ZERO);
+        let LimitDecision::Allowed { remaining, reset, .. } = decision else { return None };
+        let reset_s = told_seconds(reset);
+        let stand = Stand { index: 0, remaining, reset_s, quota: policy.quota };
+        let value = standings_value(std::iter::once((policy, stand)))?;
+        Some(Self { remaining, reset_s, value })
     }
-    if let Some(policies) = policies() {
-        headers.insert(RATE_LIMIT_POLICY, policies);
+
+    /// It, where the limit stands like that.
+    pub(crate) fn value(&self, remaining: u64, reset_s: u32) -> Option<HeaderValue> {
+        (self.remaining == remaining && self.reset_s == reset_s).then(|| self.value.clone())
     }
 }
 
@@ -109,7 +145,7 @@ pub(crate) fn policies_value<'a>(
 
 #[cfg(test)]
 mod tests {
-    use steadfast_core::{LimitAlgorithm, Period};
+    use steadfast_core::Period;
 
     use super::*;
     use crate::limits::per::Per;
@@ -153,7 +189,8 @@ mod tests {
         headers.insert("ratelimit", HeaderValue::from_static("\"upstream\";r=1;t=1"));
         let stands = [(&limits[1], stand(1, 3, 1)), (&limits[0], stand(0, 99, 1))];
         let which = LimitHeaders { standard: true, older: true };
-        tell(&mut headers, which, stands.into_iter(), || Some(HeaderValue::from_static("p")));
+        let standings = || standings_value(stands.into_iter());
+        tell(&mut headers, which, &stands[0].1, standings, || Some(HeaderValue::from_static("p")));
         assert_eq!(headers["ratelimit"], "\"b\";r=3;t=1, \"a\";r=99;t=1");
         assert_eq!(headers["ratelimit-policy"], "p");
         let older = ["limit", "remaining", "reset"]
@@ -174,10 +211,24 @@ mod tests {
         let stands = limits
             .iter()
             .map(|limit| (limit, Stand { index: 0, remaining: u64::MAX, reset_s: 0, quota: limit.quota }));
-        let mut headers = HeaderMap::new();
-        tell(&mut headers, LimitHeaders { standard: true, older: false }, stands, || None);
         let told: Vec<String> = names.iter().map(|name| format!("\"{name}\";r={};t=0", u64::MAX)).collect();
-        assert_eq!(headers["ratelimit"], told.join(", "));
+        assert_eq!(standings_value(stands).expect("a value"), told.join(", "));
+    }
+
+    #[test]
+    fn what_is_written_once_is_what_a_bucket_says_of_its_first_request_and_of_no_other() {
+        let bucket = limit("a", LimitAlgorithm::TokenBucket, 100, 60, 20);
+        let untroubled = Untroubled::of(&bucket).expect("a value");
+        let mut state = LimitState::new(LimitAlgorithm::TokenBucket);
+        let now = Duration::from_secs(1_700_000_000);
+        for (number, expected) in [Some("\"a\";r=19;t=1"), None].into_iter().enumerate() {
+            let decision = state.ask(&bucket.quota, 1, Duration::ZERO, now);
+            state.charge(&bucket.quota, 1, now);
+            let LimitDecision::Allowed { remaining, reset, .. } = decision else { panic!("{number}") };
+            let value = untroubled.value(remaining, told_seconds(reset));
+            assert_eq!(value.as_ref().map(|value| value.to_str().expect("text")), expected, "{number}");
+        }
+        assert!(Untroubled::of(&limit("b", LimitAlgorithm::FixedWindow, 9, 60, 1)).is_none());
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! request: [`note`] writes into the trace of the request that is being polled just now ([`traced`]), and does nothing
 //! where none is. No layer's future grows for it, and what goes on without its caller, in a task of its own, notes
 //! nothing. Traces are kept on a shelf by each thread and used again, so that a plain request allocates nothing for
-//! its own: it pays for a look at the clock where an attempt begins and ends, and where a policy passed it.
+//! its own: it pays for a look at the clock where an attempt begins and ends, and what policies decide between is dated
+//! by that.
 //!
 //! What stands in a trace may be shown to whoever runs the gateway: names of policies, principals and endpoints,
 //! numbers and times. Credentials, keys and queries never do.
@@ -58,24 +59,45 @@ struct Notes {
     serial: u32,
     began: Instant,
     steps: Vec<Step>,
+    /// From which step on none has its time yet.
+    undated: usize,
     attempts: u32,
     left_out: u32,
 }
 
 impl Notes {
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+    /// Looks at the clock, and dates what was decided since it was looked at last.
+    fn date(&mut self) -> Duration {
+        let now = self.began.elapsed();
+        for step in &mut self.steps[self.undated..] {
+            step.at = now;
+        }
+        self.undated = self.steps.len();
+        now
     }
 
-    /// Adds what was decided just now; its place, where there was room.
+    fn date_all(&mut self) {
+        if self.undated < self.steps.len() {
+            self.date();
+        }
+    }
+
+    /// Adds what was decided just now, to be dated soon; its place, where there was room.
     fn add(&mut self, part: Part, verdict: Verdict, facts: Facts) -> Mark {
         let place = self.steps.len();
         if place >= STEPS_MAX {
             self.left_out = self.left_out.saturating_add(1);
             return Mark::default();
         }
-        self.steps.push(Step { at: self.elapsed(), took: None, part, verdict, facts });
+        self.steps.push(Step { at: Duration::ZERO, took: None, part, verdict, facts });
         Mark(Some((self.serial, place as u32)))
+    }
+
+    /// The same, dated at once.
+    fn add_dated(&mut self, part: Part, verdict: Verdict, facts: Facts) -> Mark {
+        let mark = self.add(part, verdict, facts);
+        self.date();
+        mark
     }
 }
 
@@ -90,7 +112,7 @@ impl Trace {
         let shelved = SHELF.try_with(|shelf| shelf.borrow_mut().pop()).ok().flatten();
         let mut notes = shelved.unwrap_or_else(|| {
             let steps = Vec::with_capacity(ROOM);
-            Box::new(Notes { serial: 0, began, steps, attempts: 0, left_out: 0 })
+            Box::new(Notes { serial: 0, began, steps, undated: 0, attempts: 0, left_out: 0 })
         });
         let serial = BEGUN.get().wrapping_add(1);
         BEGUN.set(serial);
@@ -107,7 +129,7 @@ impl Trace {
     /// Adds what was decided just now, by who is not polled.
     pub fn add(&mut self, part: Part, verdict: Verdict, facts: Facts) {
         if let Some(notes) = &mut self.0 {
-            notes.add(part, verdict, facts);
+            notes.add_dated(part, verdict, facts);
         }
     }
 
@@ -171,7 +193,7 @@ impl Drop for Trace {
             return;
         }
         notes.steps.clear();
-        (notes.attempts, notes.left_out) = (0, 0);
+        (notes.undated, notes.attempts, notes.left_out) = (0, 0, 0);
         // A thread that ends has no shelf any more.
         let _ = SHELF.try_with(|shelf| {
             let mut shelf = shelf.borrow_mut();
@@ -222,6 +244,9 @@ impl<'a> Noted<'a> {
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         self.trace.0 = swapped(self.before.take());
+        if let Some(notes) = &mut self.trace.0 {
+            notes.date_all();
+        }
     }
 }
 
@@ -255,7 +280,8 @@ impl<F: Future> Future for Unnoted<F> {
     }
 }
 
-/// Notes what was decided about the request that is being polled.
+/// Notes what was decided about the request that is being polled. It gets the time of the next look at the clock: when
+/// something begins or ends, or when the thread has polled it as far as it goes, which is microseconds later.
 pub fn note(part: Part, verdict: Verdict, facts: impl FnOnce() -> Facts) {
     with_current(|notes| {
         let facts = facts();
@@ -276,7 +302,7 @@ pub struct Mark(Option<(u32, u32)>);
 pub fn begin(part: Part, facts: impl FnOnce() -> Facts) -> Mark {
     with_current(|notes| {
         let facts = facts();
-        notes.add(part, Verdict::UnderWay, facts)
+        notes.add_dated(part, Verdict::UnderWay, facts)
     })
     .unwrap_or_default()
 }
@@ -286,7 +312,7 @@ pub fn begin_attempt(endpoint: impl FnOnce() -> Arc<str>) -> Mark {
     with_current(|notes| {
         notes.attempts += 1;
         let facts = Facts::Attempt { number: notes.attempts, endpoint: endpoint(), end: None };
-        notes.add(Part::Attempt, Verdict::UnderWay, facts)
+        notes.add_dated(Part::Attempt, Verdict::UnderWay, facts)
     })
     .unwrap_or_default()
 }
@@ -299,7 +325,7 @@ pub fn end(mark: Mark, verdict: Verdict, tell: impl FnOnce(&mut Facts)) {
         if notes.serial != serial {
             return;
         }
-        let elapsed = notes.elapsed();
+        let elapsed = notes.date();
         if let Some(step) = notes.steps.get_mut(place as usize) {
             step.verdict = verdict;
             step.took = Some(elapsed.saturating_sub(step.at));
@@ -399,6 +425,28 @@ mod tests {
         assert_eq!((attempt.verdict, shed.verdict), (Verdict::Answered, Verdict::UnderWay));
         assert!(attempt.took.is_some_and(|took| took >= Duration::from_millis(2)), "{attempt:?}");
         assert_eq!(shed.took, None);
+    }
+
+    #[test]
+    fn what_is_decided_at_once_has_the_time_of_what_comes_next_or_of_the_end_of_its_turn() {
+        let mut trace = Trace::begin(Instant::now());
+        let pause = || std::thread::sleep(Duration::from_millis(2));
+        let _ = poll(&mut trace, async {
+            note(Part::Authenticate, Verdict::Passed, || Facts::None);
+            pause();
+            note(Part::Limit, Verdict::Passed, || Facts::None);
+            let mark = begin_attempt(|| "http://a".into());
+            pause();
+            end(mark, Verdict::Answered, |_| {});
+            note(Part::Fallback, Verdict::Passed, || Facts::None);
+            pause();
+        });
+        trace.add(Part::Courtesy, Verdict::Passed, Facts::None);
+        let at: Vec<Duration> = trace.steps().iter().map(|step| step.at).collect();
+        let [authenticated, limited, attempt, fallback, courtesy] = *at else { panic!("{trace:?}") };
+        assert_eq!((authenticated, limited), (attempt, attempt));
+        assert!(authenticated >= Duration::from_millis(2), "{trace:?}");
+        assert!(fallback >= attempt + Duration::from_millis(4) && courtesy >= fallback, "{trace:?}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Part {
     Cache,
     /// The claim of a keyed request in the ledger.
     Claim,
+    /// Keeping a request in the ledger, to be sent later.
+    Accept,
     /// Writing down how the attempt of a keyed request ended.
     Outcome,
     /// Whether another try follows.
@@ -59,6 +61,7 @@ impl Part {
             Self::Limit => "limit",
             Self::Cache => "cache",
             Self::Claim => "claim",
+            Self::Accept => "accept",
             Self::Outcome => "outcome",
             Self::Retry => "retry",
             Self::Shed => "shed",
@@ -97,7 +100,11 @@ impl Part {
             Code::UpstreamUnavailable | Code::UpstreamAnswerLost => Self::Attempt,
             Code::DeadlineExceeded => Self::Deadline,
             // The request itself is at fault: its body, or what it asks for.
-            Code::BodyTooLarge | Code::BodyInvalid | Code::OperationNotFound => Self::Request,
+            Code::BodyTooLarge
+            | Code::BodyInvalid
+            | Code::BackgroundHeaderInvalid
+            | Code::OperationNotFound
+            | Code::OperationFinished => Self::Request,
         }
     }
 }

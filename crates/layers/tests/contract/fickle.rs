@@ -7,13 +7,16 @@ use std::{
 
 use steadfast_core::{
     Answer, AttemptEnd, Ban, BanOrder, BanSubject, CredentialId, Fence, OperationDigest, OperationId,
-    Timestamp,
+    StateName, Timestamp,
 };
 use steadfast_ledger::{
-    AttemptRecord, BanChanges, BanError, Bans, BoxFuture, Claim, ClaimOutcome, ClaimRequest, Claims, Counts,
-    CredentialChanges, CredentialError, Credentials, Cursor, Erase, Erased, Erasure, Filter, Finished, Issue,
-    LedgerError, LiveClaims, OperationRecord, Operations, Page, Reaped, Revision, SettleError, Settled,
-    Settlement, Settlements, SharedLedger, Swept, TooManyWaiters, Upkeep, Watch,
+    AttemptRecord, Backlog, BanChanges, BanError, Bans, BoxFuture, Cancelled, ChangeError, Claim,
+    ClaimOutcome, ClaimRequest, Claims, Conclusion, Counts, CredentialChanges, CredentialError, Credentials,
+    Cursor, DeadLetters, Duties, Enqueue, Enqueued, Erase, Erased, Erasure, Filter, Finished, Issue,
+    KeptWork, LedgerError, LetterFilter, Letters, LiveClaims, OperationRecord, Operations, Page, PauseError,
+    PauseOrder, Pauses, Reaped, Redrive, RedriveRun, Redrives, Revision, RouteBacklog, RoutePause, RunError,
+    RunId, RunOrder, RunTurn, SettleError, Settled, Settlement, Settlements, SharedLedger, Step, Swept,
+    Taken, TooManyWaiters, Upkeep, Watch, Wish,
 };
 use tokio::sync::watch;
 
@@ -23,6 +26,7 @@ use super::backend::Gate;
 #[derive(Default)]
 struct Tally {
     claims: usize,
+    accepts: usize,
     outcomes: usize,
     outcomes_written: usize,
 }
@@ -90,6 +94,11 @@ impl Fickle {
     /// Waits until so many claims were asked for.
     pub(crate) async fn claims_asked(&self, count: usize) {
         let _ = self.tally.subscribe().wait_for(|tally| tally.claims >= count).await;
+    }
+
+    /// Waits until work was to be kept for later so many times.
+    pub(crate) async fn accepts_asked(&self, count: usize) {
+        let _ = self.tally.subscribe().wait_for(|tally| tally.accepts >= count).await;
     }
 
     /// Waits until so many outcomes were to be written.
@@ -237,6 +246,87 @@ impl Bans for Fickle {
     }
 }
 
+impl Duties for Fickle {
+    fn take_on(
+        &self,
+        duty: Box<str>,
+        node: Fence,
+        time: Duration,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        self.ledger.take_on(duty, node, time)
+    }
+
+    fn lay_down(&self, duty: Box<str>, node: Fence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.lay_down(duty, node)
+    }
+
+    fn mark(&self, of: Box<str>) -> BoxFuture<'_, Result<Option<Timestamp>, LedgerError>> {
+        self.ledger.mark(of)
+    }
+
+    fn set_mark(&self, of: Box<str>, at: Timestamp) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.set_mark(of, at)
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, LedgerError>> {
+        self.ledger.now()
+    }
+}
+
+impl Backlog for Fickle {
+    fn enqueue(&self, work: Enqueue) -> BoxFuture<'_, Result<Enqueued, LedgerError>> {
+        let error = self.claim_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            let enqueued = match error {
+                Some(error) => Err(error),
+                None => self.ledger.enqueue(work).await,
+            };
+            self.tally.send_modify(|tally| tally.accepts += 1);
+            enqueued
+        })
+    }
+
+    fn take(&self, wishes: Vec<Wish>) -> BoxFuture<'_, Result<Taken, LedgerError>> {
+        self.ledger.take(wishes)
+    }
+
+    fn conclude(
+        &self,
+        claim: &Claim,
+        conclusion: Conclusion,
+    ) -> BoxFuture<'_, Result<Finished, LedgerError>> {
+        self.ledger.conclude(claim, conclusion)
+    }
+
+    fn cancel(&self, id: OperationId) -> BoxFuture<'_, Result<Cancelled, ChangeError>> {
+        self.ledger.cancel(id)
+    }
+
+    fn redrive(&self, id: OperationId, order: Redrive) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        self.ledger.redrive(id, order)
+    }
+
+    fn purge(&self, id: OperationId) -> BoxFuture<'_, Result<StateName, ChangeError>> {
+        self.ledger.purge(id)
+    }
+
+    fn kept_work(&self, id: OperationId) -> BoxFuture<'_, Result<Option<KeptWork>, LedgerError>> {
+        self.ledger.kept_work(id)
+    }
+
+    fn backlog(&self) -> BoxFuture<'_, Result<Vec<RouteBacklog>, LedgerError>> {
+        self.ledger.backlog()
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.dead_letters()
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.ledger.arrivals()
+    }
+}
+
 impl Upkeep for Fickle {
     fn renew(&self, claims: Vec<(Fence, OperationId)>) -> BoxFuture<'_, Result<Vec<Fence>, LedgerError>> {
         self.ledger.renew(claims)
@@ -256,5 +346,56 @@ impl Upkeep for Fickle {
 
     fn check(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.check()
+    }
+}
+
+impl Redrives for Fickle {
+    fn letters(
+        &self,
+        of: LetterFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Letters, LedgerError>> {
+        self.ledger.letters(of, after, limit)
+    }
+
+    fn count_letters(&self, of: LetterFilter) -> BoxFuture<'_, Result<Vec<DeadLetters>, LedgerError>> {
+        self.ledger.count_letters(of)
+    }
+
+    fn begin_run(&self, order: RunOrder) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.begin_run(order)
+    }
+
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RedriveRun>, LedgerError>> {
+        self.ledger.runs()
+    }
+
+    fn redrive_next(
+        &self,
+        run: RunId,
+        letter: OperationId,
+        chance: Option<Redrive>,
+        is_canary: bool,
+    ) -> BoxFuture<'_, Result<Step, LedgerError>> {
+        self.ledger.redrive_next(run, letter, chance, is_canary)
+    }
+
+    fn turn_run(&self, run: RunId, turn: RunTurn) -> BoxFuture<'_, Result<RedriveRun, RunError>> {
+        self.ledger.turn_run(run, turn)
+    }
+}
+
+impl Pauses for Fickle {
+    fn pause(&self, order: PauseOrder) -> BoxFuture<'_, Result<RoutePause, PauseError>> {
+        self.ledger.pause(order)
+    }
+
+    fn resume(&self, route: Box<str>) -> BoxFuture<'_, Result<Option<RoutePause>, LedgerError>> {
+        self.ledger.resume(route)
+    }
+
+    fn pauses(&self) -> BoxFuture<'_, Result<Vec<RoutePause>, LedgerError>> {
+        self.ledger.pauses()
     }
 }

@@ -2,6 +2,7 @@
 //! is written once; a server under test provides a [`Stand`] and says `every_claim!(its_stand)`.
 
 pub(crate) mod backend;
+pub(crate) mod background;
 pub(crate) mod bodies;
 pub(crate) mod duplicates;
 pub(crate) mod fickle;
@@ -171,6 +172,24 @@ macro_rules! every_claim {
                 an_answer_that_is_not_to_be_kept_is_passed_on_and_not_replayed
                 only_the_headers_that_the_route_keeps_are_replayed
                 a_path_is_kept_unless_the_route_says_otherwise
+            }
+            background {
+                what_is_left_is_kept_and_its_caller_told_where_to_look
+                a_duplicate_of_what_is_left_is_told_the_same
+                what_is_left_without_a_key_is_an_operation_of_its_own
+                within_a_window_the_same_work_is_left_once
+                nobody_leaves_work_unless_the_route_says_so
+                a_caller_may_prefer_to_be_answered_later
+                what_is_said_of_when_must_be_clear
+                a_kept_request_has_no_credential_and_nothing_of_its_connection
+                a_body_too_large_to_be_kept_is_refused
+                a_lost_ledger_promises_nothing
+                what_could_not_be_done_at_once_is_left_instead
+                what_may_have_been_done_is_never_left_instead
+                a_wait_that_ends_before_the_work_does_is_a_202
+                what_comes_after_its_deadline_is_not_left
+                what_ends_while_its_caller_waits_is_told_at_once
+                what_has_an_ordering_key_in_common_goes_in_one_lane
             }
             retention {
                 a_key_executes_afresh_after_its_retention

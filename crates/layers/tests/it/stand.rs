@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use steadfast_layers::{DeadlineLayer, IdempotencyLayer, Principal, RequestIdLayer, Spool, SpoolLimits};
-use steadfast_ledger::Claims;
+use steadfast_ledger::{Backlog, Claims};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::contract::{
@@ -44,8 +44,10 @@ pub(crate) async fn spooling(spool: Arc<Spool>) -> Stand {
     let mut router = Router::new();
     for (path, policy) in routes() {
         let claims: Arc<dyn Claims> = ledger.clone();
-        let idempotency = IdempotencyLayer::with_spool(policy, claims, clock.clone(), Arc::clone(&spool))
-            .expect("a policy");
+        let backlog: Arc<dyn Backlog> = ledger.clone();
+        let idempotency =
+            IdempotencyLayer::with_backlog(policy, (claims, backlog), clock.clone(), Arc::clone(&spool))
+                .expect("a policy");
         let layers = (RequestIdLayer, DeadlineLayer::new(None), idempotency);
         let route = Router::new().route(path, any(handle)).layer(layers);
         router = router.merge(route);

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use steadfast_core::{
-    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, OperationId, Owner, Principal, UnknownCause,
+    Answer, AttemptEnd, Fence, Fingerprint, Key, Namespace, Next, OperationId, Owner, Principal, StateName,
+    UnknownCause,
 };
 
 use super::Harness;
 use crate::{
-    Claim, ClaimOutcome, ClaimRequest, Durability, Finished, KeepFrom, Occupied, OperationName,
-    OperationRecord, Retention, SharedLedger, Standing,
+    Claim, ClaimOutcome, ClaimRequest, Conclusion, Durability, Enqueue, Enqueued, Finished, Job, KeepFrom,
+    KeptRequest, Occupied, OperationName, OperationRecord, Priority, Retention, SharedLedger, Standing, Wish,
 };
 
 /// For how long the operations of the suite are kept, unless a claim says otherwise.
@@ -164,4 +165,105 @@ pub(super) async fn sweep(ledger: &SharedLedger, limit: u32) -> (u32, u32) {
         }
     }
     (0, 0)
+}
+
+/// How long work of the suite goes on, unless a claim says otherwise.
+pub(super) const AGE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Work for later on the route `orders`, with three attempts.
+pub(super) fn work(key: &str) -> Enqueue {
+    let ClaimRequest { name, fingerprint, owner, route, method, path, repeatable_for, retention, .. } =
+        request(key);
+    Enqueue {
+        name,
+        fingerprint,
+        owner,
+        route,
+        method,
+        path,
+        repeatable_for,
+        retention,
+        request: KeptRequest {
+            target: "/orders?x=1".into(),
+            headers: [("content-type", "text/plain"), ("x-twice", "1"), ("x-twice", "2")]
+                .into_iter()
+                .collect(),
+            body: Bytes::from("buy"),
+        },
+        delay: Duration::ZERO,
+        priority: Priority::default(),
+        lane: None,
+        tries_max: 3,
+        age_max: AGE,
+    }
+}
+
+/// The same on an upstream that repeats safely for this long.
+pub(super) fn repeatable_work(key: &str, repeatable_for: Duration) -> Enqueue {
+    Enqueue { repeatable_for: Some(repeatable_for), ..work(key) }
+}
+
+/// Leaves work, and expects it to be accepted.
+pub(super) async fn accepted(ledger: &SharedLedger, work: Enqueue) -> OperationId {
+    match ledger.enqueue(work).await.expect("a ledger that works") {
+        Enqueued::Accepted { operation, .. } => operation,
+        Enqueued::Occupied(standing) => panic!("work was not accepted: {:?}", standing.occupied),
+    }
+}
+
+/// Leaves work, and expects its name to be taken.
+pub(super) async fn refused(ledger: &SharedLedger, work: Enqueue) -> Arc<Standing> {
+    match ledger.enqueue(work).await.expect("a ledger that works") {
+        Enqueued::Accepted { operation, .. } => panic!("work was accepted: {operation}"),
+        Enqueued::Occupied(standing) => standing,
+    }
+}
+
+/// A wish for so much of the route `orders`, whose upstream repeats safely for as long as is stored.
+pub(super) fn wish(limit: u32) -> Vec<Wish> {
+    vec![Wish { route: "orders".into(), limit, repeatable_for: Some(AGE) }]
+}
+
+/// Takes what is due of the route `orders`.
+pub(super) async fn take(ledger: &SharedLedger, limit: u32) -> Vec<Job> {
+    ledger.take(wish(limit)).await.expect("a ledger that works").jobs
+}
+
+/// Takes the one thing that is due.
+pub(super) async fn take_one(ledger: &SharedLedger) -> Job {
+    let mut jobs = take(ledger, 10).await;
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    jobs.remove(0)
+}
+
+/// The keys of jobs, in their order.
+pub(super) fn keys(jobs: &[Job]) -> Vec<&str> {
+    jobs.iter().map(|job| job.name.key().as_str()).collect()
+}
+
+pub(super) const PAUSE: Duration = Duration::from_secs(60);
+
+pub(super) const AGAIN: Next = Next::Again { after: PAUSE, counts: true };
+
+pub(super) const BUSY: AttemptEnd = AttemptEnd::Refused { status: 503 };
+
+/// Writes how a worker's attempt ended.
+pub(super) async fn conclude(ledger: &SharedLedger, job: &Job, end: AttemptEnd, next: Next) -> Finished {
+    let excerpt = (!matches!(end, AttemptEnd::Answered(_))).then(|| "why".into());
+    let conclusion = Conclusion { end, next, excerpt };
+    ledger.conclude(&job.claim, conclusion).await.expect("a ledger that works")
+}
+
+/// Leaves work and lets its one attempt be its last.
+pub(super) async fn dead(ledger: &SharedLedger, work: Enqueue, end: AttemptEnd) -> OperationId {
+    let id = accepted(ledger, work).await;
+    let job = take_one(ledger).await;
+    assert_eq!(job.claim.operation, id);
+    let finished = conclude(ledger, &job, end, Next::GiveUp).await;
+    assert_eq!(finished, Finished::Recorded(StateName::Dead));
+    id
+}
+
+pub(super) async fn state(ledger: &SharedLedger, id: OperationId) -> StateName {
+    record(ledger, id).await.state
 }

@@ -10,7 +10,11 @@ use super::{
 };
 use crate::{Finished, Occupied, SettleError, Settled, Settlement, SharedLedger, Verdict};
 
-async fn settle(ledger: &SharedLedger, id: OperationId, verdict: Verdict) -> Result<StateName, SettleError> {
+pub(super) async fn settle(
+    ledger: &SharedLedger,
+    id: OperationId,
+    verdict: Verdict,
+) -> Result<StateName, SettleError> {
     let settlement = Settlement { verdict, by: "ada".into(), reason: "looked it up".into() };
     ledger.settle(id, settlement).await.map(|Settled { state }| state)
 }

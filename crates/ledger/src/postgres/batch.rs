@@ -7,35 +7,41 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
 use steadfast_core::{
-    Answer, AnswerDigest, AttemptEnd, Fence, NotSentCause, OperationDigest, OperationId, State, Timestamp,
+    Answer, AnswerDigest, AttemptEnd, Fence, Fingerprint, Next, NotSentCause, OperationDigest, OperationId,
+    State, Timestamp,
 };
 use tokio_postgres::Row;
 
 use super::{
-    decide::{self, ClaimDecision, FinishDecision, StoredEnd},
+    accepting::{self, Asked, accept},
+    decide::{self, Change, ClaimDecision, EnqueueDecision, FinishDecision, Pause, StoredEnd},
     failure::{Failure, first},
+    places::Places,
     queue::{Command, Work},
     record::{self, Stored, get, millis, sixteen},
     session::Session,
     statements,
-    writes::{Ending, Writes, attempt_number, bucket_column, first_claimed, kept_path, seq_column},
+    writes::{Ending, Writes, attempt_number, bucket_column, first_claimed, kept_path, seq_column, unless},
 };
 use crate::{
-    BootInstant, Claim, ClaimOutcome, ClaimRequest, Durability, Finished, KeepFrom, LedgerError,
-    postgres::options::PostgresOptions,
+    BootInstant, Claim, ClaimOutcome, ClaimRequest, Durability, Enqueue, Enqueued, Finished, KeepFrom,
+    LedgerError, OperationName, postgres::options::PostgresOptions,
 };
 
 /// How much of its lease a holder has to hand its request to a connection.
-const SEND_BY_PERCENT: u32 = 70;
+pub(super) const SEND_BY_PERCENT: u32 = 70;
 
 /// What became of a command in a transaction that was committed.
 #[derive(Debug)]
 pub(super) enum Done {
     /// A claim was decided.
     Claim(Result<ClaimOutcome, LedgerError>),
+    /// Whether work for later is accepted was decided.
+    Enqueue(Result<Enqueued, LedgerError>),
     /// A finish was decided.
     Finish(Result<Finished, LedgerError>),
     /// Whether it is certain that a claim taken back does not stand.
@@ -55,6 +61,8 @@ pub(super) struct Outcome {
     pub(super) done: Vec<Done>,
     /// The operations that somebody may wait for.
     pub(super) wakes: Vec<OperationDigest>,
+    /// Whether there may be something new to take.
+    pub(super) brings_work: bool,
 }
 
 /// A row that was read, with what hangs on it.
@@ -69,6 +77,7 @@ struct Seen {
 #[derive(Default)]
 struct Found {
     inserted: HashMap<OperationDigest, (u64, Timestamp)>,
+    accepted: HashMap<OperationDigest, (u64, Timestamp)>,
     looked: HashMap<OperationDigest, Seen>,
     locked: HashMap<OperationDigest, Seen>,
     existing: HashSet<OperationDigest>,
@@ -96,48 +105,101 @@ impl<'a> Batch<'a> {
     /// Runs it.
     pub(super) async fn run(&self) -> Result<Outcome, Failure> {
         let locks = self.commands.iter().any(Command::locks);
-        let found = self.session.bounded(self.first_flight(!locks)).await?;
+        let mut writes = Writes::default();
+        writes.places = self.joins();
+        let mut found = self.session.bounded(self.first_flight((!locks).then_some(&writes.places))).await?;
+        self.session.bounded(self.look_at_occupied(&mut found)).await?;
         if !locks {
             let done = self.commands.iter().map(|command| self.decide_fresh(command, &found)).collect();
-            return Ok(Outcome { done, wakes: Vec::new() });
+            return Ok(Outcome { done, wakes: Vec::new(), brings_work: !found.accepted.is_empty() });
         }
         let earlier = self.session.bounded(self.earlier_ends(&found)).await?;
-        let mut writes = Writes::default();
         let mut done: Vec<Done> =
             self.commands.iter().map(|command| self.decide(command, &found, &earlier, &mut writes)).collect();
-        let lease = millis(self.options.lease);
-        let claimed = self.session.bounded(writes.commit(self.session, lease)).await?;
-        self.name_reclaimed(&claimed, &mut done)?;
-        Ok(Outcome { done, wakes: writes.wakes })
+        let (lease, now) = (millis(self.options.lease), self.options.store_time.millis());
+        let written = self.session.bounded(writes.commit(self.session, lease, now)).await?;
+        self.name_reclaimed(&written.claimed, &mut done)?;
+        self.name_accepted(&written.accepted, &mut done)?;
+        let brings_work = writes.bring_work() || !found.accepted.is_empty();
+        Ok(Outcome { done, wakes: writes.wakes, brings_work })
     }
 
     /// Sends what needs no answer before it, and the commit where nothing follows.
-    async fn first_flight(&self, commit: bool) -> Result<Found, Failure> {
+    async fn first_flight(&self, commit: Option<&Places>) -> Result<Found, Failure> {
         let relaxed = self.commands.iter().all(|command| match &command.work {
             Work::Claim { request, lock: false, .. } => request.durability == Durability::Relaxed,
             _ => false,
         });
         let cautious = self.commands.iter().any(|command| command.cautious);
-        let (begun, inserted, looked, locked, existing, committed) = tokio::join!(
+        let (begun, inserted, accepted, looked, locked, existing, places, committed) = tokio::join!(
             biased;
             self.session.begin(relaxed),
             self.insert(),
+            accept(self.session, self.fresh_work(), self.options.store_time.millis()),
             self.look(),
             self.lock(cautious),
             self.existing(cautious),
-            async { if commit { self.session.simple("COMMIT").await } else { Ok(()) } },
+            async { match commit { Some(places) => places.send(self.session).await, None => Ok(()) } },
+            unless(commit.is_none(), self.session.simple("COMMIT")),
         );
         let mut failure = None;
         first(begun, &mut failure);
         let inserted = first(inserted, &mut failure).unwrap_or_default();
+        let accepted = first(accepted, &mut failure).unwrap_or_default();
         let looked = first(looked, &mut failure).unwrap_or_default();
         let locked = first(locked, &mut failure).unwrap_or_default();
         let existing = first(existing, &mut failure).unwrap_or_default();
+        if let Err(of_places) = places {
+            failure.get_or_insert(of_places);
+        }
         first(committed, &mut failure);
         if let Some(failure) = failure {
             return Err(failure);
         }
-        Found::read(&inserted, &looked, &locked, &existing)
+        let mut found = Found::read(&inserted, &looked, &locked, &existing)?;
+        for row in &accepted {
+            let (digest, seq, due_at) = accepting::accepted(row)?;
+            found.accepted.insert(digest, (seq, due_at));
+        }
+        Ok(found)
+    }
+
+    /// Work of names that nobody has, as far as is known.
+    fn fresh_work(&self) -> Vec<Asked<'_>> {
+        let fresh = self.commands.iter().filter_map(|command| match &command.work {
+            Work::Enqueue { work, lock: false, .. } => Some((&**work, None)),
+            _ => None,
+        });
+        fresh.collect()
+    }
+
+    /// The lanes that are joined by what this transaction accepts, in the order in which it came.
+    fn joins(&self) -> Places {
+        let mut places = Places::default();
+        for command in self.commands {
+            if let Work::Enqueue { work, lock: false, .. } = &command.work
+                && let Some(lane) = work.lane
+            {
+                places.join(command.bucket, command.digest, lane);
+            }
+        }
+        places
+    }
+
+    /// Reads what stands where work was not accepted. That is rare, so it is a flight of its own.
+    async fn look_at_occupied(&self, found: &mut Found) -> Result<(), Failure> {
+        let fresh = self.commands.iter().filter(|command| {
+            matches!(command.work, Work::Enqueue { lock: false, .. })
+                && !found.accepted.contains_key(&command.digest)
+        });
+        let (buckets, digests) = names(fresh);
+        if digests.is_empty() {
+            return Ok(());
+        }
+        let anybody: Vec<Option<&[u8]>> = vec![None; digests.len()];
+        let now = self.options.store_time.millis();
+        let rows = self.session.query(statements::LOOK, &[&buckets, &digests, &anybody, &now]).await?;
+        found.read_looked(&rows)
     }
 
     /// Commands that lock nothing yet, sorted by name: so do all nodes, and none waits for another in a circle.
@@ -249,7 +311,8 @@ impl<'a> Batch<'a> {
         for command in self.commands {
             if let Work::Finish { claim, end, answer, .. } = &command.work
                 && let Some(seen) = found.locked.get(&command.digest)
-                && decide::finish(Some(&seen.row), claim, end, *answer, None) == FinishDecision::LookUp
+                && decide::finish(Some(&seen.row), claim, end, (*answer, None), None, seen.now)
+                    == FinishDecision::LookUp
             {
                 buckets.push(bucket_column(claim.operation.bucket()));
                 seqs.push(seq_column(claim.operation.sequence()));
@@ -285,22 +348,31 @@ impl<'a> Batch<'a> {
                 None => Done::Fresh,
                 Some(seen) => self.decide_locked(command, request, seen, writes),
             },
-            Work::Finish { claim, end, answer, .. } => {
+            Work::Enqueue { lock: false, .. } => self.decide_fresh(command, found),
+            Work::Enqueue { work, .. } => match seen {
+                None => Done::Fresh,
+                Some(seen) => accept_afresh(work, seen, writes),
+            },
+            Work::Finish { claim, end, answer, next, excerpt, .. } => {
                 let earlier = Some(earlier.get(&claim.fence));
-                finish(claim, end, *answer, seen, earlier, writes)
+                finish((claim, end), (*answer, *next, excerpt.as_deref()), seen, earlier, writes)
             }
             Work::TakeBack { fence, .. } => Done::TakeBack(take_back(*fence, seen, writes)),
         }
     }
 
     fn decide_fresh(&self, command: &Command, found: &Found) -> Done {
-        let Work::Claim { request, .. } = &command.work else { return Done::Fresh };
+        let request = match &command.work {
+            Work::Claim { request, .. } => request,
+            Work::Enqueue { work, .. } => return decide_work(command, work, found),
+            Work::Finish { .. } | Work::TakeBack { .. } => return Done::Fresh,
+        };
         if let Some((seq, now)) = found.inserted.get(&command.digest) {
             let operation = OperationId::new(command.bucket, *seq, &command.digest);
             return self.granted(command, request, (operation, 1, false, *now));
         }
         let Some(seen) = found.looked.get(&command.digest) else { return Done::Fresh };
-        let seen = &*seen.as_asked(request);
+        let seen = &*seen.as_asked(|name, fingerprint| request.recall(name, fingerprint));
         match decide::claim(&seen.row, request, seen.now) {
             ClaimDecision::Mine { after_doubt } => self.mine(command, request, seen, after_doubt),
             ClaimDecision::Grant(_) => Done::Lock,
@@ -316,7 +388,7 @@ impl<'a> Batch<'a> {
         seen: &Seen,
         writes: &mut Writes,
     ) -> Done {
-        let seen = &*seen.as_asked(request);
+        let seen = &*seen.as_asked(|name, fingerprint| request.recall(name, fingerprint));
         match decide::claim(&seen.row, request, seen.now) {
             ClaimDecision::Mine { after_doubt } => self.mine(command, request, seen, after_doubt),
             ClaimDecision::Grant(grant) => {
@@ -374,6 +446,62 @@ impl<'a> Batch<'a> {
         }
         Ok(())
     }
+
+    /// Gives work that was accepted where something was its number and its time.
+    fn name_accepted(&self, rows: &[Row], done: &mut [Done]) -> Result<(), Failure> {
+        let accepted: HashMap<_, _> = rows
+            .iter()
+            .map(|row| accepting::accepted(row).map(|(digest, seq, due_at)| (digest, (seq, due_at))))
+            .collect::<Result<_, _>>()?;
+        for (command, done) in self.commands.iter().zip(done) {
+            if let (Some((seq, at)), Done::Enqueue(Ok(Enqueued::Accepted { operation, due_at }))) =
+                (accepted.get(&command.digest), done)
+            {
+                *operation = OperationId::new(command.bucket, *seq, &command.digest);
+                *due_at = *at;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says whether work was accepted, or what was there. Whoever asks again after an answer was lost finds the operation that
+/// is its own: queued, asked by the same owner. Told apart from another's it need not be: either way it is accepted once.
+fn decide_work(command: &Command, work: &Enqueue, found: &Found) -> Done {
+    if let Some((seq, due_at)) = found.accepted.get(&command.digest) {
+        let operation = OperationId::new(command.bucket, *seq, &command.digest);
+        return Done::Enqueue(Ok(Enqueued::Accepted { operation, due_at: *due_at }));
+    }
+    let Some(seen) = found.looked.get(&command.digest) else { return Done::Fresh };
+    let seen = &*seen.as_asked(|name, fingerprint| work.recall(name, fingerprint));
+    match decide::enqueue(&seen.row, work, seen.now) {
+        EnqueueDecision::Accept { .. } => Done::Lock,
+        EnqueueDecision::Occupied(state) => occupied_work(seen, state),
+        EnqueueDecision::Collision => Done::Enqueue(Err(LedgerError::DigestCollision)),
+    }
+}
+
+/// Accepts work where something is over.
+fn accept_afresh(work: &Arc<Enqueue>, seen: &Seen, writes: &mut Writes) -> Done {
+    let seen = &*seen.as_asked(|name, fingerprint| work.recall(name, fingerprint));
+    match decide::enqueue(&seen.row, work, seen.now) {
+        EnqueueDecision::Accept { new_life } => {
+            writes.accept(&seen.row, work, new_life);
+            // The number is not known yet: `name_accepted` fills it in.
+            Done::Enqueue(Ok(Enqueued::Accepted { operation: seen.row.id, due_at: seen.now }))
+        }
+        // The answer was not read with the lock.
+        EnqueueDecision::Occupied(State::Completed { .. }) => Done::Fresh,
+        EnqueueDecision::Occupied(state) => occupied_work(seen, state),
+        EnqueueDecision::Collision => Done::Enqueue(Err(LedgerError::DigestCollision)),
+    }
+}
+
+fn occupied_work(seen: &Seen, state: State) -> Done {
+    match seen.row.standing(state, seen.answer.clone()) {
+        Some(standing) => Done::Enqueue(Ok(Enqueued::Occupied(standing))),
+        None => Done::Lock,
+    }
 }
 
 impl Found {
@@ -384,9 +512,7 @@ impl Found {
             let seq = u64::try_from(get::<i64>(row, "seq")?).unwrap_or(0);
             found.inserted.insert(digest(row)?, (seq, Timestamp::from_millis(get(row, "created_ms")?)));
         }
-        for row in looked {
-            found.looked.insert(digest(row)?, Seen::read(row, record::answer(row)?)?);
-        }
+        found.read_looked(looked)?;
         for row in locked {
             found.locked.insert(digest(row)?, Seen::read(row, None)?);
         }
@@ -394,6 +520,14 @@ impl Found {
             found.existing.insert(digest(row)?);
         }
         Ok(found)
+    }
+
+    fn read_looked(&mut self, rows: &[Row]) -> Result<(), Failure> {
+        for row in rows {
+            let digest = OperationDigest::from_bytes(sixteen(row, "digest")?);
+            self.looked.insert(digest, Seen::read(row, record::answer(row)?)?);
+        }
+        Ok(())
     }
 }
 
@@ -404,12 +538,12 @@ impl Seen {
     }
 
     /// The row, with what was erased of it said anew by who asks.
-    fn as_asked(&self, request: &ClaimRequest) -> Cow<'_, Self> {
+    fn as_asked(&self, recall: impl FnOnce(&mut OperationName, &mut Fingerprint)) -> Cow<'_, Self> {
         if !self.row.name.is_erased() {
             return Cow::Borrowed(self);
         }
         let mut seen = self.clone();
-        request.recall(&mut seen.row.name, &mut seen.row.fingerprint);
+        recall(&mut seen.row.name, &mut seen.row.fingerprint);
         Cow::Owned(seen)
     }
 }
@@ -427,18 +561,17 @@ fn occupied(seen: &Seen, state: State) -> Done {
 }
 
 fn finish(
-    claim: &Claim,
-    end: &AttemptEnd,
-    digest: Option<AnswerDigest>,
+    (claim, end): (&Claim, &AttemptEnd),
+    (digest, next, excerpt): (Option<AnswerDigest>, Option<Next>, Option<&str>),
     seen: Option<&Seen>,
     earlier: Option<Option<&StoredEnd>>,
     writes: &mut Writes,
 ) -> Done {
-    match decide::finish(seen.map(|seen| &seen.row), claim, end, digest, earlier) {
+    let now = seen.map_or(Timestamp::from_millis(0), |seen| seen.now);
+    match decide::finish(seen.map(|seen| &seen.row), claim, end, (digest, next), earlier, now) {
         FinishDecision::Write(change, finished) => {
             if let Some(seen) = seen {
-                let (ending, cause, status) = decide::stored_end(end);
-                let by = Ending { fence: claim.fence, ending, cause, status };
+                let by = Ending { excerpt: excerpt.map(Into::into), ..Ending::of(claim.fence, end) };
                 let answer = match end {
                     AttemptEnd::Answered(answer) => digest.map(|digest| (answer, digest)),
                     _ => None,
@@ -460,10 +593,10 @@ fn take_back(fence: Fence, seen: Option<&Seen>, writes: &mut Writes) -> bool {
     if matches!(seen.row.state, State::Claimed { fence: holder, .. } if holder == fence) {
         let event = steadfast_core::Event::NotSent { fence, then: steadfast_core::AfterUnsent::TryAgain };
         if let Ok(next) = steadfast_core::transition(seen.row.state, event) {
-            let end = AttemptEnd::NotSent(NotSentCause::HeldBack);
-            let (ending, cause, status) = decide::stored_end(&end);
-            let change = decide::Change { state: next.state, effects: next.effects, ends_attempt: true };
-            writes.change(&seen.row, change, Some(&Ending { fence, ending, cause, status }), None, seen.now);
+            let by = Ending::of(fence, &AttemptEnd::NotSent(NotSentCause::HeldBack));
+            let pause = Pause { counts: false, ..Pause::NONE };
+            let change = Change::of(&seen.row, next, true, pause, seen.now);
+            writes.change(&seen.row, change, Some(&by), None, seen.now);
         }
     }
     true

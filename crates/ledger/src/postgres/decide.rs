@@ -1,13 +1,15 @@
 //! What a claim or an attempt's end makes of the row it meets: the state machine, handed the facts of the row.
 //! Pure; what is decided here is written by [`super::writes`].
 
+use std::time::Duration;
+
 use steadfast_core::{
-    AfterUnknown, AfterUnsent, AnswerDigest, AttemptEnd, Doubt, Effect, Event, Fence, Mode, Refused, State,
-    StateName, Timestamp, rerun, transition,
+    AnswerDigest, AttemptEnd, Doubt, Effect, Event, Fence, Mode, Next, Refused, State, StateName, Timestamp,
+    Transition, rerun, transition,
 };
 
-use super::record::Stored;
-use crate::{Claim, ClaimRequest, Finished, LedgerError};
+use super::record::{Place, Stored};
+use crate::{Claim, ClaimRequest, Enqueue, Finished, LedgerError};
 
 /// What a claim request meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,85 @@ pub(super) struct Change {
     pub(super) effects: &'static [Effect],
     /// Whether this ends the attempt that held the claim.
     pub(super) ends_attempt: bool,
+    /// Its place in the backlog from now on, where it has one.
+    pub(super) place: Option<Place>,
+}
+
+/// When the next attempt of an asynchronous operation comes, should one follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    /// How long from now.
+    pub(super) after: Duration,
+    /// Whether the attempt that ended counts.
+    pub(super) counts: bool,
+}
+
+impl Pause {
+    /// At once.
+    pub(super) const NONE: Self = Self { after: Duration::ZERO, counts: true };
+
+    /// What `next` says of it.
+    fn of(next: Next) -> Self {
+        match next {
+            Next::Again { after, counts } => Self { after, counts },
+            Next::GiveUp | Next::Hold => Self::NONE,
+        }
+    }
+}
+
+impl Change {
+    /// What a transition makes of a row. One that would wait, and was called off, is called off now.
+    pub(super) fn of(
+        row: &Stored,
+        next: Transition,
+        ends_attempt: bool,
+        pause: Pause,
+        now: Timestamp,
+    ) -> Self {
+        let mut next = next;
+        let called_off = row.place.is_some_and(|place| place.cancel_asked);
+        if called_off
+            && matches!(next.state, State::Waiting { .. })
+            && let Ok(cancelled) = transition(next.state, Event::Cancel)
+        {
+            next = cancelled;
+        }
+        let comes_back = matches!(next.state, State::Queued { .. } | State::Waiting { .. })
+            && !matches!(row.state, State::Queued { .. } | State::Waiting { .. });
+        let place = row.place.map(|place| Place {
+            tries: if ends_attempt && !pause.counts { place.tries.saturating_sub(1) } else { place.tries },
+            due_at: if comes_back { now.after(pause.after) } else { place.due_at },
+            cancel_asked: place.cancel_asked && matches!(next.state, State::Claimed { .. }),
+            ..place
+        });
+        Self { state: next.state, effects: next.effects, ends_attempt, place }
+    }
+}
+
+/// What work for later meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EnqueueDecision {
+    /// What is there is over. Where it was released, the operation goes on as the one that it was.
+    Accept {
+        /// Nothing of what is there stays.
+        new_life: bool,
+    },
+    /// It stays; it counts as being in this state.
+    Occupied(State),
+    /// Another name has the same digest.
+    Collision,
+}
+
+/// Decides whether work for later is accepted where a row is.
+pub(super) fn enqueue(row: &Stored, work: &Enqueue, now: Timestamp) -> EnqueueDecision {
+    if row.name != work.name {
+        return EnqueueDecision::Collision;
+    }
+    let (state, _) = expired(row, now);
+    match transition(state, Event::Enqueue) {
+        Ok(_) => EnqueueDecision::Accept { new_life: state == State::Absent },
+        Err(_) => EnqueueDecision::Occupied(state),
+    }
 }
 
 /// What an attempt's end meets.
@@ -118,8 +199,9 @@ pub(super) fn finish(
     row: Option<&Stored>,
     claim: &Claim,
     end: &AttemptEnd,
-    digest: Option<AnswerDigest>,
+    (digest, next): (Option<AnswerDigest>, Option<Next>),
     earlier: Option<Option<&StoredEnd>>,
+    now: Timestamp,
 ) -> FinishDecision {
     let Some(row) = row.filter(|row| row.id == claim.operation) else {
         return FinishDecision::Tell(Err(LedgerError::Missing));
@@ -138,16 +220,17 @@ pub(super) fn finish(
             }
         }
     }
-    match transition(row.state, event(claim.fence, end, digest)) {
-        Ok(next) => {
+    match transition(row.state, event(claim.fence, end, digest, next)) {
+        Ok(to) => {
+            let pause = next.map_or(Pause::NONE, Pause::of);
+            let next = Change::of(row, to, holds, pause, now);
             let stored = State::Completed { answer: digest };
             let finished = if digest.is_none() || next.state == stored {
                 Finished::Recorded(next.state.name())
             } else {
                 Finished::Superseded(next.state.name())
             };
-            let change = Change { state: next.state, effects: next.effects, ends_attempt: holds };
-            FinishDecision::Write(change, finished)
+            FinishDecision::Write(next, finished)
         }
         Err(Refused::StaleFence) => FinishDecision::Tell(Ok(Finished::Superseded(name))),
         Err(_) if name == StateName::Absent => FinishDecision::Tell(Err(LedgerError::Missing)),
@@ -157,11 +240,12 @@ pub(super) fn finish(
 
 /// What follows makes no difference to a synchronous operation; an asynchronous one whose holder says no more
 /// goes round again where nothing was executed, and is held where nobody knows.
-fn event(fence: Fence, end: &AttemptEnd, answer: Option<AnswerDigest>) -> Event {
+fn event(fence: Fence, end: &AttemptEnd, answer: Option<AnswerDigest>, next: Option<Next>) -> Event {
+    let next = next.unwrap_or(Next::Hold);
     match (end, answer) {
-        (AttemptEnd::NotSent(_), _) => Event::NotSent { fence, then: AfterUnsent::TryAgain },
-        (AttemptEnd::Refused { .. }, _) => Event::Refused { fence, then: AfterUnsent::TryAgain },
-        (AttemptEnd::Unknown { .. }, _) => Event::Unknown { fence, then: AfterUnknown::Hold },
+        (AttemptEnd::NotSent(_), _) => Event::NotSent { fence, then: next.after_unsent() },
+        (AttemptEnd::Refused { .. }, _) => Event::Refused { fence, then: next.after_unsent() },
+        (AttemptEnd::Unknown { .. }, _) => Event::Unknown { fence, then: next.after_unknown() },
         (AttemptEnd::Answered(answer), None) => Event::Answered { fence, answer: answer.digest() },
         (AttemptEnd::Answered(_), Some(answer)) => Event::Answered { fence, answer },
     }

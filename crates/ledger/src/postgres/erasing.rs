@@ -28,7 +28,7 @@ impl Erasure for PostgresLedger {
             let lent = self.general.lend().await?;
             let result = erase(lent.session(), &order, self.shared.options.store_time.millis()).await;
             let (writes, erased) = lent.settle(result).await?;
-            self.shared.wake(&writes.wakes);
+            self.shared.announce(&writes);
             Ok(erased)
         })
     }
@@ -73,6 +73,7 @@ async fn erase(session: &Session, order: &Erase, now: Option<i64>) -> Result<(Wr
                 erased.erased += 1;
             }
             Fate::Entombed => {
+                writes.places.follow(&row, State::Tombstone);
                 writes.forget(&row);
                 writes.wakes.push(row.name.digest());
                 buckets.push(bucket_column(row.id.bucket()));
@@ -95,16 +96,16 @@ async fn erase(session: &Session, order: &Erase, now: Option<i64>) -> Result<(Wr
     session
         .bounded(async {
             let (entombed, written) =
-                tokio::join!(biased; session.execute(statements::ERASE, nameless), writes.commit(session, 0));
+                tokio::join!(biased; session.execute(statements::ERASE, nameless), writes.commit(session, 0, None));
             entombed.map_err(Failure::from)?;
-            written
+            written.map(|_| ())
         })
         .await?;
     Ok((writes, erased))
 }
 
 /// Until when the name stays taken: as long as it would have been.
-fn taken_until(row: &Stored, state: State, until: Option<Timestamp>, now: Timestamp) -> Timestamp {
+pub(super) fn taken_until(row: &Stored, state: State, until: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let finished = until.unwrap_or_else(|| row.expiry(now));
     let longer = row.retention.tombstone.filter(|_| state != State::Tombstone);
     finished.after(longer.unwrap_or_default())

@@ -16,13 +16,15 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_postgres::{AsyncMessage, Client, Statement};
 
 use super::{backoff::Backoff, failure::Failure, failure::with_source, session, shared::Shared};
-use crate::WatchHub;
 
 /// The channel.
 const CHANNEL: &str = "steadfast";
 
 /// What is sent where anything may have changed.
 const EVERYTHING: &str = "*";
+
+/// What is sent where there may be something new to take.
+const WORK: &str = "+";
 
 /// How many digests a notice holds: 32 characters each, and a payload stays below 8,000 bytes.
 const DIGESTS_MAX: usize = 240;
@@ -46,17 +48,17 @@ pub(super) async fn run(shared: Arc<Shared>, mut notices: mpsc::Receiver<Vec<Ope
 }
 
 async fn listen(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     notices: &mut mpsc::Receiver<Vec<OperationDigest>>,
     backoff: &mut Backoff,
 ) -> Result<(), String> {
     let connecting = session::connect(&shared.config, &shared.path, &shared.options).await;
     let (client, mut connection) = connecting.map_err(|error| error.to_string())?;
-    let (hub, mut driver) = (shared.hub.clone(), JoinSet::new());
+    let (ears, mut driver) = (Arc::clone(shared), JoinSet::new());
     driver.spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notification(notice) = message {
-                hear(&hub, notice.payload());
+                hear(&ears, notice.payload());
             }
         }
     });
@@ -64,6 +66,7 @@ async fn listen(
     let notify = bounded(shared, client.prepare("SELECT pg_notify($1, $2)")).await?;
     // Whatever changed while nobody listened.
     shared.hub.wake_all();
+    shared.heard_of_work();
     backoff.reset();
     loop {
         let digests = tokio::select! {
@@ -95,9 +98,12 @@ async fn announce(
         digests.extend(more);
     }
     if shared.unannounced.swap(false, Ordering::Relaxed) {
+        shared.work_unannounced.store(false, Ordering::Relaxed);
         return notify(shared, (client, statement), EVERYTHING).await;
     }
-    if digests.is_empty() {
+    if shared.work_unannounced.swap(false, Ordering::Relaxed) {
+        notify(shared, (client, statement), WORK).await?;
+    } else if digests.is_empty() {
         return bounded(shared, client.batch_execute("")).await;
     }
     for part in digests.chunks(DIGESTS_MAX) {
@@ -130,10 +136,16 @@ async fn bounded<T>(
 }
 
 /// Wakes whoever waits for what a notice names; a notice that cannot be read may have named anything.
-fn hear(hub: &WatchHub, payload: &str) {
+fn hear(shared: &Shared, payload: &str) {
+    if payload == WORK {
+        return shared.heard_of_work();
+    }
     match digests(payload) {
-        Some(digests) => digests.into_iter().for_each(|digest| hub.wake(digest)),
-        None => hub.wake_all(),
+        Some(digests) => digests.into_iter().for_each(|digest| shared.hub.wake(digest)),
+        None => {
+            shared.hub.wake_all();
+            shared.heard_of_work();
+        }
     }
 }
 

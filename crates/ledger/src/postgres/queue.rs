@@ -11,13 +11,13 @@ use std::{
     },
 };
 
-use steadfast_core::{AnswerDigest, AttemptEnd, Bucket, Fence, OperationDigest};
+use steadfast_core::{AnswerDigest, AttemptEnd, Bucket, Fence, Next, OperationDigest};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
-use crate::{BootInstant, Claim, ClaimOutcome, ClaimRequest, Finished, LedgerError};
+use crate::{BootInstant, Claim, ClaimOutcome, ClaimRequest, Enqueue, Enqueued, Finished, LedgerError};
 
 /// The most commands that one transaction takes.
 pub(super) const BATCH_MAX: usize = 128;
@@ -74,8 +74,21 @@ pub(super) enum Work {
         end: Box<AttemptEnd>,
         /// The digest of its answer, where there is one.
         answer: Option<AnswerDigest>,
+        /// What follows, where a worker says so.
+        next: Option<Next>,
+        /// The beginning of an answer that was not final, for people.
+        excerpt: Option<Box<str>>,
         /// Where the caller waits.
         reply: Reply<Finished>,
+    },
+    /// Work for later.
+    Enqueue {
+        /// What is to be accepted.
+        work: Arc<Enqueue>,
+        /// The name is there already and may have room: its row is to be locked.
+        lock: bool,
+        /// Where the caller waits.
+        reply: Reply<Enqueued>,
     },
     /// A claim that may have been written and that nobody knows of: nothing was sent.
     TakeBack {
@@ -92,6 +105,7 @@ impl Command {
         match &self.work {
             Work::Claim { reply, .. } => reply.is_closed(),
             Work::TakeBack { reply, .. } => reply.is_closed(),
+            Work::Enqueue { reply, .. } => reply.is_closed(),
             // An outcome is worth writing also when nobody waits for the word of it.
             Work::Finish { .. } => false,
         }
@@ -99,7 +113,17 @@ impl Command {
 
     /// Whether its row must be locked.
     pub(super) fn locks(&self) -> bool {
-        !matches!(self.work, Work::Claim { lock: false, .. })
+        !matches!(self.work, Work::Claim { lock: false, .. } | Work::Enqueue { lock: false, .. })
+    }
+
+    /// Which names it would take that nobody has, by the statement that does it. Each statement takes names in their order,
+    /// so that nodes never wait for each other in a circle; two statements in one transaction would not.
+    fn inserts(&self) -> Option<Inserts> {
+        match self.work {
+            Work::Claim { lock: false, .. } => Some(Inserts::Claims),
+            Work::Enqueue { lock: false, .. } => Some(Inserts::Work),
+            Work::Claim { .. } | Work::Enqueue { .. } | Work::Finish { .. } | Work::TakeBack { .. } => None,
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -108,9 +132,19 @@ impl Command {
                 AttemptEnd::Answered(answer) => answer.body.as_ref().map_or(0, bytes::Bytes::len),
                 _ => 0,
             },
+            Work::Enqueue { work, .. } => {
+                work.request.body.len() + work.request.headers.as_packed().len() + work.request.target.len()
+            }
             Work::Claim { .. } | Work::TakeBack { .. } => 0,
         }
     }
+}
+
+/// What a command takes names for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inserts {
+    Claims,
+    Work,
 }
 
 /// The commands of one process. Bounded by `open_max` claims and as many finishes.
@@ -182,6 +216,7 @@ impl Queue {
         let mut inner = self.lock();
         let Inner { waiting, busy } = &mut *inner;
         let (mut batch, mut due, mut bytes, mut index) = (Vec::new(), None::<Instant>, 0, 0);
+        let (mut inserts, mut left) = (None, false);
         while index < waiting.len().min(LOOK_MAX) && batch.len() < BATCH_MAX {
             let command = &waiting[index];
             if let Some(at) = command.not_before.filter(|at| *at > now) {
@@ -189,10 +224,13 @@ impl Queue {
                 index += 1;
                 continue;
             }
-            if busy.contains(&command.digest) {
+            let other_kind = inserts.is_some() && command.inserts().is_some_and(|kind| inserts != Some(kind));
+            if busy.contains(&command.digest) || other_kind {
+                left |= other_kind;
                 index += 1;
                 continue;
             }
+            inserts = inserts.or(command.inserts());
             bytes += command.bytes();
             if bytes > BATCH_BYTES_MAX && !batch.is_empty() {
                 break;
@@ -203,7 +241,7 @@ impl Queue {
                 batch.push(command);
             }
         }
-        let left = index < waiting.len();
+        left |= index < waiting.len();
         (batch, due, left)
     }
 

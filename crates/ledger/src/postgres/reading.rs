@@ -37,8 +37,12 @@ const NEWEST: &str = "
         SELECT i.seq FROM steadfast.operations AS i
         WHERE i.bucket = b.number::smallint AND i.seq < $1 ORDER BY i.seq DESC LIMIT 1) AS n";
 
+/// A whole record, and more where that is said.
 macro_rules! full_record {
     () => {
+        full_record!("")
+    };
+    ($more:literal) => {
         concat!(
             "SELECT ",
             columns!(),
@@ -46,13 +50,15 @@ macro_rules! full_record {
                    AS answer_status,
                (SELECT count(*) FROM steadfast.cases AS c
                 WHERE c.bucket = o.bucket AND c.seq = o.seq AND c.closed_ms IS NULL) AS cases_open,
-               s.happened, s.said_by, s.reason, s.settled_ms
-            FROM steadfast.operations AS o
+               s.happened, s.said_by, s.reason, s.settled_ms",
+            $more,
+            " FROM steadfast.operations AS o
             LEFT JOIN LATERAL (SELECT * FROM steadfast.settlements AS s
                 WHERE s.bucket = o.bucket AND s.seq = o.seq ORDER BY s.number DESC LIMIT 1) AS s ON true "
         )
     };
 }
+pub(super) use full_record;
 
 const OPERATION: &str = concat!(full_record!(), "WHERE o.bucket = $1 AND o.seq = $2");
 
@@ -66,10 +72,10 @@ const ATTEMPTS: &str = "
     SELECT t.*, EXISTS (SELECT FROM steadfast.evidence AS e
         WHERE e.bucket = $1 AND e.seq = $2 AND e.fence = t.fence) AS evidence
     FROM (
-        SELECT a.number, a.fence, a.began_ms, a.ended_ms, a.ending, a.cause, a.status, a.request_id
+        SELECT a.number, a.fence, a.began_ms, a.ended_ms, a.ending, a.cause, a.status, a.request_id, a.excerpt
         FROM steadfast.attempts AS a WHERE a.bucket = $1 AND a.seq = $2
         UNION ALL
-        SELECT o.attempts, o.fence, o.changed_ms, NULL, NULL, NULL, NULL, o.request_id
+        SELECT o.attempts, o.fence, o.changed_ms, NULL, NULL, NULL, NULL, o.request_id, NULL
         FROM steadfast.operations AS o WHERE o.bucket = $1 AND o.seq = $2 AND o.state = 'claimed'
         ORDER BY number DESC LIMIT $3
     ) AS t ORDER BY t.number";
@@ -186,7 +192,11 @@ impl Operations for PostgresLedger {
 
 impl PostgresLedger {
     /// Reads with a statement that is sent alone; once more where the connection was lost.
-    async fn read(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, LedgerError> {
+    pub(super) async fn read(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, LedgerError> {
         let mut tries = 0;
         loop {
             let lent = self.general.lend().await?;
@@ -331,7 +341,7 @@ fn records(rows: &[Row]) -> Result<Vec<OperationRecord>, LedgerError> {
     records.map_err(|failure| failure.to_error())
 }
 
-fn record(row: &Row) -> Result<OperationRecord, Failure> {
+pub(super) fn record(row: &Row) -> Result<OperationRecord, Failure> {
     let stored = Stored::read(row)?;
     let settlement = match get::<Option<bool>>(row, "happened")? {
         None => None,
@@ -374,9 +384,10 @@ fn attempt(row: &Row) -> Result<AttemptRecord, Failure> {
         status: status(row, "status")?,
         evidence: get(row, "evidence")?,
         request_id: get::<Option<&str>>(row, "request_id")?.map(Into::into),
+        excerpt: get::<Option<&str>>(row, "excerpt")?.map(Into::into),
     })
 }
 
-fn status(row: &Row, column: &str) -> Result<Option<u16>, Failure> {
+pub(super) fn status(row: &Row, column: &str) -> Result<Option<u16>, Failure> {
     Ok(get::<Option<i32>>(row, column)?.and_then(|status| u16::try_from(status).ok()))
 }

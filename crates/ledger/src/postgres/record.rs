@@ -2,23 +2,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use steadfast_core::{
     Answer, AnswerDigest, Bucket, CredentialDigest, Doubt, Fence, Fingerprint, HeaderFields, Key, Mode,
     Namespace, OperationDigest, OperationId, Owner, Principal, State, StateName, Timestamp,
 };
-use tokio_postgres::{Row, types::FromSql};
+use tokio_postgres::{
+    Row,
+    types::{FromSql, IsNull, ToSql, Type, to_sql_checked},
+};
 
 use super::failure::Failure;
-use crate::{KeepFrom, Occupied, OperationName, Retention, Standing};
+use crate::{KeepFrom, Lane, LaneTrouble, Occupied, OperationName, Retention, Standing};
 
 /// The columns of [`Stored`], for `SELECT … FROM steadfast.operations AS o`.
 macro_rules! columns {
     () => {
-        "o.bucket, o.seq, o.digest, o.namespace, o.key, o.fingerprint, o.principal, o.credential, o.route, \
+        "o.ctid AS at, o.bucket, o.seq, o.digest, o.namespace, o.key, o.fingerprint, o.principal, o.credential, o.route, \
          o.method, o.path, o.state, o.asynchronous, o.doubt, o.doubt_answer, o.fence, o.attempts, \
          o.repeatable_ms, o.first_sent_ms, o.keep_ms, o.keep_from_claim, o.tombstone_ms, o.created_ms, \
-         o.changed_ms, o.answer_digest, o.expires_ms, o.request_id"
+         o.changed_ms, o.answer_digest, o.expires_ms, o.request_id, o.tries, o.due_ms, o.lane, o.lane_passes, \
+         o.cancel_asked, o.never_sent"
     };
 }
 pub(super) use columns;
@@ -26,6 +30,7 @@ pub(super) use columns;
 /// One operation as it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
+    pub(super) at: RowAt,
     pub(super) id: OperationId,
     pub(super) name: OperationName,
     pub(super) fingerprint: Fingerprint,
@@ -44,6 +49,54 @@ pub(super) struct Stored {
     pub(super) expires_at: Option<Timestamp>,
     /// The id of the request that makes the attempt under way.
     pub(super) request_id: Option<Box<str>>,
+    /// Where it stands in the backlog; `None` for a synchronous operation.
+    pub(super) place: Option<Place>,
+}
+
+/// Where a row lies in its table (`ctid`). It lies there for as long as this transaction has it locked and does not write
+/// it, and no index is asked to find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowAt([u8; 6]);
+
+impl<'a> FromSql<'a> for RowAt {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw.try_into()?))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::TID
+    }
+}
+
+impl ToSql for RowAt {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::TID
+    }
+
+    to_sql_checked!();
+}
+
+/// Where an asynchronous operation stands in the backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// How many attempts that count were made, one under way included.
+    pub(super) tries: u32,
+    /// When the next attempt is due, or was.
+    pub(super) due_at: Timestamp,
+    pub(super) lane: Option<Lane>,
+    /// It was called off while an attempt was under way.
+    pub(super) cancel_asked: bool,
+    /// No attempt was claimed since it was accepted.
+    pub(super) never_sent: bool,
 }
 
 impl Stored {
@@ -59,6 +112,7 @@ impl Stored {
         }
         let mode = if get(row, "asynchronous")? { Mode::Asynchronous } else { Mode::Synchronous };
         Ok(Self {
+            at: get(row, "at")?,
             id: OperationId::new(bucket, u64::try_from(get::<i64>(row, "seq")?).unwrap_or(0), &digest),
             name,
             fingerprint: Fingerprint::from_bytes(sixteen(row, "fingerprint")?),
@@ -83,6 +137,7 @@ impl Stored {
             changed_at: Timestamp::from_millis(get(row, "changed_ms")?),
             expires_at: get::<Option<i64>>(row, "expires_ms")?.map(Timestamp::from_millis),
             request_id: get::<Option<&str>>(row, "request_id")?.map(Into::into),
+            place: place(row, mode)?,
         })
     }
 
@@ -125,6 +180,24 @@ fn name(row: &Row, digest: OperationDigest, bucket: Bucket) -> Result<OperationN
     }
     let namespace = Namespace::new(get(row, "namespace")?).map_err(|_| corrupt("namespace"))?;
     Ok(OperationName::new(namespace, Key::new(key).map_err(|_| corrupt("key"))?))
+}
+
+fn place(row: &Row, mode: Mode) -> Result<Option<Place>, Failure> {
+    if mode == Mode::Synchronous {
+        return Ok(None);
+    }
+    let trouble = |passes| if passes { LaneTrouble::Passes } else { LaneTrouble::Blocks };
+    let lane = match sixteen_or_none(row, "lane")? {
+        None => None,
+        Some(digest) => Some(Lane { digest, trouble: trouble(get(row, "lane_passes")?) }),
+    };
+    Ok(Some(Place {
+        tries: u32::try_from(get::<i32>(row, "tries")?).unwrap_or(0),
+        due_at: Timestamp::from_millis(get(row, "due_ms")?),
+        lane,
+        cancel_asked: get::<Option<bool>>(row, "cancel_asked")?.unwrap_or(false),
+        never_sent: get::<Option<bool>>(row, "never_sent")?.unwrap_or(false),
+    }))
 }
 
 fn state(row: &Row, mode: Mode) -> Result<State, Failure> {

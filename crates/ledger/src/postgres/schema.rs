@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("credentials.sql"),
     include_str!("bans.sql"),
     include_str!("requests.sql"),
+    concat!(include_str!("backlog.sql"), include_str!("redrives.sql")),
 ];
 
 /// The newest version that this program knows.

@@ -16,11 +16,13 @@ use tokio_postgres::{
 };
 
 use super::{
+    accepting, changing,
     failure::{Failure, open_error, with_source},
     options::PostgresOptions,
+    places,
     record::get,
     stall::Server,
-    statements,
+    statements, taking,
 };
 use crate::OpenError;
 
@@ -142,7 +144,13 @@ impl Session {
             super::schema::migrate(&mut client, path).await?;
             client.batch_execute(PLANS).await.map_err(|error| open_error(path, &error))?;
             let mut prepared = HashMap::new();
-            for sql in statements::PREPARED {
+            for sql in statements::PREPARED
+                .iter()
+                .chain(places::PREPARED)
+                .chain(taking::PREPARED)
+                .chain(accepting::PREPARED)
+                .chain(&[changing::REDRIVE])
+            {
                 let statement = client.prepare(sql).await.map_err(|error| open_error(path, &error))?;
                 prepared.insert(*sql, statement);
             }

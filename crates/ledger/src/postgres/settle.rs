@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::{
     PostgresLedger,
-    decide::Change,
+    decide::{Change, Pause},
     failure::{Failure, first},
     record::{Stored, get},
     session::Session,
@@ -22,7 +22,7 @@ impl Settlements for PostgresLedger {
             let result = settle(lent.session(), id, &settlement, now).await;
             match lent.settle(result).await? {
                 Ok((settled, writes)) => {
-                    self.shared.wake(&writes.wakes);
+                    self.shared.announce(&writes);
                     Ok(settled)
                 }
                 Err(refusal) => Err(refusal),
@@ -58,7 +58,7 @@ async fn settle(
         }
     };
     let mut writes = Writes::default();
-    let change = Change { state: next.state, effects: next.effects, ends_attempt: false };
+    let change = Change::of(&row, next, false, Pause::NONE, now);
     writes.change(&row, change, None, answer, now);
     let (bucket, seq) = (bucket_column(id.bucket()), seq_column(id.sequence()));
     let (by, reason): (&str, &str) = (&settlement.by, &settlement.reason);
@@ -66,16 +66,16 @@ async fn settle(
     session
         .bounded(async {
             let (said, written) =
-                tokio::join!(biased; session.execute(statements::SETTLE, said), writes.commit(session, 0));
+                tokio::join!(biased; session.execute(statements::SETTLE, said), writes.commit(session, 0, None));
             said.map_err(Failure::from)?;
-            written
+            written.map(|_| ())
         })
         .await?;
     Ok(Ok((Settled { state: next.state.name() }, writes)))
 }
 
 /// Begins a transaction and locks the operation, where it is the one that is meant.
-async fn lock(
+pub(super) async fn lock(
     session: &Session,
     id: OperationId,
     now: Option<i64>,

@@ -2,11 +2,11 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use steadfast_core::{OperationDigest, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_postgres::Config;
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     queue::Queue,
     stall::{Server, StallGuard},
     take_back::Orphan,
+    writes::Writes,
 };
 use crate::{LedgerError, LiveClaims, WatchHub};
 
@@ -35,6 +36,14 @@ pub(super) struct Shared {
     pub(super) claiming: AtomicUsize,
     /// Changed operations that other nodes have not been told of one by one.
     pub(super) unannounced: AtomicBool,
+    /// Work of which other nodes have not been told.
+    pub(super) work_unannounced: AtomicBool,
+    /// Counts up when there may be something to take.
+    pub(super) arrivals: watch::Sender<u64>,
+    /// Operations that were taken since `ready` was vacuumed.
+    pub(super) taken: AtomicU64,
+    /// Told when it is time to.
+    pub(super) vacuum: Notify,
     notices: mpsc::Sender<Vec<OperationDigest>>,
     orphans: mpsc::Sender<Orphan>,
     guard: Mutex<StallGuard>,
@@ -56,6 +65,10 @@ impl Shared {
             live: LiveClaims::default(),
             claiming: AtomicUsize::new(0),
             unannounced: AtomicBool::new(false),
+            work_unannounced: AtomicBool::new(false),
+            arrivals: watch::Sender::new(0),
+            taken: AtomicU64::new(0),
+            vacuum: Notify::new(),
             notices,
             orphans,
             guard: Mutex::new(StallGuard::new(options.lease)),
@@ -73,6 +86,28 @@ impl Shared {
         if self.notices.try_send(digests.to_vec()).is_err() {
             self.unannounced.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Tells what a transaction changed, here and on other nodes.
+    pub(super) fn announce(&self, writes: &Writes) {
+        self.wake(&writes.wakes);
+        if writes.places.bring_work() {
+            self.arrived();
+        }
+    }
+
+    /// Tells whoever takes work that there may be some, here and on other nodes.
+    pub(super) fn arrived(&self) {
+        self.heard_of_work();
+        if !self.work_unannounced.swap(true, Ordering::Relaxed) {
+            // Should there be no room, the listener looks once it is through with what waits.
+            let _ = self.notices.try_send(Vec::new());
+        }
+    }
+
+    /// Tells whoever takes work here that there may be some.
+    pub(super) fn heard_of_work(&self) {
+        self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Has a claim taken back that nobody knows of. Should too many be on the way, its lease runs out instead.

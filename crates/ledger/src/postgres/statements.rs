@@ -1,15 +1,14 @@
 //! The statements of the hot path. Each takes a whole batch as arrays, one column each.
 //!
 //! Plans, looked at with 330,000 operations, generic plans and 128 names a statement (Postgres 15,
-//! `EXPLAIN (ANALYZE, BUFFERS) EXECUTE …`): `LOOK`, `LOCK`, `ENDED`, `ADVANCE`, `RENEW` and `FORGET` are nested
-//! loops from `unnest` into one unique index, four buffers a row, 1 to 3 ms in a warm cache (`ADVANCE` 8 ms: it
-//! writes three index entries a row). What the planner did instead, and what keeps it from that:
+//! `EXPLAIN (ANALYZE, BUFFERS) EXECUTE …`): `LOOK`, `LOCK`, `ENDED`, `RENEW` and `FORGET` are nested loops from
+//! `unnest` into one unique index, four buffers a row, 1 to 3 ms in a warm cache. `ADVANCE` finds the rows, which are
+//! locked by then, where they lie, whatever it was planned on; it writes three index entries a row. What the planner did instead, and what keeps it from that:
 //!
 //! - Planned on tables that are empty, or were analysed with a few rows, all of them are hash joins over a
 //!   sequential scan, and a generic plan keeps that. So the sessions are told not to ([`super::session`]).
-//! - With that, on an empty table, `ADVANCE` took the wrong one of two unique indexes, by its bucket alone, and
-//!   read the whole bucket for each row: 6.7 ms for 20 rows. So it names both unique keys, and the sessions plan
-//!   anew while the tables grow.
+//! - With that, on an empty table, a statement may take the wrong one of two unique indexes, by its bucket alone, and
+//!   read the whole bucket for each row: 6.7 ms for 20 rows. So the sessions plan anew while the tables grow.
 //! - With `state = 'claimed'` in it, `RENEW` joined the index of all leases to the array without a condition.
 //! - `REAP` and `SWEEP` need their time as a scalar subquery: joined to a one-row subquery it became a filter,
 //!   and every live lease was read (50 ms instead of 0.04 ms).
@@ -93,7 +92,8 @@ pub(super) const RECLAIM: &str = "
         state = 'claimed', doubt = k.doubt, doubt_answer = NULL, attempts = k.attempts,
         first_sent_ms = k.first_sent_ms, created_ms = k.created_ms, changed_ms = $19::bigint,
         lease_until_ms = $19::bigint + $20::bigint, answer_digest = NULL, expires_ms = NULL,
-        request_id = k.request_id
+        request_id = k.request_id, asynchronous = false, tries = NULL, due_ms = NULL, lane = NULL,
+        lane_passes = NULL, cancel_asked = NULL, never_sent = NULL
     FROM unnest($1::smallint[], $2::bigint[], $3::boolean[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
                 $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[], $13::boolean[],
                 $14::bigint[], $15::text[], $16::integer[], $17::bigint[], $18::bigint[], $21::text[], $22::text[],
@@ -104,24 +104,26 @@ pub(super) const RECLAIM: &str = "
     WHERE o.bucket = k.bucket AND o.seq = k.seq
     RETURNING o.digest, o.seq";
 
-/// Writes what a transition made of operations.
+/// Writes what a transition made of operations that this transaction has locked.
 pub(super) const ADVANCE: &str = "
     UPDATE steadfast.operations AS o
     SET state = k.state, doubt = k.doubt, doubt_answer = k.doubt_answer, fence = k.fence,
         lease_until_ms = CASE WHEN k.fence IS NULL THEN NULL ELSE o.lease_until_ms END,
         request_id = CASE WHEN k.fence IS NULL THEN NULL ELSE o.request_id END,
-        answer_digest = k.answer_digest, expires_ms = k.expires_ms, changed_ms = k.changed_ms
-    FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[],
-                $8::bigint[], $9::bigint[], $10::bytea[])
-             AS k (bucket, seq, state, doubt, doubt_answer, fence, answer_digest, expires_ms, changed_ms, digest)
-    WHERE o.bucket = k.bucket AND o.seq = k.seq AND o.digest = k.digest";
+        answer_digest = k.answer_digest, expires_ms = k.expires_ms, changed_ms = k.changed_ms,
+        tries = k.tries, due_ms = k.due_ms, cancel_asked = k.cancel_asked
+    FROM unnest($1::tid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bigint[],
+                $8::bigint[], $9::integer[], $10::bigint[], $11::boolean[])
+             AS k (at, state, doubt, doubt_answer, fence, answer_digest, expires_ms, changed_ms, tries, due_ms,
+                   cancel_asked)
+    WHERE o.ctid = k.at";
 
 /// Writes attempts that ended.
 pub(super) const END_ATTEMPTS: &str = "
     INSERT INTO steadfast.attempts
-        (bucket, seq, number, fence, began_ms, ended_ms, ending, cause, status, request_id)
+        (bucket, seq, number, fence, began_ms, ended_ms, ending, cause, status, request_id, excerpt)
     SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bytea[], $5::bigint[], $6::bigint[],
-                         $7::text[], $8::text[], $9::integer[], $10::text[])";
+                         $7::text[], $8::text[], $9::integer[], $10::text[], $11::text[])";
 
 /// Writes the answers of operations.
 pub(super) const STORE_ANSWERS: &str = "
@@ -165,6 +167,9 @@ macro_rules! forget {
 pub(super) const FORGET: [&str; 5] =
     [forget!("answers"), forget!("attempts"), forget!("evidence"), forget!("cases"), forget!("settlements")];
 
+/// Removes the requests of asynchronous operations.
+pub(super) const FORGET_BACKGROUND: &str = forget!("background");
+
 /// Removes operations themselves.
 pub(super) const REMOVE: &str = forget!("operations");
 
@@ -172,8 +177,9 @@ pub(super) const REMOVE: &str = forget!("operations");
 pub(super) const REAP: &str = concat!(
     "SELECT ",
     columns!(),
-    ", (SELECT coalesce($2::bigint, steadfast.now_ms())) AS now_ms
+    ", b.tries_max, b.give_up_ms, (SELECT coalesce($2::bigint, steadfast.now_ms())) AS now_ms
     FROM steadfast.operations AS o
+    LEFT JOIN steadfast.background AS b ON b.bucket = o.bucket AND b.seq = o.seq
     WHERE o.state = 'claimed' AND o.lease_until_ms <= (SELECT coalesce($2::bigint, steadfast.now_ms()))
     ORDER BY o.lease_until_ms LIMIT $1
     FOR UPDATE OF o SKIP LOCKED"
@@ -257,7 +263,7 @@ pub(super) const ERASE: &str = "
     SET state = 'tombstone', doubt = 'none', doubt_answer = NULL, fence = NULL, lease_until_ms = NULL,
         answer_digest = NULL, expires_ms = k.expires_ms, changed_ms = $4::bigint,
         fingerprint = decode(repeat('00', 16), 'hex'), namespace = o.bucket::text, key = '', principal = NULL,
-        credential = NULL, path = '', request_id = NULL
+        credential = NULL, path = '', request_id = NULL, lane = NULL, lane_passes = NULL, cancel_asked = NULL
     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS k (bucket, seq, expires_ms)
     WHERE o.bucket = k.bucket AND o.seq = k.seq";
 
@@ -281,6 +287,7 @@ pub(super) const PREPARED: &[&str] = &[
     FORGET[2],
     FORGET[3],
     FORGET[4],
+    FORGET_BACKGROUND,
     REMOVE,
     REAP,
     SWEEP,

@@ -29,6 +29,11 @@ pub(super) struct Orphan {
 }
 
 impl Orphan {
+    /// The claim with this fence.
+    pub(super) fn new(bucket: Bucket, digest: OperationDigest, fence: Fence) -> Self {
+        Self { bucket, digest, fence }
+    }
+
     /// The claim that this request may have made.
     pub(super) fn of(request: &ClaimRequest) -> Self {
         Self { bucket: request.name.bucket(), digest: request.name.digest(), fence: request.fence }

@@ -1,15 +1,16 @@
 //! Renewing, reaping, sweeping and checking: what runs without a caller.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use steadfast_core::{
-    AfterUnknown, AttemptEnd, Event, Fence, OperationId, State, Timestamp, UnknownCause, transition,
+    AfterUnknown, AttemptEnd, Event, Fence, Mode, OperationId, Stamina, State, Timestamp, UnknownCause,
+    after_attempt, rerun, transition,
 };
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     PostgresLedger,
-    decide::{self, Change, stored_end},
+    decide::{self, Change, Pause},
     failure::{Failure, first},
     pool::{Lent, Pool},
     record::{Stored, get, millis, sixteen},
@@ -18,7 +19,7 @@ use super::{
     statements,
     writes::{Ending, Writes, bucket_column, seq_column},
 };
-use crate::{LedgerError, Reaped, Swept, Upkeep};
+use crate::{LedgerError, Reaped, Swept, Upkeep, backlog::pause_after_loss};
 
 /// The most operations that one round of reaping or sweeping takes.
 const ROUND_MAX: u32 = 1_000;
@@ -46,7 +47,7 @@ impl Upkeep for PostgresLedger {
             let Some(lent) = self.steady().await? else { return Ok(Vec::new()) };
             let result = reap(lent.session(), limit, self.shared.options.store_time.millis()).await;
             let (writes, reaped) = lent.settle(result).await?;
-            self.shared.wake(&writes.wakes);
+            self.shared.announce(&writes);
             Ok(reaped)
         })
     }
@@ -56,12 +57,12 @@ impl Upkeep for PostgresLedger {
             let Some(lent) = self.steady().await? else { return Ok(Swept::default()) };
             let result = sweep(lent.session(), limit, self.shared.options.store_time.millis()).await;
             let (writes, swept) = lent.settle(result).await?;
-            self.shared.wake(&writes.wakes);
+            self.shared.announce(&writes);
             Ok(swept)
         })
     }
 
-    fn lease(&self) -> std::time::Duration {
+    fn lease(&self) -> Duration {
         self.shared.options.lease
     }
 
@@ -143,19 +144,45 @@ async fn reap(session: &Session, limit: u32, now: Option<i64>) -> Result<(Writes
     let rows = begin(session, statements::REAP, limit, now).await?;
     let (mut writes, mut reaped) = (Writes::default(), Vec::new());
     for row in &rows {
-        let now = Timestamp::from_millis(get(row, "now_ms")?);
+        let (now, stamina) = (Timestamp::from_millis(get(row, "now_ms")?), stamina_left(row)?);
         let row = Stored::read(row)?;
         let State::Claimed { fence, .. } = row.state else { continue };
-        let event = Event::LeaseRanOut { fence, then: AfterUnknown::Hold };
-        let Ok(next) = transition(row.state, event) else { continue };
         let end = AttemptEnd::Unknown { cause: UnknownCause::HolderLost, status: None };
-        let (ending, cause, status) = stored_end(&end);
-        let change = Change { state: next.state, effects: next.effects, ends_attempt: true };
-        writes.change(&row, change, Some(&Ending { fence, ending, cause, status }), None, now);
+        let (then, pause) = after_lost_holder(&row, &end, stamina, now);
+        let Ok(next) = transition(row.state, Event::LeaseRanOut { fence, then }) else { continue };
+        let change = Change::of(&row, next, true, pause, now);
+        writes.change(&row, change, Some(&Ending::of(fence, &end)), None, now);
         reaped.push(Reaped { operation: row.id, digest: row.name.digest() });
     }
-    session.bounded(writes.commit(session, 0)).await?;
+    session.bounded(writes.commit(session, 0, None)).await?;
     Ok((writes, reaped))
+}
+
+/// What an asynchronous operation has left, by its request.
+fn stamina_left(row: &Row) -> Result<Option<Stamina>, Failure> {
+    let Some(tries_max) = get::<Option<i32>>(row, "tries_max")? else { return Ok(None) };
+    Ok(Some(Stamina {
+        tries: u32::try_from(get::<i32>(row, "tries")?).unwrap_or(0),
+        tries_max: u32::try_from(tries_max).unwrap_or(0),
+        give_up_at: Timestamp::from_millis(get(row, "give_up_ms")?),
+    }))
+}
+
+/// What follows an attempt whose holder is gone. No worker is there to say, so the stored policy does: on an upstream that
+/// repeats safely the operation runs again soon, and later each time.
+fn after_lost_holder(
+    row: &Stored,
+    end: &AttemptEnd,
+    stamina: Option<Stamina>,
+    now: Timestamp,
+) -> (AfterUnknown, Pause) {
+    let Some(stamina) = stamina.filter(|_| row.mode == Mode::Asynchronous) else {
+        return (AfterUnknown::Hold, Pause::NONE);
+    };
+    let after = pause_after_loss(stamina.tries);
+    let rerun = rerun(row.first_sent, now, row.repeatable_for, row.repeatable_for);
+    let next = after_attempt(end, stamina, rerun, false, (now, after));
+    (next.after_unknown(), Pause { after, counts: true })
 }
 
 async fn sweep(session: &Session, limit: u32, now: Option<i64>) -> Result<(Writes, Swept), Failure> {
@@ -176,7 +203,7 @@ async fn sweep(session: &Session, limit: u32, now: Option<i64>) -> Result<(Write
             _ => {}
         }
     }
-    session.bounded(writes.commit(session, 0)).await?;
+    session.bounded(writes.commit(session, 0, None)).await?;
     Ok((writes, swept))
 }
 

@@ -81,6 +81,9 @@ async fn process(shared: &Shared, session: &Session, batch: Vec<Command>) -> Res
             Ok(outcome) => {
                 shared.answered();
                 shared.wake(&outcome.wakes);
+                if outcome.brings_work {
+                    shared.arrived();
+                }
                 for (command, done) in part.into_iter().zip(outcome.done) {
                     tell(shared, command, done);
                 }
@@ -167,11 +170,11 @@ fn tell(shared: &Shared, mut command: Command, done: Done) {
             let failure = Failure::Busy("somebody else has its row locked".into());
             wait_for_lock(shared, command, &failure);
         }
-        (Done::Lock, Work::Claim { lock, .. }) => {
+        (Done::Lock, Work::Claim { lock, .. } | Work::Enqueue { lock, .. }) => {
             *lock = true;
             shared.queue.put_back(vec![command]);
         }
-        (Done::Fresh, Work::Claim { lock, .. }) => {
+        (Done::Fresh, Work::Claim { lock, .. } | Work::Enqueue { lock, .. }) => {
             *lock = false;
             command.cautious = true;
             shared.queue.put_back(vec![command]);
@@ -194,13 +197,22 @@ fn answer(shared: &Shared, work: Work, done: Done) {
         (Work::Finish { reply, .. }, Done::Finish(result)) => {
             let _ = reply.send(result);
         }
+        (Work::Enqueue { reply, .. }, Done::Enqueue(result)) => {
+            let _ = reply.send(result);
+        }
         (Work::TakeBack { reply, .. }, Done::TakeBack(certain)) => {
             let _ = reply.send(Ok(certain));
         }
         // A batch decides each command in its own terms.
         (
             _,
-            Done::Claim(_) | Done::Finish(_) | Done::TakeBack(_) | Done::Lock | Done::Fresh | Done::Blocked,
+            Done::Claim(_)
+            | Done::Enqueue(_)
+            | Done::Finish(_)
+            | Done::TakeBack(_)
+            | Done::Lock
+            | Done::Fresh
+            | Done::Blocked,
         ) => {}
     }
 }
@@ -221,6 +233,9 @@ fn refuse(shared: &Shared, command: Command, error: &LedgerError) {
             let _ = reply.send(Err(error.clone()));
         }
         Work::Finish { reply, .. } => {
+            let _ = reply.send(Err(error.clone()));
+        }
+        Work::Enqueue { reply, .. } => {
             let _ = reply.send(Err(error.clone()));
         }
         Work::TakeBack { reply, .. } => {

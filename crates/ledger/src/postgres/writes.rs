@@ -1,18 +1,24 @@
 //! What a transaction writes, gathered as one array a column, and sent in one flight with its commit.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
-use steadfast_core::{Answer, AnswerDigest, Bucket, Effect, Fence, OperationDigest, State, Timestamp};
-use tokio_postgres::Row;
+use steadfast_core::{
+    Answer, AnswerDigest, AttemptEnd, Bucket, Effect, Fence, Mode, OperationDigest, OperationId, State,
+    Timestamp,
+};
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    decide::{Change, Grant},
+    accepting::{GO_ON, accept},
+    changing::redrive,
+    decide::{Change, Grant, stored_end},
     failure::{Failure, first},
-    record::{Stored, doubt_columns, millis},
+    places::Places,
+    record::{Place, RowAt, Stored, doubt_columns, millis},
     session::Session,
     statements,
 };
-use crate::{ClaimRequest, KeepFrom};
+use crate::{ClaimRequest, Enqueue, KeepFrom};
 
 /// A bucket as its column.
 pub(super) fn bucket_column(bucket: Bucket) -> i16 {
@@ -22,6 +28,15 @@ pub(super) fn bucket_column(bucket: Bucket) -> i16 {
 /// A sequence number as its column.
 pub(super) fn seq_column(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+/// Rows that a commit brought back.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// Those of claims: digest and number.
+    pub(super) claimed: Vec<Row>,
+    /// Those of work that was accepted.
+    pub(super) accepted: Vec<Row>,
 }
 
 /// Everything that one transaction writes.
@@ -35,15 +50,31 @@ pub(super) struct Writes {
     adopt: (Vec<i16>, Vec<i64>, Vec<Vec<u8>>),
     cases: Cases,
     forget: (Vec<i16>, Vec<i64>),
+    forget_background: (Vec<i16>, Vec<i64>),
     remove: (Vec<i16>, Vec<i64>),
     /// The operations that somebody may wait for.
     pub(super) wakes: Vec<OperationDigest>,
+    /// How places in the backlog change.
+    pub(super) places: Places,
+    /// Work that is accepted where something else was.
+    accept: Accept,
+    /// An operation that was redriven: how many attempts it has, and until when they begin.
+    pub(super) redriven: Option<(OperationId, i32, i64)>,
+}
+
+/// Work that is accepted where something else was.
+#[derive(Debug, Default)]
+struct Accept {
+    work: Vec<(Arc<Enqueue>, Option<i64>)>,
+    bucket: Vec<i16>,
+    seq: Vec<i64>,
+    attempts: Vec<i32>,
+    created: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
 struct Advance {
-    bucket: Vec<i16>,
-    seq: Vec<i64>,
+    at: Vec<RowAt>,
     state: Vec<&'static str>,
     doubt: Vec<&'static str>,
     doubt_answer: Vec<Option<Vec<u8>>>,
@@ -51,7 +82,9 @@ struct Advance {
     answer_digest: Vec<Option<Vec<u8>>>,
     expires: Vec<Option<i64>>,
     changed: Vec<i64>,
-    digest: Vec<Vec<u8>>,
+    tries: Vec<Option<i32>>,
+    due: Vec<Option<i64>>,
+    cancel_asked: Vec<Option<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +125,7 @@ struct Attempts {
     cause: Vec<Option<&'static str>>,
     status: Vec<Option<i32>>,
     request_id: Vec<Option<String>>,
+    excerpt: Vec<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +170,15 @@ pub(super) struct Ending {
     pub(super) ending: &'static str,
     pub(super) cause: Option<&'static str>,
     pub(super) status: Option<i32>,
+    pub(super) excerpt: Option<Box<str>>,
+}
+
+impl Ending {
+    /// The end of the attempt with this fence.
+    pub(super) fn of(fence: Fence, end: &AttemptEnd) -> Self {
+        let (ending, cause, status) = stored_end(end);
+        Self { fence, ending, cause, status, excerpt: None }
+    }
 }
 
 impl Writes {
@@ -167,19 +210,58 @@ impl Writes {
             self.end_attempt(row, by, now);
         }
         if change.state != row.state {
-            self.advance(row, change.state, expires_at, now);
+            self.advance(row, change.state, change.place, expires_at, now);
+            self.places.follow(row, change.state);
         }
+    }
+
+    /// Writes that an operation which was taken out of `ready` is not sent: it is in doubt.
+    pub(super) fn hold_taken(&mut self, row: &Stored, change: &Change, now: Timestamp) {
+        self.advance(row, change.state, change.place, row.expires_at, now);
+        self.places.follow_taken(row, change.state);
+        self.wakes.push(row.name.digest());
     }
 
     /// Writes the state that a row's retention ended in: a tombstone, without what hung on the operation.
     pub(super) fn entomb(&mut self, row: &Stored, state: State, until: Option<Timestamp>, now: Timestamp) {
-        self.advance(row, state, until, now);
+        self.advance(row, state, row.place, until, now);
+        self.places.follow(row, state);
         self.forget(row);
         self.wakes.push(row.name.digest());
     }
 
+    /// Writes that an operation is to be called off, should its attempt bring nothing.
+    pub(super) fn ask_to_cancel(&mut self, row: &Stored, now: Timestamp) {
+        let place = row.place.map(|place| Place { cancel_asked: true, ..place });
+        self.advance(row, row.state, place, row.expires_at, now);
+    }
+
+    /// Accepts work where something is over, in its stead, or, where that was released, as it.
+    pub(super) fn accept(&mut self, row: &Stored, work: &Arc<Enqueue>, new_life: bool) {
+        if new_life {
+            self.remove(row);
+        } else {
+            self.remove.0.push(bucket_column(row.id.bucket()));
+            self.remove.1.push(seq_column(row.id.sequence()));
+            self.accept.bucket.push(bucket_column(row.id.bucket()));
+            self.accept.seq.push(seq_column(row.id.sequence()));
+            self.accept.attempts.push(i32::try_from(row.attempts).unwrap_or(i32::MAX));
+            self.accept.created.push(row.created_at.as_millis());
+        }
+        if let Some(lane) = work.lane {
+            self.places.join(work.name.bucket(), work.name.digest(), lane);
+        }
+        self.accept.work.push((Arc::clone(work), (!new_life).then_some(seq_column(row.id.sequence()))));
+    }
+
+    /// Whether there may be something new to take.
+    pub(super) fn bring_work(&self) -> bool {
+        self.places.bring_work() || !self.accept.work.is_empty()
+    }
+
     /// Removes an operation and all that hangs on it.
     pub(super) fn remove(&mut self, row: &Stored) {
+        self.places.follow(row, State::Absent);
         self.forget(row);
         self.remove.0.push(bucket_column(row.id.bucket()));
         self.remove.1.push(seq_column(row.id.sequence()));
@@ -220,11 +302,17 @@ impl Writes {
         reclaim.request_id.push(request.kept_request_id().map(str::to_owned));
     }
 
-    fn advance(&mut self, row: &Stored, state: State, expires_at: Option<Timestamp>, now: Timestamp) {
+    pub(super) fn advance(
+        &mut self,
+        row: &Stored,
+        state: State,
+        place: Option<Place>,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         let (doubt, doubt_answer) = doubt_columns(state);
         let advance = &mut self.advance;
-        advance.bucket.push(bucket_column(row.id.bucket()));
-        advance.seq.push(seq_column(row.id.sequence()));
+        advance.at.push(row.at);
         advance.state.push(state.name().as_str());
         advance.doubt.push(doubt);
         advance.doubt_answer.push(doubt_answer.map(|digest| digest.as_bytes().to_vec()));
@@ -239,7 +327,9 @@ impl Writes {
         advance.expires.push(expires_at.map(Timestamp::as_millis));
         let changed = if state.name() == row.state.name() { row.changed_at } else { now };
         advance.changed.push(changed.as_millis());
-        advance.digest.push(row.name.digest().as_bytes().to_vec());
+        advance.tries.push(place.map(|place| i32::try_from(place.tries).unwrap_or(i32::MAX)));
+        advance.due.push(place.map(|place| place.due_at.as_millis()));
+        advance.cancel_asked.push(place.filter(|place| place.cancel_asked).map(|_| true));
     }
 
     fn end_attempt(&mut self, row: &Stored, by: &Ending, now: Timestamp) {
@@ -254,6 +344,7 @@ impl Writes {
         attempts.cause.push(by.cause);
         attempts.status.push(by.status);
         attempts.request_id.push(row.request_id.as_deref().map(str::to_owned));
+        attempts.excerpt.push(by.excerpt.as_deref().map(str::to_owned));
     }
 
     fn keep_evidence(
@@ -299,14 +390,25 @@ impl Writes {
     pub(super) fn forget(&mut self, row: &Stored) {
         self.forget.0.push(bucket_column(row.id.bucket()));
         self.forget.1.push(seq_column(row.id.sequence()));
+        if row.mode == Mode::Asynchronous {
+            self.forget_background.0.push(bucket_column(row.id.bucket()));
+            self.forget_background.1.push(seq_column(row.id.sequence()));
+        }
     }
 
-    /// Sends everything and the commit in one flight. Returns the rows of the claims: digest and number.
-    pub(super) async fn commit(&self, session: &Session, lease_ms: i64) -> Result<Vec<Row>, Failure> {
+    /// Sends everything and the commit in one flight.
+    pub(super) async fn commit(
+        &self,
+        session: &Session,
+        lease_ms: i64,
+        now: Option<i64>,
+    ) -> Result<Written, Failure> {
         let [answers, attempts, evidence, cases, settlements] = statements::FORGET;
         // In the order they are sent: what hung on an earlier life goes before the row gets its new number.
         let results = tokio::join!(
             biased;
+            self.places.withdraw(session),
+            delete(session, statements::FORGET_BACKGROUND, &self.forget_background),
             delete(session, answers, &self.forget),
             delete(session, attempts, &self.forget),
             delete(session, evidence, &self.forget),
@@ -320,19 +422,28 @@ impl Writes {
             self.send_evidence(session),
             self.send_adopted(session),
             self.send_cases(session),
+            redrive(session, self.redriven),
+            self.send_accepted(session, now),
+            self.places.send(session),
             session.simple("COMMIT"),
         );
         let mut failure = None;
         for result in [
-            results.0, results.1, results.2, results.3, results.4, results.5, results.6, results.8,
-            results.9, results.10, results.11, results.12,
+            results.0, results.1, results.2, results.3, results.4, results.5, results.6, results.7,
+            results.8, results.10, results.11, results.12, results.13, results.14, results.15,
         ] {
             first(result, &mut failure);
         }
-        let claimed = first(results.7, &mut failure);
-        first(results.13, &mut failure);
+        let claimed = first(results.9, &mut failure);
+        let accepted = first(results.16, &mut failure);
+        if let Err(of_places) = results.17 {
+            failure.get_or_insert(of_places);
+        }
+        first(results.18, &mut failure);
         match failure {
-            None => Ok(claimed.unwrap_or_default()),
+            None => {
+                Ok(Written { claimed: claimed.unwrap_or_default(), accepted: accepted.unwrap_or_default() })
+            }
             Some(failure) => Err(failure),
         }
     }
@@ -340,12 +451,11 @@ impl Writes {
     async fn send_advance(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
         let rows = &self.advance;
         unless(
-            rows.seq.is_empty(),
+            rows.at.is_empty(),
             session.execute(
                 statements::ADVANCE,
                 &[
-                    &rows.bucket,
-                    &rows.seq,
+                    &rows.at,
                     &rows.state,
                     &rows.doubt,
                     &rows.doubt_answer,
@@ -353,7 +463,9 @@ impl Writes {
                     &rows.answer_digest,
                     &rows.expires,
                     &rows.changed,
-                    &rows.digest,
+                    &rows.tries,
+                    &rows.due,
+                    &rows.cancel_asked,
                 ],
             ),
         )
@@ -417,6 +529,7 @@ impl Writes {
                     &rows.cause,
                     &rows.status,
                     &rows.request_id,
+                    &rows.excerpt,
                 ],
             ),
         )
@@ -464,6 +577,24 @@ impl Writes {
             .await
     }
 
+    async fn send_accepted(
+        &self,
+        session: &Session,
+        now: Option<i64>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let rows = &self.accept;
+        let work = rows.work.iter().map(|(work, own)| (&**work, *own)).collect();
+        let going_on: &[&(dyn ToSql + Sync)] = &[&rows.bucket, &rows.seq, &rows.attempts, &rows.created];
+        let (accepted, went_on) = tokio::join!(
+            biased;
+            accept(session, work, now),
+            unless(rows.seq.is_empty(), session.execute(GO_ON, going_on)),
+        );
+        let accepted = accepted?;
+        went_on?;
+        Ok(accepted)
+    }
+
     async fn send_cases(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
         let rows = &self.cases;
         unless(
@@ -506,6 +637,9 @@ async fn delete(
 }
 
 /// Nothing, or what `future` brings: a statement without rows is not sent.
-async fn unless<T: Default, E>(nothing: bool, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+pub(super) async fn unless<T: Default, E>(
+    nothing: bool,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     if nothing { Ok(T::default()) } else { future.await }
 }

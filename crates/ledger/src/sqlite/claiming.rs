@@ -90,7 +90,7 @@ impl Desk {
     }
 
     /// The operation whose name has this digest, with the answer that it keeps.
-    fn by_digest(&self, digest: OperationDigest) -> Result<Option<(Whole, Option<Answer>)>> {
+    pub(super) fn by_digest(&self, digest: OperationDigest) -> Result<Option<(Whole, Option<Answer>)>> {
         const SQL: &str = concat!(
             "SELECT ",
             whole_columns!(),
@@ -217,7 +217,7 @@ impl Desk {
 }
 
 /// What becomes of a claim of an operation that there is.
-enum Way {
+pub(super) enum Way {
     /// Its name is not the one that was asked for.
     Collision,
     /// It has expired.
@@ -250,7 +250,7 @@ impl Way {
 }
 
 /// How an operation that cannot be claimed stands.
-fn occupied(found: Whole, state: State, answer: Option<Answer>) -> Result<ClaimOutcome> {
+pub(super) fn occupied(found: Whole, state: State, answer: Option<Answer>) -> Result<ClaimOutcome> {
     let head = &found.head;
     let occupied = match state {
         State::Claimed { .. } => Occupied::Claimed { since: head.began_at.unwrap_or(head.changed_at) },
@@ -286,7 +286,7 @@ fn claimed(state: State, request: &ClaimRequest, rerun: Rerun) -> Result<Transit
 }
 
 /// The path, cut to what is kept, at the boundary of a character.
-fn kept_path(path: &str) -> &str {
+pub(super) fn kept_path(path: &str) -> &str {
     let end = (0..=path.len().min(PATH_BYTES_MAX)).rev().find(|end| path.is_char_boundary(*end));
     &path[..end.unwrap_or(0)]
 }

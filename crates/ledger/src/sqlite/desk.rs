@@ -3,9 +3,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use steadfast_core::{
-    Answer, AnswerDigest, Doubt, Effect, Event, Fence, OperationDigest, OperationId, Refused, State,
+    Answer, AnswerDigest, Doubt, Effect, Event, Fence, Mode, OperationDigest, OperationId, Refused, State,
     Timestamp, Transition, transition,
 };
+
+use tokio::sync::watch;
 
 use super::{
     leases::Leases,
@@ -43,6 +45,10 @@ pub(super) struct Desk {
     pub(super) seq_next: i64,
     /// Whom to wake when the batch is on disk.
     pub(super) wakes: Vec<OperationDigest>,
+    /// Whether something can be taken from the backlog since the batch began.
+    pub(super) arrived: bool,
+    /// Counts up when something can be taken.
+    pub(super) arrivals: watch::Sender<u64>,
 }
 
 /// An answer that came.
@@ -65,6 +71,8 @@ impl Desk {
             bans: Counted::default(),
             seq_next: 1,
             wakes: Vec::new(),
+            arrived: false,
+            arrivals: watch::Sender::new(0),
             conn,
             synced: true,
             log,
@@ -120,6 +128,9 @@ impl Desk {
     pub(super) fn commit(&mut self) -> Result<()> {
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         self.leases.commit();
+        if std::mem::take(&mut self.arrived) {
+            self.arrivals.send_modify(|arrivals| *arrivals += 1);
+        }
         Ok(())
     }
 
@@ -127,6 +138,7 @@ impl Desk {
     pub(super) fn roll_back(&mut self) {
         self.leases.roll_back();
         self.wakes.clear();
+        self.arrived = false;
         self.roll_back_transaction();
     }
 
@@ -214,8 +226,11 @@ impl Desk {
             let expires_at = effects.contains(&Effect::BeginRetention).then(|| self.expiry(head, state));
             // A claim that goes on, with evidence beside it, is the same attempt still.
             let began_at = head.began_at.filter(|_| matches!(state, State::Claimed { .. }));
-            let head = Head { state, began_at, changed_at: self.now, expires_at, ..*head };
-            rows::Update::of(&self.conn)?.run(&head, stored.or(adopted.as_ref()))?;
+            let after = Head { state, began_at, changed_at: self.now, expires_at, ..*head };
+            rows::Update::of(&self.conn)?.run(&after, stored.or(adopted.as_ref()))?;
+            if head.mode == Mode::Asynchronous {
+                self.keep_place(head.seq, head.state, state)?;
+            }
         }
         Ok(Ok(state))
     }
@@ -286,6 +301,7 @@ impl Desk {
             "DELETE FROM evidence WHERE seq = ?1",
             "DELETE FROM cases WHERE seq = ?1",
             "DELETE FROM settlements WHERE seq = ?1",
+            "DELETE FROM background WHERE seq = ?1",
         ] {
             self.conn.prepare_cached(sql)?.execute([seq])?;
         }

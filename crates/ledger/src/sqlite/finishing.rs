@@ -1,7 +1,11 @@
 //! Ends of attempts, of the holder's and of those that were superseded.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, Result, params};
-use steadfast_core::{AfterUnknown, AttemptEnd, Event, Fence, OperationId, State, StateName, UnknownCause};
+use steadfast_core::{
+    AfterUnknown, AttemptEnd, Event, Fence, Mode, Next, OperationId, State, StateName, UnknownCause,
+};
 
 use super::{
     desk::{Desk, Told},
@@ -25,7 +29,9 @@ impl Desk {
         if self.recent.get(seq).is_none() {
             // It was claimed a while ago, so the tables have it.
             let Some(found) = self.whole(seq)? else { return Ok(None) };
-            if recent::after(&found.head, fence, ended, self.now).is_none() {
+            // A worker's claim is in the tables alone, and so is what becomes of it.
+            let is_background = found.head.mode == Mode::Asynchronous;
+            if is_background || recent::after(&found.head, fence, ended, self.now).is_none() {
                 return Ok(None);
             }
             self.recent.insert(found, true);
@@ -75,7 +81,10 @@ impl Desk {
                 }
             }
             AttemptEnd::NotSent(_) | AttemptEnd::Refused { .. } | AttemptEnd::Unknown { .. } => {
-                self.end(&head, recent::event(fence, end), fence, columns)?
+                // Whoever says no more than that lets a background operation go round again.
+                let next = Next::Again { after: Duration::ZERO, counts: true };
+                let next = if matches!(end, AttemptEnd::Unknown { .. }) { Next::Hold } else { next };
+                self.end(&head, end_event(fence, end, next), fence, columns)?
             }
         };
         Ok(Ok(finished))
@@ -106,6 +115,9 @@ impl Desk {
 
     /// Ends a claim whose holder is gone. Whether it still was a claim of that fence.
     pub(super) fn lose_holder(&mut self, head: &Head, fence: Fence) -> Result<bool> {
+        if head.mode == Mode::Asynchronous {
+            return self.lose_worker(head, fence);
+        }
         let end = AttemptEnd::Unknown { cause: UnknownCause::HolderLost, status: None };
         let event = Event::LeaseRanOut { fence, then: AfterUnknown::Hold };
         Ok(self.apply(head, event, None, Some(EndColumns::of(&end)))?.is_ok())
@@ -139,5 +151,15 @@ impl Desk {
             self.now.as_millis(),
         ])?;
         Ok(Ok(Settled { state }))
+    }
+}
+
+/// What the end of an attempt is to the state machine, where this follows it.
+pub(super) fn end_event(fence: Fence, end: &AttemptEnd, next: Next) -> Event {
+    match end {
+        AttemptEnd::NotSent(_) => Event::NotSent { fence, then: next.after_unsent() },
+        AttemptEnd::Refused { .. } => Event::Refused { fence, then: next.after_unsent() },
+        AttemptEnd::Unknown { .. } => Event::Unknown { fence, then: next.after_unknown() },
+        AttemptEnd::Answered(answer) => Event::Answered { fence, answer: answer.digest() },
     }
 }

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("credentials.sql"),
     include_str!("bans.sql"),
     include_str!("requests.sql"),
+    concat!(include_str!("backlog.sql"), include_str!("redrives.sql")),
 ];
 
 /// Files up to this many bytes are checked whole when they are opened; that takes well under a second.

@@ -49,7 +49,7 @@ pub(super) fn answer(conn: &Connection, id: OperationId) -> Result<Option<Answer
 
 pub(super) fn attempts(conn: &Connection, id: OperationId) -> Result<Vec<AttemptRecord>> {
     const SQL: &str = "SELECT fence, number, began_at, ended_at, end, cause, status, \
-                       EXISTS (SELECT 1 FROM evidence WHERE seq = a.seq AND fence = a.fence), request_id \
+                       EXISTS (SELECT 1 FROM evidence WHERE seq = a.seq AND fence = a.fence), request_id, excerpt \
                        FROM attempts a WHERE seq = ?1 ORDER BY number DESC LIMIT ?2";
     let tx = conn.unchecked_transaction()?;
     let Some(head) = head(&tx, id)? else { return Ok(Vec::new()) };
@@ -66,6 +66,7 @@ pub(super) fn attempts(conn: &Connection, id: OperationId) -> Result<Vec<Attempt
             request_id: tx
                 .prepare_cached("SELECT request_id FROM operations WHERE seq = ?1")?
                 .query_row([head.seq], |row| row.get(0))?,
+            excerpt: None,
         }),
         _ => None,
     };
@@ -82,6 +83,7 @@ pub(super) fn attempts(conn: &Connection, id: OperationId) -> Result<Vec<Attempt
             status: row.get(6)?,
             evidence: row.get(7)?,
             request_id: row.get(8)?,
+            excerpt: row.get(9)?,
         })
     })?;
     let mut attempts: Vec<_> = live.into_iter().map(Ok).chain(ended).collect::<Result<_>>()?;
@@ -265,7 +267,7 @@ fn head(tx: &Connection, id: OperationId) -> Result<Option<Head>> {
 }
 
 /// The rest of what is told of an operation.
-fn record(tx: &Connection, found: Whole) -> Result<OperationRecord> {
+pub(super) fn record(tx: &Connection, found: Whole) -> Result<OperationRecord> {
     let id = found.id();
     let Whole { head, fingerprint, name, owner, route, method, path, .. } = found;
     let answer_status = tx

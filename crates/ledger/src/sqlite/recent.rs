@@ -6,11 +6,11 @@
 use std::{collections::HashMap, time::Instant};
 
 use steadfast_core::{
-    AfterUnknown, AfterUnsent, Answer, AttemptEnd, Doubt, Effect, Event, Fence, OperationDigest, State,
-    Timestamp, Transition, transition,
+    Answer, AttemptEnd, Doubt, Effect, Fence, Next, OperationDigest, State, Timestamp, Transition, transition,
 };
 
 use super::{
+    finishing::end_event,
     row::{Head, Whole},
     rows::EndColumns,
 };
@@ -186,8 +186,9 @@ impl Recent {
 pub(super) fn after(head: &Head, fence: Fence, end: &AttemptEnd, at: Timestamp) -> Option<After> {
     let is_plain =
         matches!(head.state, State::Claimed { fence: live, doubt: Doubt::None, .. } if live == fence);
+    // What follows makes no difference to a synchronous operation.
     let Transition { state, effects } =
-        transition(head.state, event(fence, end)).ok().filter(|_| is_plain)?;
+        transition(head.state, end_event(fence, end, Next::Hold)).ok().filter(|_| is_plain)?;
     let (mut wakes, mut expires_at) = (false, None);
     for effect in effects {
         match effect {
@@ -201,14 +202,4 @@ pub(super) fn after(head: &Head, fence: Fence, end: &AttemptEnd, at: Timestamp) 
         }
     }
     Some(After { head: Head { state, began_at: None, changed_at: at, expires_at, ..*head }, wakes })
-}
-
-/// What the end of a synchronous attempt is to the state machine.
-pub(super) fn event(fence: Fence, end: &AttemptEnd) -> Event {
-    match end {
-        AttemptEnd::NotSent(_) => Event::NotSent { fence, then: AfterUnsent::TryAgain },
-        AttemptEnd::Refused { .. } => Event::Refused { fence, then: AfterUnsent::TryAgain },
-        AttemptEnd::Unknown { .. } => Event::Unknown { fence, then: AfterUnknown::Hold },
-        AttemptEnd::Answered(answer) => Event::Answered { fence, answer: answer.digest() },
-    }
 }

@@ -9,7 +9,7 @@ use steadfast_core::{
 };
 
 use super::failure::damaged;
-use crate::{KeepFrom, OperationName, Retention};
+use crate::{KeepFrom, KeptRequest, OperationName, Retention};
 
 /// The columns of [`Head`], in its order.
 macro_rules! head_columns {
@@ -235,6 +235,14 @@ pub(super) fn answer(row: &Row<'_>, column: usize) -> Result<Answer> {
         HeaderFields::from_packed(packed).map_err(|_| damaged("an answer's header fields cannot be read"))?;
     let body = row.get::<_, Option<Vec<u8>>>(column + 2)?.map(Into::into);
     Ok(Answer { status: row.get(column)?, headers, body })
+}
+
+/// A request that is kept: its target, header fields and body, from this column on.
+pub(super) fn request(row: &Row<'_>, column: usize) -> Result<KeptRequest> {
+    let packed = row.get::<_, Vec<u8>>(column + 1)?.into();
+    let headers =
+        HeaderFields::from_packed(packed).map_err(|_| damaged("a request's header fields cannot be read"))?;
+    Ok(KeptRequest { target: row.get(column)?, headers, body: row.get::<_, Vec<u8>>(column + 2)?.into() })
 }
 
 fn timestamp(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {

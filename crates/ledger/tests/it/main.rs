@@ -6,6 +6,7 @@ mod child;
 mod claims;
 mod conformance;
 mod crash;
+mod crash_backlog;
 mod encryption;
 mod erasure;
 mod full;

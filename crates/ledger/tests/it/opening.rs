@@ -7,12 +7,13 @@ use std::{
 
 use steadfast_core::{BanOrder, BanSource, BanTime};
 use steadfast_ledger::{
-    Bans as _, ClaimOutcome, ClaimRequest, Claims as _, Clock, OpenError, Operations as _, Revision,
+    Backlog as _, Bans as _, ClaimOutcome, ClaimRequest, Claims as _, Clock, OpenError, Operations as _,
+    Revision,
     sqlite::{SqliteLedger, SqliteOptions},
 };
 use tempfile::{TempDir, tempdir};
 
-use crate::request::{answered, granted, replay, request};
+use crate::request::{answered, granted, left, replay, request, wish};
 
 fn open(path: &Path) -> Result<SqliteLedger, OpenError> {
     SqliteLedger::open(path, SqliteOptions::default())
@@ -69,9 +70,14 @@ fn a_newer_schema_is_refused_and_left_alone() {
     conn.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(conn);
     let before = fs::read(&path).unwrap();
-    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 4 }));
+    assert_eq!(open(&path).err(), Some(OpenError::NewerSchema { found: 99, known: 5 }));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
+
+/// Takes away again what the fifth version added.
+const BEFORE_THE_BACKLOG: &str = "DROP TABLE background; DROP TABLE ready; DROP TABLE lanes; DROP TABLE duties; \
+                                  DROP TABLE marks; DROP TABLE redrive_runs; DROP TABLE pauses; \
+                                  ALTER TABLE attempts DROP COLUMN excerpt;";
 
 /// Takes away again what the fourth version added.
 const BEFORE_REQUESTS: &str =
@@ -82,6 +88,7 @@ async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
     let (_folder, path) = filled().await;
     let conn = rusqlite::Connection::open(&path).unwrap();
     conn.execute_batch("DROP TABLE bans; DELETE FROM counters WHERE name = 'bans'").unwrap();
+    conn.execute_batch(BEFORE_THE_BACKLOG).unwrap();
     conn.execute_batch(BEFORE_REQUESTS).unwrap();
     conn.execute_batch("PRAGMA user_version = 2").unwrap();
     drop(conn);
@@ -115,6 +122,7 @@ async fn a_ledger_of_the_schema_before_takes_bans_once_it_was_opened() {
 async fn a_ledger_from_before_attempts_named_their_requests_is_brought_up_to_date() {
     let (_folder, path) = filled().await;
     let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(BEFORE_THE_BACKLOG).unwrap();
     conn.execute_batch(BEFORE_REQUESTS).unwrap();
     conn.execute_batch("PRAGMA user_version = 3").unwrap();
     drop(conn);
@@ -125,6 +133,20 @@ async fn a_ledger_from_before_attempts_named_their_requests_is_brought_up_to_dat
     ledger.finish(&claim, answered("made")).await.unwrap();
     let found = ledger.of_request("req-1".into(), None).await.unwrap();
     assert_eq!(found.operations.iter().map(|record| record.id).collect::<Vec<_>>(), [claim.operation]);
+}
+
+#[tokio::test]
+async fn a_ledger_from_before_the_backlog_takes_work_once_it_was_opened() {
+    let (_folder, path) = filled().await;
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(BEFORE_THE_BACKLOG).unwrap();
+    conn.execute_batch("PRAGMA user_version = 4").unwrap();
+    drop(conn);
+    let ledger = open(&path).unwrap();
+    assert_eq!(replay(&ledger, "k7").await, Ok(vec![b'x'; 500].into()));
+    let id = left(&ledger, "later").await;
+    let taken = ledger.take(wish(1)).await.unwrap();
+    assert_eq!(taken.jobs.iter().map(|job| job.claim.operation).collect::<Vec<_>>(), [id]);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use std::time::Duration;
-use steadfast_core::{Answer, AttemptEnd, Fence, Fingerprint, HeaderFields, Key, Namespace, Owner};
+use steadfast_core::{
+    Answer, AttemptEnd, Fence, Fingerprint, HeaderFields, Key, Namespace, OperationId, Owner,
+};
 use steadfast_ledger::{
-    Claim, ClaimOutcome, ClaimRequest, Claims, Durability, KeepFrom, LedgerError, Occupied, OperationName,
-    Retention,
+    Backlog, Claim, ClaimOutcome, ClaimRequest, Claims, Durability, Enqueue, Enqueued, KeepFrom, KeptRequest,
+    LedgerError, Occupied, OperationName, Priority, Retention, Wish,
 };
 
 /// A wish to execute `key`.
@@ -49,4 +51,39 @@ pub(crate) async fn replay(ledger: &impl Claims, key: &str) -> Result<Bytes, Occ
         },
         Err(error) => panic!("{key}: {}", LedgerError::to_string(&error)),
     }
+}
+
+/// Leaves work for later, and expects it to be accepted.
+pub(crate) async fn left(ledger: &impl Backlog, key: &str) -> OperationId {
+    let ClaimRequest { name, fingerprint, owner, route, method, path, repeatable_for, retention, .. } =
+        request(key);
+    let work = Enqueue {
+        name,
+        fingerprint,
+        owner,
+        route,
+        method,
+        path,
+        repeatable_for,
+        retention,
+        request: KeptRequest {
+            target: "/orders".into(),
+            headers: HeaderFields::default(),
+            body: key.to_owned().into(),
+        },
+        delay: Duration::ZERO,
+        priority: Priority::default(),
+        lane: None,
+        tries_max: 1_000,
+        age_max: Duration::from_secs(3_600),
+    };
+    match ledger.enqueue(work).await.unwrap() {
+        Enqueued::Accepted { operation, .. } => operation,
+        Enqueued::Occupied(standing) => panic!("{key} is taken: {:?}", standing.occupied),
+    }
+}
+
+/// A wish for so many of what was left.
+pub(crate) fn wish(limit: u32) -> Vec<Wish> {
+    vec![Wish { route: "orders".into(), limit, repeatable_for: Some(Duration::from_secs(3_600)) }]
 }

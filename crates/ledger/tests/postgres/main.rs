@@ -3,6 +3,7 @@
 #![cfg(feature = "postgres")]
 #![expect(clippy::print_stdout, reason = "seeds and counts, for whoever reads a failure")]
 
+mod backlog;
 mod conformance;
 mod faults;
 mod fixture;

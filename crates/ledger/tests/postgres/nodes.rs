@@ -149,7 +149,7 @@ async fn refuses_a_newer_schema_and_tells_the_versions() {
     drop(connect(&server.url(&database), options()).await);
     server.sql(&database, "UPDATE steadfast.schema_version SET version = 99");
     let refused = PostgresLedger::connect(&server.url(&database), options()).await;
-    assert_eq!(refused.err(), Some(OpenError::NewerSchema { found: 99, known: 4 }));
+    assert_eq!(refused.err(), Some(OpenError::NewerSchema { found: 99, known: 5 }));
 }
 
 #[tokio::test]

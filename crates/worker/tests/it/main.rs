@@ -2,8 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test that is the right end")]
 
+mod dispatcher;
 mod heartbeat;
+mod real;
 mod reaper;
+mod redriver;
+mod scheduler;
 mod scripted;
+mod scripted_backlog;
 mod sweeper;
 mod workers;

@@ -260,6 +260,6 @@ impl Bans for Scripted {
     }
 }
 
-fn closed<T: Send + 'static>() -> BoxFuture<'static, Result<T, LedgerError>> {
+pub(crate) fn closed<T: Send + 'static>() -> BoxFuture<'static, Result<T, LedgerError>> {
     Box::pin(std::future::ready(Err(LedgerError::Closed)))
 }

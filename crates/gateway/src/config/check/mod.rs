@@ -5,6 +5,7 @@ mod abuse;
 mod address;
 mod authentication;
 mod authorities;
+mod background;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -21,6 +22,7 @@ mod resolver;
 mod retry;
 mod rewrite;
 mod route;
+mod schedules;
 mod shared;
 mod spool;
 mod upstream;
@@ -38,6 +40,9 @@ use address::{parse_ledger, parse_socket};
 
 /// The largest file that holds a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// For how long a claim is its node's alone, unless stated.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// How many workers there are at most where one per core would be more.
 const WORKERS_MAX: usize = 1024;
@@ -92,6 +97,7 @@ impl<'a> Checker<'a> {
         let abuse = self.abuse(raw.abuse.as_ref());
         let authentication = self.authentication(raw);
         let routes = self.routes(raw, &upstreams, &edge);
+        let schedules = self.schedules(raw, &routes);
         let spool = self.spool(raw, ledger.as_ref());
         let cache_memory_max = self.cache_memory_max(raw);
         let document = self.document(raw.document.as_ref());
@@ -100,6 +106,7 @@ impl<'a> Checker<'a> {
             listeners: listeners?,
             admin: admin?,
             ledger: ledger?,
+            lease: time_or(raw.lease.as_ref(), LEASE),
             shared,
             on_loss,
             encryption: match encryption {
@@ -119,6 +126,7 @@ impl<'a> Checker<'a> {
             upstreams,
             limits,
             routes,
+            schedules,
         })
     }
 

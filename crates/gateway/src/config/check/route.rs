@@ -54,7 +54,9 @@ impl Checker<'_> {
                 };
                 self.error(&upstream.span(), what, next);
             }
-            let Some(mut route) = self.route(raw_route.get(), upstreams, &names, &authenticators, edge)
+            let is_encrypted = raw.encryption.is_some();
+            let Some(mut route) =
+                self.route(raw_route.get(), upstreams, &names, &authenticators, edge, is_encrypted)
             else {
                 continue;
             };
@@ -77,6 +79,7 @@ impl Checker<'_> {
         names: &[&str],
         authenticators: &[&str],
         edge: &EdgePolicy,
+        is_encrypted: bool,
     ) -> Option<Route> {
         let upstream = upstreams.get(raw.upstream.get());
         let path = self.take(&raw.path.span(), parse_path(raw.path.get()));
@@ -93,9 +96,15 @@ impl Checker<'_> {
             .as_ref()
             .map(|authentication| self.route_authentication(authentication.get(), authenticators));
         let principals = authentication.as_ref().is_some_and(|asked| !asked.optional);
-        let idempotency = raw.idempotency.as_ref().and_then(|idempotency| {
+        // What is done in the background is an operation like any other.
+        let implied =
+            raw.background.as_ref().map(|background| At::new(RawIdempotency::default(), background.span()));
+        let idempotency = raw.idempotency.as_ref().or(implied.as_ref()).and_then(|idempotency| {
             let contract = upstream.map_or(&default_contract, |upstream| &upstream.contract);
-            let policy = self.idempotency(idempotency, &name, &methods, contract, principals, edge)?;
+            let mut policy = self.idempotency(idempotency, &name, &methods, contract, principals, edge)?;
+            let background = raw.background.as_ref();
+            policy.background =
+                background.map(|background| self.background(background, &policy, is_encrypted));
             // Who serves every host below one serves tenants: the same key means something else to each.
             let room_per_host = hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));
             Some(IdempotencyPolicy { room_per_host, ..policy })
@@ -236,7 +245,7 @@ impl Checker<'_> {
             ..default
         };
         if policy.methods.is_empty() {
-            let what = "`idempotency` on a route that serves only safe methods does nothing";
+            let what = "`idempotency` or `async` on a route that serves only safe methods does nothing";
             self.error(
                 &span,
                 what.into(),
@@ -271,7 +280,7 @@ impl Checker<'_> {
     }
 
     /// Dotted paths into a JSON body.
-    fn fields(&mut self, paths: &[At<String>]) -> Vec<String> {
+    pub(super) fn fields(&mut self, paths: &[At<String>]) -> Vec<String> {
         for path in paths {
             if path.get().is_empty() || path.get().split('.').any(str::is_empty) {
                 let what = format!("`{}` is not a path of fields", path.get());

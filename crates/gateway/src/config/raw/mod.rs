@@ -3,6 +3,7 @@
 
 mod abuse;
 mod authentication;
+mod background;
 mod cache;
 mod circuit;
 mod concurrency;
@@ -18,6 +19,7 @@ mod limit;
 mod resolver;
 mod retry;
 mod route;
+mod schedule;
 mod shared;
 mod upstream;
 mod values;
@@ -31,6 +33,7 @@ pub(super) use abuse::{RawAbuse, RawAutomaticBan, RawBan, RawBaseline};
 pub(super) use authentication::{
     RawApiKeys, RawAuthentication, RawForward, RawIntrospection, RawJwt, RawRouteAuthentication,
 };
+pub(super) use background::{RawBackground, RawBackgroundMode, RawOrderTrouble, RawOrdering};
 pub(super) use cache::{RawCache, RawCacheStore};
 pub(super) use circuit::{RawBalance, RawCircuit};
 pub(super) use concurrency::{RawConcurrency, RawPriority};
@@ -51,6 +54,7 @@ pub(super) use limit::{
 pub(super) use resolver::RawResolver;
 pub(super) use retry::{RawAnswer, RawMeans, RawRetry};
 pub(super) use route::{RawCors, RawHeaderCondition, RawHeaderEdits, RawRoute};
+pub(super) use schedule::{RawMissed, RawSchedule};
 pub(super) use shared::RawShared;
 pub(super) use upstream::{RawHttp, RawTimeout, RawUpstream, RawUpstreamTls};
 pub(super) use values::{At, PerTime, Percent, RawMode, Share, Size, Status, Time};
@@ -76,6 +80,11 @@ pub(super) struct RawConfig {
     /// A file whose content is the ledger's location, for a URL with a password in it. Instead of `ledger`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ledger_file: Option<At<String>>,
+    /// For how long a claim is its node's alone without a sign of life from it. Nodes give one three times as often. Of a
+    /// node that is gone, claims are taken over after that; with SQLite when it is started again.
+    #[schemars(extend("default" = "30s", "x-min" = "1s", "x-max" = "10m"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lease: Option<At<Time>>,
     /// Where nodes count limits together: a Redis or Valkey, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, with TLS
     /// `rediss://…`; or a list of some nodes of a Cluster. Unless stated every node counts for itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,6 +142,9 @@ pub(super) struct RawConfig {
     /// The routes. The most specific one wins, whatever their order.
     #[serde(default)]
     pub(super) routes: Vec<At<RawRoute>>,
+    /// What is done at certain times, by name: letters, digits, `-`, `_` and `.`. To change a name is to begin anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) schedules: BTreeMap<String, At<RawSchedule>>,
 }
 
 /// Encrypts what is kept of answers: their header fields and bodies, in the ledger, its logs and its evidence.

@@ -6,8 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    At, RawCache, RawFallback, RawIdempotency, RawLifecycle, RawLimitHeaders, RawPriority, RawRefusal,
-    RawRetry, RawRouteAuthentication, Time,
+    At, RawBackground, RawCache, RawFallback, RawIdempotency, RawLifecycle, RawLimitHeaders, RawPriority,
+    RawRefusal, RawRetry, RawRouteAuthentication, Time,
 };
 
 /// One route: which requests go where, and under which policies.
@@ -49,6 +49,11 @@ pub(in crate::config) struct RawRoute {
     /// TRACE; to POST and PATCH where the route names no methods. Without it, requests stream straight through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) idempotency: Option<At<RawIdempotency>>,
+    /// How its requests are done in the background: accepted with a 202, and sent by a worker. It applies to the methods
+    /// that `idempotency` does, whose defaults hold without it. `"always"` is short for `{ mode = "always" }`. Nothing is
+    /// unless stated.
+    #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) background: Option<At<RawBackground>>,
     /// How its requests are tried again. What it does not state is as the upstream's `retry` says; `{ attempts = 1 }`
     /// turns it off.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,21 +1,29 @@
 //! What the gateway serves itself, below `/.steadfast/`: the operations of the caller who made them, and the pages
 //! of refusals.
 
-use std::sync::Arc;
+mod cancelling;
+mod document;
+mod result;
+mod watching;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
-use steadfast_core::{Code, HELP_BASE, OperationId, Owner};
+use steadfast_core::{Code, HELP_BASE, Mode, OperationId, Owner, Timestamp};
 use steadfast_layers::{AbuseGuard, Head, Problem, RequestId, RouteAuthentication};
-use steadfast_ledger::{AttemptRecord, OperationRecord, SharedLedger};
+use steadfast_ledger::{LedgerError, SharedLedger};
 
 use crate::{
-    config::write_instant,
+    drain::Drain,
     edge::OWN_ROUTE,
     pages,
     stack::{EdgeResponse, ReplyBody},
 };
+use cancelling::cancel;
+use document::document;
+use result::result;
+use watching::{at_its_end, wait};
 
 /// What stands before everything that the gateway serves itself.
 pub(crate) const OWN_BASE: &str = "/.steadfast/";
@@ -43,6 +51,10 @@ impl CallerOfOwn {
 pub(crate) struct Asks<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    /// When it came.
+    pub(crate) now: Timestamp,
+    pub(crate) drain: &'a Drain,
     pub(crate) request_id: &'a RequestId,
 }
 
@@ -51,15 +63,17 @@ pub(crate) async fn serve(
     ledger: &SharedLedger,
     abuse: &AbuseGuard,
     caller: impl Fn(&str) -> CallerOfOwn,
-    Asks { method, path, request_id }: Asks<'_>,
+    asks: Asks<'_>,
 ) -> EdgeResponse {
-    let reply = if !method.is_safe() {
-        Err(Problem::new(Code::RouteNotFound))
-    } else if let Some(code) = path.strip_prefix(HELP_BASE) {
-        Code::from_text(code).map(page).ok_or_else(|| Problem::new(Code::RouteNotFound))
-    } else if let Some(id) = path.strip_prefix(OPERATIONS) {
+    let Asks { method, path, request_id, .. } = asks;
+    let reply = if let Some(rest) = path.strip_prefix(OPERATIONS) {
         let banned = |name: &str| abuse.refuse_principal(name, OWN_ROUTE, Some(request_id));
-        operation(ledger, caller, banned, id).await
+        match wanted(method, rest) {
+            Ok(wanted) => operation(ledger, caller, banned, wanted, asks).await,
+            Err(problem) => Err(problem),
+        }
+    } else if let (Some(code), true) = (path.strip_prefix(HELP_BASE), method.is_safe()) {
+        Code::from_text(code).map(page).ok_or_else(|| Problem::new(Code::RouteNotFound))
     } else {
         Err(Problem::new(Code::RouteNotFound))
     };
@@ -78,16 +92,34 @@ fn respond(content_type: &'static str, body: Bytes) -> EdgeResponse {
     response
 }
 
+/// What is asked of an operation.
+enum Wanted {
+    /// How it stands.
+    Standing,
+    /// What it came to.
+    Result,
+    /// That it is called off.
+    Cancel,
+}
+
+/// What a request for `rest`, which follows [`OPERATIONS`], wants, and of which operation.
+fn wanted(method: &Method, rest: &str) -> Result<(Wanted, OperationId), Problem> {
+    let (id, wanted) = match (rest.strip_suffix("/result"), method) {
+        (Some(id), method) if method.is_safe() => (id, Wanted::Result),
+        (None, method) if method.is_safe() => (rest, Wanted::Standing),
+        (None, &Method::DELETE) => (rest, Wanted::Cancel),
+        _ => return Err(Problem::new(Code::RouteNotFound)),
+    };
+    Ok((wanted, id.parse().map_err(|_| not_found())?))
+}
+
 async fn operation(
     ledger: &SharedLedger,
     caller: impl Fn(&str) -> CallerOfOwn,
     banned: impl Fn(&str) -> Option<EdgeResponse>,
-    id: &str,
+    (wanted, id): (Wanted, OperationId),
+    Asks { query, now, drain, .. }: Asks<'_>,
 ) -> Result<EdgeResponse, Problem> {
-    let not_found = || Problem::new(Code::OperationNotFound);
-    let unavailable =
-        |_| Problem::new(Code::LedgerUnavailable).retry_after(std::time::Duration::from_secs(1));
-    let id: OperationId = id.parse().map_err(|_| not_found())?;
     let record = ledger.operation(id).await.map_err(unavailable)?.ok_or_else(not_found)?;
     let caller = caller(&record.route).known().await;
     // Somebody else's operation is not there, as far as this caller is concerned.
@@ -97,45 +129,33 @@ async fn operation(
     if let Some(refused) = caller.principal.as_ref().and_then(|who| banned(who.as_str())) {
         return Ok(refused);
     }
+    let status = match wanted {
+        Wanted::Standing | Wanted::Result => StatusCode::OK,
+        Wanted::Cancel => cancel(ledger, &record).await?,
+    };
+    let record = match wanted {
+        Wanted::Standing | Wanted::Result => at_its_end(ledger, record, wait(query), drain).await,
+        Wanted::Cancel => ledger.operation(id).await,
+    };
+    let record = record.map_err(unavailable)?.ok_or_else(not_found)?;
+    if let Wanted::Result = wanted {
+        return result(ledger, &record, now).await;
+    }
     let attempts = ledger.attempts(id).await.map_err(unavailable)?;
-    let document = document(&record, &attempts);
-    Ok(respond("application/json", Bytes::from(document.to_string())))
+    let work = match record.mode {
+        Mode::Asynchronous => ledger.kept_work(id).await.map_err(unavailable)?,
+        Mode::Synchronous => None,
+    };
+    let document = document(&record, &attempts, work.as_ref());
+    let mut response = respond("application/json", Bytes::from(document.to_string()));
+    *response.status_mut() = status;
+    Ok(response)
 }
 
-fn document(record: &OperationRecord, attempts: &[AttemptRecord]) -> Value {
-    let mut document = Map::new();
-    let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
-    put("id", record.id.to_string().into());
-    put("state", record.state.as_str().into());
-    put("in_doubt", record.doubtful.into());
-    put("key", record.name.key().as_str().into());
-    put("method", (&*record.method).into());
-    put("path", (&*record.path).into());
-    put("created_at", stamp(record.created_at));
-    put("changed_at", stamp(record.changed_at));
-    if let Some(expires_at) = record.expires_at {
-        put("expires_at", stamp(expires_at));
-    }
-    if let Some(status) = record.answer_status {
-        put("answer_status", status.into());
-    }
-    if let Some(settlement) = &record.settlement {
-        put("settled", json!({ "happened": settlement.happened, "at": stamp(settlement.at) }));
-    }
-    let attempts = attempts.iter().map(|attempt| {
-        json!({
-            "number": attempt.number,
-            "began_at": stamp(attempt.began_at),
-            "ended_at": attempt.ended_at.map(stamp),
-            "end": attempt.end,
-            "cause": attempt.cause,
-            "status": attempt.status,
-        })
-    });
-    put("attempts", attempts.collect());
-    document.into()
+fn not_found() -> Problem {
+    Problem::new(Code::OperationNotFound)
 }
 
-fn stamp(at: steadfast_core::Timestamp) -> Value {
-    write_instant(at).into()
+fn unavailable(_: LedgerError) -> Problem {
+    Problem::new(Code::LedgerUnavailable).retry_after(Duration::from_secs(1))
 }
