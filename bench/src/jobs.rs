@@ -169,7 +169,7 @@ impl Jobs {
         report.notes.push(format!(
             "Backlogs of {} jobs (RQ: a tenth) in a store of their own, left before a worker starts; the time counts from the first \
              that reaches the endpoint to the last, and each came once. graphile-worker with its local queue of 500 and \
-             batched completion, pg-boss with two batches of 500, all three of Node.js over undici, RQ with eight \
+             batched completion, pg-boss with two batches of 500, all three of Node.js over undici, RQ with sixteen \
              processes that do not fork. {}.",
             self.jobs, redis.described
         ));

@@ -1,6 +1,7 @@
 """RQ with workers that do not fork for each job, the quickest of its kinds, each with a connection that is kept alive.
 Their answers are not kept, which is less work than keeping them."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from rq import Queue, SimpleWorker
 
 QUEUE = "noop"
 BATCH = 1000
+PR_SET_PDEATHSIG = 1
 
 session = requests.Session()
 
@@ -37,6 +39,8 @@ def work(store, workers):
     for _ in range(workers):
         child = os.fork()
         if child == 0:
+            # None outlives this process, however it ends: a worker that lost its Redis would look for it for ever.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             worker = SimpleWorker([QUEUE], connection=Redis.from_url(store))
             worker.work(logging_level="CRITICAL")
             os._exit(0)

@@ -52,13 +52,13 @@ impl Peer {
         matches!(self, Self::BullMq | Self::Rq)
     }
 
-    /// How many jobs it has under way at once: what it was found to be quickest with, of 16 to 256. RQ has one in each
-    /// of so many processes.
+    /// How many jobs it has under way at once: what it was found to be quickest with, of 16, 64, 128, 256 and
+    /// 512 (RQ, which has one in each of so many processes: of 4, 8 and 16).
     fn at_once(self) -> usize {
         match self {
-            Self::GraphileWorker | Self::PgBoss => 64,
-            Self::BullMq => 128,
-            Self::Rq => 8,
+            Self::GraphileWorker | Self::PgBoss => 128,
+            Self::BullMq => 256,
+            Self::Rq => 16,
         }
     }
 
