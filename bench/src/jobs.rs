@@ -44,8 +44,8 @@ pub(crate) struct Jobs {
     /// Rounds of every contestant, interleaved
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Jobs in each backlog; RQ gets a tenth
-    #[arg(long, default_value_t = 50_000)]
+    /// Jobs in each backlog; RQ gets a hundredth
+    #[arg(long, default_value_t = 200_000)]
     jobs: u64,
     /// Seconds in which jobs are left at half load
     #[arg(long, default_value_t = 20.0)]
@@ -167,7 +167,7 @@ impl Jobs {
             workers.iter().zip(rounds).map(|(worker, rounds)| Drained::of(worker.name(), rounds)).collect();
         relate_all(report, &workers);
         report.notes.push(format!(
-            "Backlogs of {} jobs (RQ: a tenth) in a store of their own, left before a worker starts; the time counts from the first \
+            "Backlogs of {} jobs (RQ: a hundredth) in a store of their own, left before a worker starts; the time counts from the first \
              that reaches the endpoint to the last, and each came once. graphile-worker with its local queue of 500 and \
              batched completion, pg-boss with two batches of 500, all three of Node.js over undici, RQ with sixteen \
              processes that do not fork. {}.",

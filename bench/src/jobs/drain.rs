@@ -24,7 +24,7 @@ use crate::workplace::Workplace;
 /// How long a worker may send nothing while there is something to send.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// RQ is given one job in so many: the others do in seconds what takes it minutes.
-const RQ_SHARE: u64 = 10;
+const RQ_SHARE: u64 = 100;
 
 /// Who works a backlog off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
