@@ -211,8 +211,29 @@ pub(crate) fn steadfast_with_a_key(
 
 /// And the port of its admin API.
 fn steadfast_and_admin(place: &Workplace, name: &str, says: &str) -> anyhow::Result<(Running, u16)> {
+    steadfast_and_admin_on(place, name, &sqlite_ledger(place, name), says)
+}
+
+/// The gateway with one worker, its ledger at `ledger`, and upstreams and routes as its config `says`.
+///
+/// # Errors
+/// It does not start or is not ready in 30 s.
+pub(crate) fn steadfast_on(
+    place: &Workplace,
+    name: &str,
+    ledger: &str,
+    says: &str,
+) -> anyhow::Result<Running> {
+    Ok(steadfast_and_admin_on(place, name, ledger, says)?.0)
+}
+
+fn steadfast_and_admin_on(
+    place: &Workplace,
+    name: &str,
+    ledger: &str,
+    says: &str,
+) -> anyhow::Result<(Running, u16)> {
     let (port, admin) = (free_port()?, free_port()?);
-    let ledger = sqlite_ledger(place, name);
     let config = format!(
         "listen = \"127.0.0.1:{port}\"
 admin = \"127.0.0.1:{admin}\"

@@ -80,6 +80,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// What so large a share of the values, 0 to 1, is at most; 0 of nothing.
+pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let index = (values.len() as f64 * share) as usize;
+    values.get(index.min(values.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::median;

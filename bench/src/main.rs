@@ -10,6 +10,7 @@ mod edge;
 mod h2load;
 mod idle;
 mod isolation;
+mod jobs;
 mod keyed;
 mod latency;
 mod limits;
@@ -64,6 +65,8 @@ enum Benchmark {
     Isolation(isolation::Isolation),
     /// Three times as much as an upstream can do: goodput, latency of what is accepted, and how fast the rest is refused
     Overload(overload::Overload),
+    /// Work left for later: sending a backlog beside four job queues, how soon a job is sent, and long backlogs
+    Jobs(jobs::Jobs),
     /// Limits counted in Redis against one EVAL round trip a request
     Shared(shared::Shared),
     /// Mixed traffic for a while: memory and descriptors stay flat, every answer is right
@@ -102,6 +105,7 @@ fn perform(benchmark: Benchmark) -> anyhow::Result<()> {
         Benchmark::Policies(policies) => policies.run(),
         Benchmark::Isolation(isolation) => isolation.run(),
         Benchmark::Overload(overload) => overload.run(),
+        Benchmark::Jobs(jobs) => jobs.run(),
         Benchmark::Shared(shared) => shared.run(),
         Benchmark::Soak(soak) => soak.run(),
         Benchmark::Load { load } => load::run_child(&load),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::jobs::Drained;
 use crate::load::Outcome;
 use crate::machine::{Conditions, median};
 use crate::rounds::{Measured, percents};
@@ -18,6 +19,9 @@ pub(crate) struct Report {
     pub(crate) ratios: BTreeMap<&'static str, Ratio>,
     /// The medians of every contestant, and its rounds.
     pub(crate) contestants: Vec<Measured>,
+    /// The backlogs that were worked off, by whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) drains: Vec<Drained>,
     /// Other figures of this benchmark, with their unit in the name.
     pub(crate) figures: BTreeMap<&'static str, f64>,
     /// What a reader must know to judge them.
@@ -65,8 +69,8 @@ impl Ratio {
 impl Report {
     /// A report without ratios yet.
     pub(crate) fn new(benchmark: &'static str, conditions: Conditions, contestants: Vec<Measured>) -> Self {
-        let (ratios, figures, notes) = Default::default();
-        Self { benchmark, ratios, contestants, figures, notes, conditions }
+        let (ratios, drains, figures, notes) = Default::default();
+        Self { benchmark, ratios, contestants, drains, figures, notes, conditions }
     }
 
     /// What was measured of a contestant, if it took part.
@@ -134,6 +138,9 @@ impl Report {
             );
         }
         println!();
+        for drained in &self.drains {
+            println!("{}", drained.in_words());
+        }
         for (name, value) in &self.figures {
             println!("{name:<28} {value:>10.3}");
         }

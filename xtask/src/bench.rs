@@ -11,7 +11,7 @@ use crate::workshop::{cargo, run, target};
 /// What `cargo xtask bench` may be told.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// proxy, keyed, latency, lookup, idle, edge, cache, limits, policies, isolation, overload or shared; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
+    /// proxy, keyed, latency, lookup, idle, edge, cache, limits, policies, isolation, overload, shared or jobs; and whatever that benchmark takes (see `cargo xtask bench proxy --help`)
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     name_and_options: Vec<String>,
 }
@@ -38,6 +38,7 @@ pub(crate) fn bench(bench: &Bench) -> anyhow::Result<()> {
         "limits" => needs::ensure(needs::FOR_CACHE)?,
         "keyed" => needs::ensure(needs::FOR_KEYED)?,
         "shared" => needs::ensure(needs::FOR_SHARED)?,
+        "jobs" => needs::ensure(needs::FOR_JOBS)?,
         _ => {}
     }
     // Only these need libraries of others and all that they bring.

@@ -48,6 +48,9 @@ const NGINX: Need = Need { what: "nginx", packages: &["nginx-light"], is_here: |
 /// has, and the benchmark fetches it from PyPI where it must.
 pub(crate) const FOR_KEYED: &[Need] = &[POSTGRES, PYTHON_VENV, NODE];
 
+/// What `cargo xtask bench jobs` compares with. The benchmark fetches Redis as that one does.
+pub(crate) const FOR_JOBS: &[Need] = &[POSTGRES, PYTHON_VENV, NODE];
+
 const POSTGRES: Need = Need {
     what: "Postgres",
     packages: &["postgresql"],

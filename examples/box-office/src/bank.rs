@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRef, Path, Query, State};
@@ -22,7 +21,7 @@ use crate::effects::{self, EffectKind};
 use crate::refusal::{Refusal, parse, require_text};
 use crate::remembered::Key;
 use crate::server::{self, AnswerLost, RunningService, StartError};
-use crate::temper::{BankTemper, Plan, Turn};
+use crate::temper::{self, BankTemper, Mood, Turn};
 
 /// The one card this bank always declines.
 const DECLINED_CARD: &str = "4000000000000002";
@@ -73,7 +72,7 @@ impl Bank {
     /// # Errors
     /// [`StartError`] when its temper is out of bounds, or its address or database cannot be had.
     pub fn start(config: BankConfig) -> Result<RunningService, StartError> {
-        let plan = Arc::new(Mutex::new(Plan::new(config.temper)?));
+        let mood = Mood::new(config.temper)?;
         let honours_keys = config.honours_keys;
         server::start(
             config.address,
@@ -85,8 +84,8 @@ impl Bank {
                     .route("/charges/{id}", get(show_charge))
                     .route("/statement", get(statement))
                     .route("/effects", get(effects::probe))
-                    .route("/temper", get(show_temper).put(put_temper))
-                    .with_state(Desk { database, plan, honours_keys })
+                    .route("/temper", get(temper::show).put(temper::change))
+                    .with_state(Desk { database, mood, honours_keys })
             },
         )
     }
@@ -95,19 +94,19 @@ impl Bank {
 #[derive(Clone)]
 struct Desk {
     database: Database,
-    plan: Arc<Mutex<Plan>>,
+    mood: Mood,
     honours_keys: bool,
-}
-
-impl Desk {
-    fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl FromRef<Desk> for Database {
     fn from_ref(desk: &Desk) -> Database {
         desk.database.clone()
+    }
+}
+
+impl FromRef<Desk> for Mood {
+    fn from_ref(desk: &Desk) -> Mood {
+        desk.mood.clone()
     }
 }
 
@@ -138,12 +137,9 @@ async fn charge(
 ) -> Result<Response, Refusal> {
     let charge: NewCharge = parse(body)?;
     charge.check()?;
-    let fate = desk.plan().draw();
-    if !fate.latency.is_zero() {
-        tokio::time::sleep(fate.latency).await;
-    }
+    let fate = desk.mood.befalls().await;
     if fate.turn == Turn::Refuse {
-        return Err(Refusal::NotExecuted);
+        return Err(Refusal::NotExecuted("the bank"));
     }
     if charge.card == DECLINED_CARD {
         return Err(Refusal::CardDeclined);
@@ -293,21 +289,4 @@ fn counts_by(connection: &Connection, column: &'static str) -> rusqlite::Result<
         }))
     })?;
     rows.collect()
-}
-
-/// `GET /temper`.
-async fn show_temper(State(desk): State<Desk>) -> Answer {
-    let temper = desk.plan().temper();
-    Answer::new(StatusCode::OK, &json!(temper))
-}
-
-/// `PUT /temper`: a new temper from the next charge on; what the body leaves out is healthy. Its plan starts anew.
-async fn put_temper(
-    State(desk): State<Desk>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Answer, Refusal> {
-    let temper: BankTemper = parse(body)?;
-    let plan = Plan::new(temper).map_err(|error| Refusal::BadInput(error.to_string()))?;
-    *desk.plan() = plan;
-    Ok(Answer::new(StatusCode::OK, &json!(temper)))
 }

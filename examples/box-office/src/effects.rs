@@ -29,7 +29,7 @@ pub(crate) const SCHEMA: &str = "
         id           INTEGER PRIMARY KEY,
         at_ms        INTEGER NOT NULL,
         arrival      INTEGER NOT NULL UNIQUE REFERENCES arrivals (id),
-        kind         TEXT NOT NULL CHECK (kind IN ('registration', 'order', 'charge')),
+        kind         TEXT NOT NULL CHECK (kind IN ('registration', 'order', 'charge', 'ticket')),
         subject      INTEGER NOT NULL,
         key          TEXT,
         reference    TEXT,
@@ -53,6 +53,8 @@ pub enum EffectKind {
     Order,
     /// A card was charged.
     Charge,
+    /// A ticket was made, stored and e-mailed.
+    Ticket,
 }
 
 impl EffectKind {
@@ -61,6 +63,7 @@ impl EffectKind {
             EffectKind::Registration => "registration",
             EffectKind::Order => "order",
             EffectKind::Charge => "charge",
+            EffectKind::Ticket => "ticket",
         }
     }
 }
@@ -77,6 +80,7 @@ impl FromSql for EffectKind {
             "registration" => Ok(EffectKind::Registration),
             "order" => Ok(EffectKind::Order),
             "charge" => Ok(EffectKind::Charge),
+            "ticket" => Ok(EffectKind::Ticket),
             _ => Err(FromSqlError::InvalidType),
         }
     }
@@ -93,7 +97,7 @@ pub struct Effect {
     pub arrival: i64,
     /// What kind of thing happened.
     pub kind: EffectKind,
-    /// The number of the registration, order or charge.
+    /// The number of the registration, order, charge or ticket.
     pub subject: i64,
     /// The `Idempotency-Key` the request came with.
     pub key: Option<String>,

@@ -31,15 +31,18 @@ pub(crate) enum Refusal {
     /// The bank does not take this card.
     #[error("the card was declined")]
     CardDeclined,
-    /// The bank is having a bad minute, and did nothing.
-    #[error("the bank is busy; nothing was charged")]
-    NotExecuted,
+    /// The service named is having a bad minute, and did nothing.
+    #[error("{0} is busy, and did nothing")]
+    NotExecuted(&'static str),
     /// A request with this key is still being worked on.
     #[error("a request with this idempotency key is still being worked on")]
     InProgress,
     /// This key came before with a different request.
     #[error("this idempotency key came before with a different request")]
     KeyReused,
+    /// A file that is needed cannot be written.
+    #[error("the file could not be stored: {0}")]
+    NotStored(#[from] std::io::Error),
     /// The database failed, and nothing was kept.
     #[error("nothing was done: {0}")]
     Database(#[from] DatabaseError),
@@ -73,9 +76,10 @@ impl Refusal {
             Refusal::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             Refusal::SoldOut { .. } => (StatusCode::CONFLICT, "sold-out"),
             Refusal::CardDeclined => (StatusCode::PAYMENT_REQUIRED, "card-declined"),
-            Refusal::NotExecuted => (StatusCode::SERVICE_UNAVAILABLE, "not-executed"),
+            Refusal::NotExecuted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-executed"),
             Refusal::InProgress => (StatusCode::CONFLICT, "in-progress"),
             Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused"),
+            Refusal::NotStored(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not-stored"),
             Refusal::Database(_) => (StatusCode::INTERNAL_SERVER_ERROR, "database"),
         }
     }
@@ -86,7 +90,7 @@ impl IntoResponse for Refusal {
         let (status, code) = self.status_and_code();
         let mut response =
             Answer::new(status, &json!({ "error": code, "detail": self.to_string() })).into_response();
-        if matches!(self, Refusal::NotExecuted | Refusal::InProgress) {
+        if matches!(self, Refusal::NotExecuted(_) | Refusal::InProgress) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

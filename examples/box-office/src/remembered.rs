@@ -39,6 +39,15 @@ impl Key {
         Some(Key { path, key, request })
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.key
+    }
+
+    /// What was asked under it, as JSON.
+    pub(crate) fn request(&self) -> &str {
+        &self.request
+    }
+
     /// The effect this key had before.
     ///
     /// # Errors

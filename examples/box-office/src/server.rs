@@ -64,6 +64,14 @@ pub enum StartError {
         /// What SQLite said.
         reason: String,
     },
+    /// Its folder cannot be used.
+    #[error("cannot use the folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Its thread or runtime did not start.
     #[error("cannot start: {0}")]
     Thread(#[from] io::Error),
@@ -173,11 +181,14 @@ pub(crate) fn start(
     let (database, writer) = Database::open(&database_path, prepare_all).map_err(|error: OpenError| {
         StartError::Database { path: database_path.clone(), reason: error.to_string() }
     })?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    // Entered, so that a service can have tasks beside its routes.
+    let entered = runtime.enter();
     let router = routes(database.clone())
         .fallback(|| async { Refusal::NotFound })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(database, arrivals::record));
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    drop(entered);
     let (stop, stopped) = oneshot::channel();
     let thread = Builder::new().name("service".into()).spawn(move || {
         runtime.block_on(accept_until(stopped, listener, router));

@@ -1,4 +1,4 @@
-//! Starts the box office and its bank as a process of their own, to be killed by whoever tests what survives.
+//! Starts the services as a process of their own, to be killed by whoever tests what survives.
 
 use std::fs::File;
 use std::io::{Read, Write, stdin, stdout};
@@ -10,12 +10,15 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread::Builder;
 
-use box_office::{Bank, BankConfig, BankTemper, BoxOffice, Event, OfficeConfig};
+use box_office::{
+    Bank, BankConfig, BoxOffice, Event, OfficeConfig, RunningService, Sink, SinkConfig, Temper, TicketDesk,
+    TicketDeskConfig,
+};
 use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// A box office and its bank: two real services without idempotency of their own.
+/// A box office and its bank, real services without idempotency of their own; a ticket desk, and the sink of its mails.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -38,23 +41,43 @@ struct Serve {
     /// Where the bank listens.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     bank: SocketAddr,
-    /// The folder of the two databases, created if it is not there.
+    /// Where the ticket desk listens.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    ticket_desk: SocketAddr,
+    /// Where the sink of the desk's mails listens for questions, by HTTP.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    sink: SocketAddr,
+    /// Where the sink listens for mails, by SMTP.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    smtp: SocketAddr,
+    /// The folder of the databases, the tickets and the mails, created if it is not there.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Where the box office sends its charges: the bank itself, unless a gateway stands between.
     #[arg(long, value_name = "URL")]
     bank_url: Option<String>,
+    /// Where the ticket desk sends its mails: the sink itself, unless something stands between.
+    #[arg(long, value_name = "ADDRESS")]
+    mail_server: Option<SocketAddr>,
     /// The bank's temper, as for `PUT /temper`, such as '{"seed":7,"lose_ratio":0.2}'.
-    #[arg(long, value_name = "JSON", value_parser = json::<BankTemper>)]
-    temper: Option<BankTemper>,
+    #[arg(long, value_name = "JSON", value_parser = json::<Temper>)]
+    temper: Option<Temper>,
+    /// The ticket desk's temper, likewise.
+    #[arg(long, value_name = "JSON", value_parser = json::<Temper>)]
+    ticket_desk_temper: Option<Temper>,
+    /// The sink's temper, likewise.
+    #[arg(long, value_name = "JSON", value_parser = json::<Temper>)]
+    sink_temper: Option<Temper>,
     /// The events on sale, such as '[{"id":"gala","title":"Gala","seats":9,"price_cents":100}]'.
     #[arg(long, value_name = "JSON", value_parser = json::<Events>)]
     events: Option<Events>,
-    /// Honour idempotency keys, in both services.
+    /// Honour idempotency keys in the box office and the bank; the ticket desk always does.
     #[arg(long)]
     honours_keys: bool,
     /// Start the box office alone: everything is free, and no card is taken.
-    #[arg(long, conflicts_with_all = ["bank", "bank_url", "temper"])]
+    #[arg(long, conflicts_with_all = [
+        "bank", "bank_url", "temper", "ticket_desk", "ticket_desk_temper", "mail_server", "sink", "smtp", "sink_temper"
+    ])]
     single: bool,
 }
 
@@ -81,20 +104,11 @@ fn run(serve: Serve) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&serve.data)?;
     // Before anything listens, so that a signal sent on the ready line is not missed.
     let ended = end()?;
-    let bank = (!serve.single)
-        .then(|| {
-            Bank::start(BankConfig {
-                address: serve.bank,
-                temper: serve.temper.unwrap_or_default(),
-                honours_keys: serve.honours_keys,
-                ..BankConfig::new(serve.data.join("bank.db"))
-            })
-        })
-        .transpose()?;
+    let beside = (!serve.single).then(|| Beside::start(&serve)).transpose()?;
     let defaults = OfficeConfig::new(serve.data.join("office.db"));
     let office = BoxOffice::start(OfficeConfig {
         address: serve.office,
-        bank: bank.as_ref().map(|bank| serve.bank_url.unwrap_or_else(|| bank.url())),
+        bank: beside.as_ref().map(|beside| serve.bank_url.unwrap_or_else(|| beside.bank.url())),
         events: serve.events.map_or_else(|| defaults.events.clone(), |Events(events)| events),
         honours_keys: serve.honours_keys,
         ..defaults
@@ -102,17 +116,52 @@ fn run(serve: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let ready = serde_json::json!({
         "office": office.addr(),
         "office_database": office.database(),
-        "bank": bank.as_ref().map(|bank| bank.addr()),
-        "bank_database": bank.as_ref().map(|bank| bank.database()),
+        "bank": beside.as_ref().map(|beside| beside.bank.addr()),
+        "bank_database": beside.as_ref().map(|beside| beside.bank.database()),
+        "ticket_desk": beside.as_ref().map(|beside| beside.ticket_desk.addr()),
+        "ticket_desk_database": beside.as_ref().map(|beside| beside.ticket_desk.database()),
+        "sink": beside.as_ref().map(|beside| beside.sink.addr()),
+        "sink_database": beside.as_ref().map(|beside| beside.sink.database()),
+        "smtp": beside.as_ref().map(|beside| beside.sink.smtp_addr()),
     });
     writeln!(stdout(), "{ready}")?;
     stdout().flush()?;
     ended.recv()?;
     office.stop();
-    if let Some(bank) = bank {
-        bank.stop();
-    }
+    drop(beside);
     Ok(())
+}
+
+/// The services beside the box office; dropping them stops them, the desk before its sink.
+struct Beside {
+    bank: RunningService,
+    ticket_desk: RunningService,
+    sink: Sink,
+}
+
+impl Beside {
+    fn start(serve: &Serve) -> Result<Beside, box_office::StartError> {
+        let bank = Bank::start(BankConfig {
+            address: serve.bank,
+            temper: serve.temper.unwrap_or_default(),
+            honours_keys: serve.honours_keys,
+            ..BankConfig::new(serve.data.join("bank.db"))
+        })?;
+        let sink = Sink::start(SinkConfig {
+            address: serve.sink,
+            smtp: serve.smtp,
+            temper: serve.sink_temper.unwrap_or_default(),
+            ..SinkConfig::new(serve.data.join("sink.db"), serve.data.join("mails"))
+        })?;
+        let mail_server = serve.mail_server.unwrap_or_else(|| sink.smtp_addr());
+        let books = serve.data.join("ticket-desk.db");
+        let ticket_desk = TicketDesk::start(TicketDeskConfig {
+            address: serve.ticket_desk,
+            temper: serve.ticket_desk_temper.unwrap_or_default(),
+            ..TicketDeskConfig::new(books, serve.data.join("tickets"), mail_server)
+        })?;
+        Ok(Beside { bank, ticket_desk, sink })
+    }
 }
 
 /// Hears of the first reason to end.

@@ -1,15 +1,19 @@
-//! The box office and the bank over real sockets, and what their books say afterwards.
+//! The services over real sockets, and what their books say afterwards.
 
 #![expect(clippy::unwrap_used, reason = "this is a test from end to end, its helpers included")]
 
 mod bank;
 mod client;
 mod keys;
+mod kills;
 mod office;
+mod page;
 mod port;
 mod process;
 mod restart;
+mod sink;
 mod storm;
+mod tickets;
 
 use box_office::{Bank, BankConfig, BankTemper, BoxOffice, OfficeConfig, RunningService};
 use tempfile::TempDir;

@@ -12,13 +12,13 @@ use tempfile::TempDir;
 use crate::client::{get, post};
 use crate::port::Port;
 
-struct Served {
+pub(crate) struct Served {
     child: Child,
     ready: Value,
 }
 
 impl Served {
-    fn start(data: &Path, more: &[&str]) -> Served {
+    pub(crate) fn start(data: &Path, more: &[&str]) -> Served {
         let mut child = Command::new(env!("CARGO_BIN_EXE_box-office"))
             .args(["serve", "--data"])
             .arg(data)
@@ -32,8 +32,14 @@ impl Served {
         Served { child, ready: serde_json::from_str(&line).unwrap() }
     }
 
-    fn addr(&self, service: &str) -> SocketAddr {
+    pub(crate) fn addr(&self, service: &str) -> SocketAddr {
         self.ready[service].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
@@ -48,8 +54,7 @@ fn what_was_answered_outlives_a_kill() {
     let order = r#"{"event":"spring-gala","buyer":"ada","tickets":2,"card":"4242424242424242"}"#;
     let sold = post(served.addr("office"), "/orders", &[("x-client-reference", "cart-1")], order);
     assert_eq!(sold.status, 201);
-    served.child.kill().unwrap();
-    served.child.wait().unwrap();
+    served.kill();
     for service in ["office_database", "bank_database"] {
         let kept = effects(Path::new(served.ready[service].as_str().unwrap())).unwrap();
         assert_eq!((kept.len(), kept[0].reference.as_deref()), (1, Some("cart-1")));
@@ -65,7 +70,7 @@ fn what_was_answered_outlives_a_kill() {
 fn serves_the_box_office_alone() {
     let folder = TempDir::new().unwrap();
     let mut served = Served::start(folder.path(), &["--single"]);
-    assert!(served.ready["bank"].is_null());
+    assert!(served.ready["bank"].is_null() && served.ready["ticket_desk"].is_null());
     let free =
         post(served.addr("office"), "/orders", &[], r#"{"event":"open-air","buyer":"ada","tickets":1}"#);
     assert_eq!(free.json()["status"], "free");
