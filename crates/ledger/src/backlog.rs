@@ -138,14 +138,14 @@ impl Enqueue {
     }
 }
 
+/// As much of an excerpt as is kept. Postgres keeps no NUL in a text.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-impl Conclusion {
-    /// The excerpt, as far as it is kept.
-    pub(crate) fn kept_excerpt(&self) -> Option<&str> {
-        let excerpt = self.excerpt.as_deref()?;
-        let end = (0..=excerpt.len().min(EXCERPT_BYTES_MAX)).rev().find(|end| excerpt.is_char_boundary(*end));
-        Some(&excerpt[..end.unwrap_or(0)])
+pub(crate) fn kept_excerpt(excerpt: &str) -> Box<str> {
+    let mut end = excerpt.len().min(EXCERPT_BYTES_MAX);
+    while !excerpt.is_char_boundary(end) {
+        end -= 1;
     }
+    excerpt[..end].replace('\0', "\u{fffd}").into()
 }
 
 /// How long an operation rests whose worker was lost, after so many attempts: whatever killed it may do so again.
@@ -353,4 +353,17 @@ pub struct DeadLetters {
     pub oldest_at: Timestamp,
     /// When the newest became one.
     pub newest_at: Timestamp,
+}
+
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_cut_between_characters_and_has_no_nul() {
+        let long = "ä".repeat(EXCERPT_BYTES_MAX);
+        assert_eq!(kept_excerpt(&format!("x{long}")).len(), EXCERPT_BYTES_MAX - 1);
+        assert_eq!(&*kept_excerpt("a\0b"), "a\u{fffd}b");
+        assert_eq!(&*kept_excerpt("as it came"), "as it came");
+    }
 }

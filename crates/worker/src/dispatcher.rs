@@ -11,7 +11,7 @@ use std::{
 };
 
 use steadfast_core::{AttemptEnd, Backoff, Next, Timestamp, after_attempt, rerun};
-use steadfast_layers::JobAttempt;
+use steadfast_layers::{JobAttempt, LateEnd};
 use steadfast_ledger::{
     Backlog, BoxFuture, Conclusion, Finished, Job, LedgerError, LiveClaims, TAKEN_AT_ONCE_MAX, Taken, Wish,
 };
@@ -132,7 +132,7 @@ impl Dispatcher {
                             look_at = look_at.min(Instant::now() + due_in);
                         }
                         for job in taken.jobs {
-                            self.begin(job, &mut under_way);
+                            self.begin(job, &mut under_way, ending.clone());
                         }
                     }
                     Err(error) => {
@@ -179,20 +179,28 @@ impl Dispatcher {
         wishes
     }
 
-    fn begin(&self, job: Job, under_way: &mut JoinSet<()>) {
+    fn begin(&self, job: Job, under_way: &mut JoinSet<()>, mut ending: watch::Receiver<bool>) {
         let job = Arc::new(job);
         let held = self.live.hold(job.claim.operation, job.claim.fence);
         let place = Place::take(&self.places, &job.route);
         let this = self.clone();
         under_way.spawn(async move {
-            this.see_through(&job, place).await;
-            // Renewed until its end is on disk.
+            let late = this.see_through(&job, place).await;
+            // Renewed until its end is on disk, and no longer.
             drop(held);
+            let Some((late, next)) = late else { return };
+            // A timeout ended the wait, not the reading. Whoever ends this process does not wait for it.
+            let end = tokio::select! {
+                end = late => end,
+                _ = ending.wait_for(|is_ending| *is_ending) => None,
+            };
+            this.take_in_late(&job, end, next).await;
         });
     }
 
-    /// Makes the attempt and writes down how it ended.
-    async fn see_through(&self, job: &Arc<Job>, mut place: Place) {
+    /// Makes the attempt and writes down how it ended. Where its time ran out, an answer that comes late is returned, with
+    /// what was said to follow.
+    async fn see_through(&self, job: &Arc<Job>, mut place: Place) -> Option<(LateEnd, Next)> {
         let taken_at = Instant::now();
         let routes = self.labour.routes();
         let route = routes.iter().find(|route| route.name == job.route);
@@ -207,14 +215,14 @@ impl Dispatcher {
         let conclusion = Conclusion { end, next, excerpt };
         self.conclude_surely(job, &conclusion).await;
         self.labour.note(job, &conclusion.end, next);
-        drop(place);
-        if let Some(late) = late
-            && let Some(end) = late.await
-        {
-            let conclusion = Conclusion { end, next, excerpt: None };
-            self.conclude_surely(job, &conclusion).await;
-            tracing::info!(operation = %job.claim.operation, "an answer came late");
-        }
+        Some((late?, next))
+    }
+
+    /// Writes down an answer that came after its time.
+    async fn take_in_late(&self, job: &Job, end: Option<AttemptEnd>, next: Next) {
+        let Some(end) = end else { return };
+        self.conclude_surely(job, &Conclusion { end, next, excerpt: None }).await;
+        tracing::info!(operation = %job.claim.operation, "an answer came late");
     }
 
     /// Writes an end, and tries again for as long as this holder lives.

@@ -57,11 +57,6 @@ impl<S> JobAttempts<S> {
         Self { policy, clock, inner }
     }
 
-    /// The policy of the route.
-    pub fn policy(&self) -> &IdempotencyPolicy {
-        &self.policy
-    }
-
     /// Makes one attempt. It takes as long as the upstream's total time at most; dropped before its end, its outcome is
     /// unknown.
     pub async fn attempt<B, R>(&self, job: &Job) -> JobAttempt

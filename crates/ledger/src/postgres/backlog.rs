@@ -16,8 +16,8 @@ use super::{
     writes::{bucket_column, seq_column},
 };
 use crate::{
-    Backlog, BoxFuture, Cancelled, ChangeError, Claim, Conclusion, DeadLetters, EXCERPT_BYTES_MAX, Enqueue,
-    Enqueued, Finished, KeptWork, LedgerError, LetterFilter, Priority, Redrive, RouteBacklog, Taken, Wish,
+    Backlog, BoxFuture, Cancelled, ChangeError, Claim, Conclusion, DeadLetters, Enqueue, Enqueued, Finished,
+    KeptWork, LedgerError, LetterFilter, Priority, Redrive, RouteBacklog, Taken, Wish, backlog::kept_excerpt,
 };
 
 /// An operation with its request, and whether it may be taken when its time comes.
@@ -67,7 +67,8 @@ impl Backlog for PostgresLedger {
     ) -> BoxFuture<'_, Result<Finished, LedgerError>> {
         let Conclusion { end, next, excerpt } = conclusion;
         // An answer that is kept needs no excerpt.
-        let excerpt = excerpt.filter(|_| !matches!(end, AttemptEnd::Answered(_))).map(kept_excerpt);
+        let excerpt =
+            excerpt.filter(|_| !matches!(end, AttemptEnd::Answered(_))).map(|excerpt| kept_excerpt(&excerpt));
         self.end_attempt(claim, end, (Some(next), excerpt))
     }
 
@@ -109,19 +110,6 @@ impl Backlog for PostgresLedger {
     }
 }
 
-/// As much of an excerpt as is kept. Postgres keeps no NUL in a text.
-fn kept_excerpt(excerpt: Box<str>) -> Box<str> {
-    let mut end = excerpt.len().min(EXCERPT_BYTES_MAX);
-    while !excerpt.is_char_boundary(end) {
-        end -= 1;
-    }
-    match &excerpt[..end] {
-        kept if kept.contains('\0') => kept.replace('\0', "\u{fffd}").into(),
-        kept if kept.len() < excerpt.len() => kept.into(),
-        _ => excerpt,
-    }
-}
-
 fn kept_work(row: &Row, id: OperationId) -> Result<Option<KeptWork>, Failure> {
     let stored = Stored::read(row)?;
     let Some(place) = stored.place.filter(|_| stored.id == id && stored.mode == Mode::Asynchronous) else {
@@ -155,17 +143,4 @@ fn route_backlog(row: &Row) -> Result<RouteBacklog, Failure> {
         later: count(row, "later")?,
         oldest_due_at: get::<Option<i64>>(row, "oldest_ms")?.map(Timestamp::from_millis),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_excerpt_is_cut_between_characters_and_has_no_nul() {
-        let long = "ä".repeat(EXCERPT_BYTES_MAX);
-        assert_eq!(kept_excerpt(format!("x{long}").into()).len(), EXCERPT_BYTES_MAX - 1);
-        assert_eq!(&*kept_excerpt("a\0b".into()), "a\u{fffd}b");
-        assert_eq!(&*kept_excerpt("as it came".into()), "as it came");
-    }
 }

@@ -15,7 +15,8 @@ use super::{
     rows::EndColumns,
 };
 use crate::{
-    Claim, Conclusion, Finished, Job, LedgerError, TAKEN_AT_ONCE_MAX, Taken, Wish, backlog::pause_after_loss,
+    Claim, Conclusion, Finished, Job, LedgerError, TAKEN_AT_ONCE_MAX, Taken, Wish,
+    backlog::{kept_excerpt, pause_after_loss},
 };
 
 /// One that is due.
@@ -181,9 +182,13 @@ impl Desk {
             return self.finish(operation, fence, end);
         }
         let finished = self.follow(&head, end_event(fence, end, *next), EndColumns::of(end), *next)?;
-        if let Some(excerpt) = conclusion.kept_excerpt() {
+        if let Some(excerpt) = &conclusion.excerpt {
             const SQL: &str = "UPDATE attempts SET excerpt = ?3 WHERE seq = ?1 AND number = ?2";
-            self.conn.prepare_cached(SQL)?.execute(params![head.seq, head.attempts, excerpt])?;
+            self.conn.prepare_cached(SQL)?.execute(params![
+                head.seq,
+                head.attempts,
+                &*kept_excerpt(excerpt)
+            ])?;
         }
         Ok(Ok(finished))
     }

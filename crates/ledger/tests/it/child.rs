@@ -2,6 +2,7 @@
 //! binary once more, asked for one test that otherwise does nothing.
 
 use std::{
+    io::Write as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -22,4 +23,11 @@ pub(crate) fn child(test: &str, folder: &Path) -> Command {
 /// The folder that this process was given, where it is a child.
 pub(crate) fn folder() -> Option<std::path::PathBuf> {
     std::env::var_os(FOLDER).map(Into::into)
+}
+
+/// Tells the parent something, at once.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{SAYS}{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
 }

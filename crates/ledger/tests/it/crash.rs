@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     path::Path,
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use tempfile::tempdir;
 use tokio::task::JoinSet;
 
 use crate::{
-    child::{self, SAYS},
+    child::{self, SAYS, say},
     request::{answered, granted, replay},
 };
 
@@ -35,12 +35,6 @@ enum Told {
     Claimed,
     Answered(String),
     InDoubt,
-}
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    out.write_all(format!("{SAYS}{line}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
 }
 
 /// Claims and finishes until it is killed, saying each thing after it was acknowledged.

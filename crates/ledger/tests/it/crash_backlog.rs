@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     path::Path,
     sync::Arc,
 };
@@ -17,7 +17,7 @@ use tempfile::tempdir;
 use tokio::task::JoinSet;
 
 use crate::{
-    child::{self, SAYS},
+    child::{self, SAYS, say},
     request::{answered, left, wish},
 };
 
@@ -27,12 +27,6 @@ const CALLERS: u32 = 8;
 fn open(folder: &Path) -> Arc<SqliteLedger> {
     let options = SqliteOptions { checkpoint_pages: 60, log_bytes_max: 64 << 10, ..SqliteOptions::default() };
     Arc::new(SqliteLedger::open(&folder.join("ledger.db"), options).unwrap())
-}
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    out.write_all(format!("{SAYS}{line}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
 }
 
 /// Leaves work and does it until it is killed, saying each thing after it was acknowledged.

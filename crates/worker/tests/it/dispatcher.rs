@@ -15,7 +15,7 @@ use steadfast_layers::JobAttempt;
 use steadfast_ledger::{Backlog, BoxFuture, Job, SharedLedger};
 use steadfast_worker::{Dispatcher, Labour, WorkRoute};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinSet,
 };
 
@@ -179,17 +179,35 @@ async fn no_more_is_taken_than_may_be_sent_at_once() {
 }
 
 #[tokio::test]
-async fn a_late_answer_is_taken_in() {
+async fn a_late_answer_is_taken_in_and_its_claim_is_not_held_meanwhile() {
     let (_folder, ledger) = open();
     let labour = Arc::new(Scripted { concurrency: 1, ..Scripted::default() });
-    let late = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let (say, said) = oneshot::channel::<()>();
+    let late = async move {
+        said.await.expect("it is said");
         Some(answered("late"))
     };
     labour.will("late", vec![JobAttempt { late: Some(Box::pin(late)), ..ended(TIMED_OUT) }]);
     let at_work = start(&ledger, &labour);
     let id = left(&ledger, work("late")).await;
+    await_state(&ledger, id, StateName::InDoubt).await;
+    while !ledger.live().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    say.send(()).expect("somebody listens");
     await_state(&ledger, id, StateName::Completed).await;
+    at_work.end().await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_late_answer_when_it_ends() {
+    let (_folder, ledger) = open();
+    let labour = Arc::new(Scripted { concurrency: 1, ..Scripted::default() });
+    let never = Box::pin(std::future::pending());
+    labour.will("late", vec![JobAttempt { late: Some(never), ..ended(TIMED_OUT) }]);
+    let at_work = start(&ledger, &labour);
+    let id = left(&ledger, work("late")).await;
+    await_state(&ledger, id, StateName::InDoubt).await;
     at_work.end().await;
 }
 
