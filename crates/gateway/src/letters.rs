@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use steadfast_core::{FingerprintBuilder, Owner};
+use steadfast_layers::under_own_key;
 use steadfast_ledger::{Enqueue, KeptRequest, Lane, OperationName, Redrive};
 
 use crate::edge::Edge;
@@ -92,10 +93,10 @@ impl LettersDesk {
             priority: background.priority,
             tries_max: background.tries_max,
             age_max: background.age_max,
+            request: under_own_key(&request, &name),
             name,
             owner,
             method,
-            request,
             lane,
         })
     }

@@ -81,7 +81,7 @@ pub use idempotency::{
     AttemptTimes, BackgroundMode, BackgroundPolicy, BodyFingerprint, Decision, IdempotencyFuture,
     IdempotencyLayer, IdempotencyPolicy, IdempotencyService, InProgress, InvalidPolicy, JobAttempt,
     JobAttempts, Kept, KeySource, LateEnd, NamespaceScope, OnLedgerLoss, OperationContext, Ordering,
-    OrderingKey, Protection, Spool, SpoolLimits, replayed,
+    OrderingKey, Protection, Spool, SpoolLimits, replayed, under_own_key,
 };
 pub use identity::{IdentityPolicy, owner_of};
 pub use lifecycle::{

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use steadfast_core::{AttemptEnd, Backoff, Next, Timestamp, after_attempt, rerun};
+use steadfast_core::{AttemptEnd, Backoff, Fence, Next, Timestamp, after_attempt, rerun};
 use steadfast_layers::{JobAttempt, LateEnd};
 use steadfast_ledger::{
     Backlog, BoxFuture, Conclusion, Finished, Job, LedgerError, LiveClaims, TAKEN_AT_ONCE_MAX, Taken, Wish,
@@ -269,7 +269,7 @@ fn next(job: &Job, attempt: &JobAttempt, route: Option<&WorkRoute>, now: Timesta
 }
 
 fn random() -> u64 {
-    u64::from_le_bytes(steadfast_core::Fence::random().as_bytes()[..8].try_into().unwrap_or_default())
+    u64::from_le_bytes(Fence::random().as_bytes()[..8].try_into().unwrap_or_default())
 }
 
 /// Notes of which routes less was handed out than could have been.

@@ -3,8 +3,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use steadfast_core::{Fence, ForwardedKey, Key, Namespace, Timestamp};
+use steadfast_core::{Fence, Key, Namespace, Timestamp};
+use steadfast_layers::under_own_key;
 use steadfast_ledger::{Clock, Enqueue, Enqueued, LedgerError, OperationName, SharedLedger};
 use tokio::time::sleep;
 
@@ -198,12 +198,7 @@ pub fn tick_name(schedule: &str, tick: Timestamp) -> OperationName {
 
 /// What a tick is accepted as. Its upstream gets a key that is the same however often the tick is accepted.
 fn work_of(schedule: &Schedule, tick: Timestamp) -> Enqueue {
-    let mut work = schedule.work.clone();
-    work.name = tick_name(&schedule.name, tick);
-    let key = ForwardedKey::of(work.name.namespace(), work.name.key());
-    let headers = &schedule.work.request.headers;
-    let said = headers.iter().map(|(name, value)| (name.to_owned(), value));
-    let key = ("idempotency-key".to_owned(), Bytes::copy_from_slice(key.as_str().as_bytes()));
-    work.request.headers = said.chain([key]).collect();
-    work
+    let name = tick_name(&schedule.name, tick);
+    let request = under_own_key(&schedule.work.request, &name);
+    Enqueue { name, request, ..schedule.work.clone() }
 }

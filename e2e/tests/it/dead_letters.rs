@@ -198,6 +198,8 @@ async fn single_letters_are_redriven_edited_and_removed() {
     assert_eq!((answer.status, answer.code().as_deref()), (410, Some("key-expired")), "its key stays taken");
     let notes = desk.notebook.notes();
     assert_eq!(notes.values().filter(|note| note.done == 1).count(), 2, "{notes:?}");
+    // What was edited went under its own key, not under that of what died.
+    assert!(notes.iter().any(|(key, note)| key.starts_with("sf_") && note.done == 1), "{notes:?}");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! A request as it is kept until a worker sends it: what its caller asked, without what belonged to its connection, to the
 //! moment, or to its caller alone.
 
+use bytes::Bytes;
 use http::{HeaderName, header};
-use steadfast_core::HeaderFields;
-use steadfast_ledger::KeptRequest;
+use steadfast_core::{ForwardedKey, HeaderFields};
+use steadfast_ledger::{KeptRequest, OperationName};
 
 use super::{
     BackgroundPolicy,
@@ -46,6 +47,17 @@ pub(super) fn kept_request(
     KeptRequest { target: target.into(), headers, body: body.shared().unwrap_or_default() }
 }
 
+/// A request that nobody sent by itself, a schedule's tick or an edited dead letter, as it is kept for the operation of this
+/// name: under that one's own key, and no other's.
+#[must_use]
+pub fn under_own_key(request: &KeptRequest, name: &OperationName) -> KeptRequest {
+    let key = ForwardedKey::of(name.namespace(), name.key());
+    let others = request.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(KEY_HEADER.as_str()));
+    let key = ("idempotency-key", Bytes::copy_from_slice(key.as_str().as_bytes()));
+    let headers = others.chain([key]).collect();
+    KeptRequest { target: request.target.clone(), headers, body: request.body.clone() }
+}
+
 /// Whether a field proves who is calling.
 fn is_credential(policy: &IdempotencyPolicy, name: &HeaderName) -> bool {
     const ALWAYS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
@@ -70,4 +82,29 @@ fn belongs_to_the_moment(name: &HeaderName) -> bool {
         PREFER,
     ];
     THEN.contains(name) || (name.as_str().starts_with("steadfast-") && !is_told_of_callers(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use steadfast_core::{Key, Namespace};
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_under_another_name_has_that_ones_key_alone() {
+        let before = KeptRequest {
+            target: "/a?b".into(),
+            headers: [("x-a", "1"), ("Idempotency-Key", "old"), ("x-a", "2")].into_iter().collect(),
+            body: Bytes::from_static(b"body"),
+        };
+        let name = OperationName::new(Namespace::global(), Key::new("new").expect("a key"));
+        let after = under_own_key(&before, &name);
+        let key = ForwardedKey::of(name.namespace(), name.key());
+        let fields: Vec<_> =
+            after.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+        let expected = [("x-a", "1"), ("x-a", "2"), ("idempotency-key", key.as_str())]
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        assert_eq!(fields, expected);
+        assert_eq!((after.target, after.body), (before.target, before.body));
+    }
 }

@@ -42,6 +42,7 @@ use accept::Leaving;
 pub use background::{BackgroundMode, BackgroundPolicy, Ordering, OrderingKey};
 pub use decision::{Decision, OperationContext, Protection};
 pub use kept::Kept;
+pub use kept_request::under_own_key;
 pub use policy::{
     AttemptTimes, BodyFingerprint, IdempotencyPolicy, InProgress, InvalidPolicy, KeySource, NamespaceScope,
     OnLedgerLoss,
