@@ -416,6 +416,8 @@ async fn a_stream_lives_as_long_as_it_speaks_and_is_never_begun_again() {
         for part in ["data: 1", "data: 2", "data: 3", "data: 4", "0\r\n\r\n"] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }
+        // Its connection waits for the next by now, which would open another one otherwise.
+        town.is_quiet().await;
     }
     assert_eq!(wayward.asked(), 2);
     // One that stalls, and one that breaks: what came before is delivered, and nothing is asked a second time.
@@ -433,6 +435,7 @@ async fn a_stream_lives_as_long_as_it_speaks_and_is_never_begun_again() {
             assert!(text.contains("data: 1") && text.contains("data: 2"), "{text}");
             assert!(!text.contains("\r\n0\r\n") && !text.contains("steadfast-degraded"), "{text}");
             assert!(took < Duration::from_secs(2), "{took:?}");
+            town.is_quiet().await;
         }
         assert_eq!(wayward.asked(), asked + 2, "{last:?}");
     }
